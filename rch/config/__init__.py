@@ -1,0 +1,1 @@
+"""Config layers, their keys and origins, and the project root."""

@@ -1,0 +1,1 @@
+"""What the three programs agree on: pure, without I/O, clock or randomness."""

@@ -1,0 +1,1 @@
+"""The host daemon: queues runs, holds leases, ships source, verifies what comes back."""

@@ -1,0 +1,1 @@
+"""The worker: answers one request a line, keeps all state on disk."""

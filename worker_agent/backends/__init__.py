@@ -1,0 +1,1 @@
+"""How a job is built and tested: one module a build tool."""

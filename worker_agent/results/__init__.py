@@ -1,0 +1,1 @@
+"""From tool output to verdict, summaries and a sealed artifact set."""

@@ -1,0 +1,1 @@
+"""Which toolchains this machine has."""
