@@ -1,0 +1,285 @@
+"""The local socket: JSON-RPC 2.0, its methods and their shapes (spec section 12).
+
+The thin client speaks in plain dicts of these shapes; the daemon decodes into the Structs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from rch.contract.errors import Failure, Kind
+
+PROTOCOL = (1, 1)
+MAX_MESSAGE = 1 << 20
+FEATURES = ("watch", "log_text")
+
+
+class Params(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A method's parameters; an unknown name is refused."""
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What a method answers with."""
+
+
+class HelloParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls, and which protocol range it speaks; unknown members are ignored."""
+
+    client: str
+    version: str
+    protocol: tuple[int, int] = PROTOCOL
+    features: tuple[str, ...] = ()
+
+
+class HelloView(View, frozen=True, kw_only=True):
+    """Who answers. `protocol` is the version in force."""
+
+    server: str
+    version: str
+    protocol: int
+    features: tuple[str, ...]
+    instance: str
+    limits: dict[str, int]
+
+
+class NoParams(Params, frozen=True, kw_only=True):
+    """`{}`."""
+
+
+class HealthView(View, frozen=True, kw_only=True):
+    """What the daemon does now. `activity` is one line for people."""
+
+    status: str
+    pid: int
+    version: str
+    uptime_seconds: int
+    runs_queued: int
+    runs_running: int
+    connections: int
+    activity: str
+    home: str
+    log_path: str
+
+
+class SubmitParams(Params, frozen=True, kw_only=True):
+    """A run to be accepted.
+
+    `start` is the folder that the caller stands in; `actions` narrows the plan to these, in
+    order; `overrides` are config keys in dotted form. `client_token`: a retry is the same run.
+    """
+
+    start: str
+    actions: tuple[str, ...] | None = None
+    overrides: dict[str, Any] = {}
+    client_token: str | None = None
+    origin: str = "terminal"
+    priority: int = 100
+    group: str | None = None
+    supersede: bool = False
+    on_disconnect: str = "keep"
+    queue: bool = True
+    progress: bool = False
+
+
+class RunParams(Params, frozen=True, kw_only=True):
+    """One run: its id, an unambiguous beginning of it, or `latest`."""
+
+    run: str
+
+
+class CancelParams(Params, frozen=True, kw_only=True):
+    """The end of a run. `reason` as in the worker protocol."""
+
+    run: str
+    reason: str = "USER"
+
+
+class ListParams(Params, frozen=True, kw_only=True):
+    """The newest `limit` runs; `state` filters."""
+
+    limit: int = 50
+    state: str | None = None
+
+
+class WatchParams(Params, frozen=True, kw_only=True):
+    """News of `run` (or `all`) after event `after_seq`; `include` may ask for `log_text`."""
+
+    run: str
+    after_seq: int | None = None
+    include: tuple[str, ...] = ()
+
+
+class UnwatchParams(Params, frozen=True, kw_only=True):
+    """The end of a subscription."""
+
+    subscription: int
+
+
+class WorkerParams(Params, frozen=True, kw_only=True):
+    """One worker by name; none: all."""
+
+    name: str | None = None
+
+
+class StepView(View, frozen=True, kw_only=True):
+    """One step. `state` is a job state, `PLANNED`, `SKIPPED` or `REJECTED`."""
+
+    index: int
+    action: str
+    job_id: str
+    state: str
+    seq: int
+    status: str | None = None
+    exit_code: int | None = None
+    human_summary: str = ""
+    log_path: str | None = None
+
+
+class RunView(View, frozen=True, kw_only=True):
+    """One run. `waiting` says why it does not move; `why` is the failure as one line."""
+
+    run_id: str
+    state: str
+    seq: int
+    phase: str
+    created_at: str
+    updated_at: str
+    project: str
+    root: str
+    origin: str
+    steps: tuple[StepView, ...]
+    run_dir: str
+    source_sha256: str
+    worker: str | None = None
+    embedded_worker: bool = False
+    simulated: bool = False
+    waiting: str | None = None
+    exit_code: int | None = None
+    failure_kind: str | None = None
+    failure_subkind: str | None = None
+    human_summary: str = ""
+    hint: str | None = None
+    warnings: tuple[str, ...] = ()
+    cancel_requested: bool = False
+    duration_ms: int | None = None
+
+
+class RunListView(View, frozen=True, kw_only=True):
+    """Runs, newest first."""
+
+    runs: tuple[RunView, ...]
+
+
+class WatchView(View, frozen=True, kw_only=True):
+    """A snapshot at `seq`; notifications `runs.event` go on from there."""
+
+    subscription: int
+    seq: int
+    runs: tuple[RunView, ...]
+
+
+class RunEvent(View, frozen=True, kw_only=True):
+    """One notification.
+
+    `type`: `run` (a run's view changed, durable, with its own `seq`), `stage` (progress of a
+    stage: `data {stage, done, total, unit, detail?}`), `log` (`data {job_id, path, offset,
+    length, text?}`), `job` (`data` is a worker event), `heartbeat`, `gap`, `end`.
+    """
+
+    subscription: int
+    seq: int
+    type: str
+    run_id: str | None
+    at: str
+    run: RunView | None = None
+    data: dict[str, Any] = {}
+
+
+class WorkerView(View, frozen=True, kw_only=True):
+    """One worker of the inventory and what is known of it."""
+
+    name: str
+    transport: str
+    host: str
+    priority: int
+    tags: tuple[str, ...]
+    status: str
+    detail: str
+    embedded: bool = False
+    probe: dict[str, Any] | None = None
+    probe_ms: int | None = None
+
+
+class WorkerListView(View, frozen=True, kw_only=True):
+    """The inventory, in the order that selection takes."""
+
+    workers: tuple[WorkerView, ...]
+    inventory: str
+    embedded: bool
+
+
+class DrainView(View, frozen=True, kw_only=True):
+    """What goes on while the daemon drains."""
+
+    draining: bool
+    runs_running: int
+
+
+METHODS: dict[str, tuple[type[msgspec.Struct], type[View], str]] = {
+    "hello": (HelloParams, HelloView, "who calls and who answers; every connection's first request"),
+    "daemon.health": (NoParams, HealthView, "what the daemon does now"),
+    "daemon.drain": (NoParams, DrainView, "take no more runs, start none"),
+    "daemon.shutdown": (NoParams, DrainView, "drain and exit; running jobs stay on their workers"),
+    "rpc.describe": (NoParams, View, "this table with JSON Schemas"),
+    "runs.submit": (SubmitParams, RunView, "accept a run; answered when it is durable"),
+    "runs.get": (RunParams, RunView, "one run"),
+    "runs.list": (ListParams, RunListView, "the newest runs"),
+    "runs.cancel": (CancelParams, RunView, "end a run; answered when the intent is durable"),
+    "runs.watch": (WatchParams, WatchView, "a snapshot, then notifications runs.event"),
+    "runs.unwatch": (UnwatchParams, View, "end a subscription"),
+    "workers.list": (NoParams, WorkerListView, "the inventory"),
+    "workers.probe": (WorkerParams, WorkerListView, "ask the workers now"),
+}
+
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND = -32700, -32600, -32601
+INVALID_PARAMS, INTERNAL_ERROR, REFUSED = -32602, -32603, -32000
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def decode_params(raw: object, kind: type[S]) -> S:
+    """Parameters of a method; `Failure` USAGE names what is wrong."""
+    try:
+        return msgspec.convert({} if raw is None else raw, kind)
+    except msgspec.ValidationError as error:
+        raise Failure(Kind.USAGE, f"params: {error}") from error
+
+
+def error_body(failure: Failure, code: int = REFUSED) -> dict[str, Any]:
+    """The JSON-RPC error object of a refusal."""
+    return {
+        "code": code,
+        "message": failure.message,
+        "data": {
+            "kind": str(failure.kind),
+            "subkind": failure.subkind,
+            "exit_code": failure.exit_code,
+            "retryable": failure.retryable,
+            "hint": failure.hint,
+            **({"detail": failure.data} if failure.data else {}),
+        },
+    }
+
+
+def describe() -> dict[str, Any]:
+    """The method table with JSON Schemas (2020-12)."""
+    return {
+        name: {
+            "summary": summary,
+            "params": msgspec.json.schema(params),
+            "result": msgspec.json.schema(result),
+        }
+        for name, (params, result, summary) in METHODS.items()
+    }

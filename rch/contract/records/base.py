@@ -1,0 +1,71 @@
+"""The envelope of every artifact, and its bytes (spec section 8)."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+SCHEMA_VERSION = "1.0.0"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What every JSON artifact has. `created_at` is RFC 3339 UTC."""
+
+    created_at: str
+    schema_version: str = SCHEMA_VERSION
+
+
+class RunRecord(Record, frozen=True, kw_only=True):
+    """Scope: a run."""
+
+    run_id: str
+
+
+class JobRecord(Record, frozen=True, kw_only=True):
+    """Scope: a step job. `job_key` is null for a rejected step."""
+
+    run_id: str
+    job_id: str
+    job_key: str | None
+
+
+class _Head(msgspec.Struct):
+    schema_id: str
+    schema_version: str
+
+
+R = TypeVar("R", bound=Record)
+
+
+def encode_record(record: msgspec.Struct) -> bytes:
+    """Indented JSON with a newline at the end."""
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+
+
+def schema_id_of(kind: type[Record]) -> str:
+    """The `schema_id` that a record type writes."""
+    for field in msgspec.structs.fields(kind):
+        if field.name == "schema_id":
+            return str(field.default)
+    raise TypeError(f"{kind.__name__} has no schema_id")
+
+
+def decode_record(data: bytes, kind: type[R]) -> R:
+    """The record in `data`.
+
+    Unknown fields are ignored and a higher version of the same major is read.
+    `ValueError` names both ids when it is another record or another major.
+    """
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"no artifact: {error}") from error
+    expected = schema_id_of(kind)
+    major = expected.rpartition("@")[2]
+    if head.schema_id != expected or head.schema_version.partition(".")[0] != major:
+        raise ValueError(f"schema {head.schema_id} {head.schema_version} found where {expected} is read")
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{expected}: {error}") from error

@@ -1,0 +1,87 @@
+"""What a worker says of itself (spec section 7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class ToolchainEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An installed toolchain. `kind` is xcode or swift; `path` its root folder."""
+
+    kind: str
+    version: str
+    path: str
+    build: str | None = None
+    developer_dir: str | None = None
+    active: bool = False
+
+
+class Runtime(msgspec.Struct, frozen=True, kw_only=True):
+    """A simulator runtime."""
+
+    identifier: str
+    name: str
+    version: str
+    build: str
+    available: bool = True
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """A simulator device."""
+
+    udid: str
+    name: str
+    device_type: str
+    runtime: str
+    available: bool = True
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine has; `load_milli` is the one-minute load in thousandths."""
+
+    cpus: int
+    memory_bytes: int
+    slots_total: int
+    slots_free: int
+    disk_free_bytes: int
+    load_milli: int
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds that the worker enforces, in bytes; 0: none."""
+
+    max_upload_bytes: int
+    max_artifact_bytes: int
+    max_log_bytes: int
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says of itself (spec section 7)."""
+
+    hostname: str
+    agent_version: str
+    probed_at: str
+    os_name: str
+    os_version: str
+    os_build: str | None
+    arch: str
+    toolchains: tuple[ToolchainEntry, ...]
+    capacity: Capacity
+    limits: Limits
+    runtimes: tuple[Runtime, ...] = ()
+    devices: tuple[Device, ...] = ()
+    tools: dict[str, str] = {}
+    gui_session: bool | None = None
+    attestation_pubkey_fingerprint: str | None = None
+    simulated: bool = False
+
+
+def stable_capabilities(capabilities: Capabilities) -> dict[str, Any]:
+    """The capabilities without what changes from probe to probe, for `capabilities_sha256`."""
+    plain: dict[str, Any] = msgspec.to_builtins(capabilities)
+    del plain["probed_at"]
+    for key in ("slots_free", "disk_free_bytes", "load_milli"):
+        del plain["capacity"][key]
+    return plain

@@ -1,0 +1,114 @@
+"""Artifacts of run scope (spec section 8)."""
+
+from __future__ import annotations
+
+from msgspec import UNSET, UnsetType
+
+from rch.contract.records.base import RunRecord
+from rch.contract.records.capabilities import Capabilities
+from rch.contract.records.parts import (
+    CancelIntent,
+    Candidate,
+    CurrentStep,
+    Git,
+    PlannedStep,
+    ProbeFailure,
+    SourceEntry,
+    StepOutcome,
+    StepPointer,
+)
+
+
+class RunIndex(RunRecord, frozen=True, kw_only=True):
+    """The entry point of a run: relative paths, null until the file exists."""
+
+    schema_id: str = "rch-xcode/run_index@1"
+    accepted: str | None = None
+    run_summary: str | None = None
+    run_plan: str | None = None
+    run_state: str | None = None
+    worker_selection: str | None = None
+    capabilities: str | None = None
+    source_manifest: str | None = None
+    steps: tuple[StepPointer, ...] = ()
+
+
+class RunSummary(RunRecord, frozen=True, kw_only=True):
+    """How a run ended."""
+
+    status: str
+    exit_code: int
+    step_count: int
+    steps_succeeded: int
+    steps_failed: int
+    steps_cancelled: int
+    steps_skipped: int
+    steps_rejected: int
+    duration_ms: int
+    human_summary: str
+    failure_kind: str | None
+    steps: tuple[StepOutcome, ...]
+    git: Git | None
+    simulated: bool
+    schema_id: str = "rch-xcode/run_summary@1"
+    failure_subkind: str | UnsetType = UNSET
+    scope: tuple[str, ...] | UnsetType = UNSET
+    worker: str | None = None
+    embedded_worker: bool = False
+
+
+class RunPlan(RunRecord, frozen=True, kw_only=True):
+    """Which jobs belong to a run, and who serves it."""
+
+    steps: tuple[PlannedStep, ...]
+    selected_worker: str | None
+    selected_worker_host: str | None
+    continue_on_failure: bool
+    protocol_version: int | None
+    schema_id: str = "rch-xcode/run_plan@1"
+
+
+class RunStateRecord(RunRecord, frozen=True, kw_only=True):
+    """Projection of a run's state."""
+
+    state: str
+    seq: int
+    updated_at: str
+    current_step: CurrentStep | None
+    schema_id: str = "rch-xcode/run_state@1"
+    resumed_at: str | UnsetType = UNSET
+    lease_renewed: bool | UnsetType = UNSET
+    cancel: CancelIntent | UnsetType = UNSET
+    waiting: str | UnsetType = UNSET
+
+
+class WorkerSelection(RunRecord, frozen=True, kw_only=True):
+    """Who was asked, who serves, and why."""
+
+    negotiated_protocol_version: int | None
+    worker_protocol_range: dict[str, int] | None
+    selected_worker: str | None
+    selected_worker_host: str | None
+    selection_mode: str
+    candidate_count: int
+    probe_failures: tuple[ProbeFailure, ...]
+    snapshot_age_seconds: int
+    snapshot_source: str
+    candidates: tuple[Candidate, ...]
+    schema_id: str = "rch-xcode/worker_selection@1"
+
+
+class CapabilitiesRecord(RunRecord, frozen=True, kw_only=True):
+    """The snapshot that the selection used."""
+
+    worker: str
+    capabilities: Capabilities
+    schema_id: str = "rch-xcode/capabilities@1"
+
+
+class SourceManifest(RunRecord, frozen=True, kw_only=True):
+    """What the bundle holds, sorted by the bytes of `path`."""
+
+    source_sha256: str
+    entries: tuple[SourceEntry, ...]
+    schema_id: str = "rch-xcode/source_manifest@1"

@@ -1,0 +1,249 @@
+"""The worker protocol's envelope, negotiation and refusals (spec section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from rch.contract.errors import Failure, Kind
+from rch.contract.framing import FrameError, decode_object, encode_line
+from rch.contract.ids import is_id, is_sha256
+from rch.contract.worker_rpc import (
+    OPERATIONS,
+    PROBE_PROTOCOL,
+    PROTOCOL_MAX,
+    PROTOCOL_MIN,
+    REQUIRED_FEATURES,
+    Code,
+    FetchHeader,
+    Payload,
+    ProbeResult,
+    RpcError,
+    Stream,
+    SubmitRequest,
+    UploadRequest,
+)
+
+MAX_REQUEST_ID_ECHO = 256
+
+P = TypeVar("P", bound=msgspec.Struct)
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A request line, its payload decoded for its operation."""
+
+    protocol_version: int
+    op: str
+    request_id: str
+    payload: Payload
+
+
+def encode_request(op: str, request_id: str, payload: Payload, protocol_version: int) -> bytes:
+    """The line that asks for `op`."""
+    return encode_line(
+        {
+            "protocol_version": protocol_version,
+            "op": op,
+            "request_id": request_id,
+            "payload": msgspec.to_builtins(payload),
+        }
+    )
+
+
+def decode_request(line: bytes) -> Request:
+    """The request on `line`; `RpcError` says what is wrong with it."""
+    try:
+        raw = decode_object(line)
+    except FrameError as error:
+        raise RpcError(Code.INVALID_REQUEST, str(error)) from error
+    op, version, request_id = raw.get("op"), raw.get("protocol_version"), raw.get("request_id")
+    if not isinstance(op, str):
+        raise RpcError(Code.INVALID_REQUEST, f"op {op!r} is no string")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise RpcError(Code.INVALID_REQUEST, f"protocol_version {version!r} is no integer")
+    if not is_id(request_id):
+        raise RpcError(Code.INVALID_REQUEST, f"request_id {str(request_id)[:80]!r} is no id")
+    if (version == PROBE_PROTOCOL) != (op == "probe") or version > PROTOCOL_MAX or version < PROBE_PROTOCOL:
+        supported = f"{PROTOCOL_MIN} to {PROTOCOL_MAX}, and {PROBE_PROTOCOL} for probe alone"
+        raise RpcError(
+            Code.UNSUPPORTED_PROTOCOL, f"protocol_version {version} of {op[:40]!r} is not {supported}"
+        )
+    kind = OPERATIONS.get(op)
+    if kind is None:
+        raise RpcError(Code.UNKNOWN_OPERATION, f"op {op[:40]!r} is not known")
+    payload = raw.get("payload", {} if op == "probe" else None)
+    if not isinstance(payload, dict):
+        raise RpcError(Code.INVALID_REQUEST, f"payload of {op} is no object")
+    return Request(
+        protocol_version=version, op=op, request_id=str(request_id), payload=_payload(payload, kind)
+    )
+
+
+def _payload(raw: dict[str, Any], kind: type[Payload]) -> Payload:
+    try:
+        payload = msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise RpcError(Code.INVALID_REQUEST, f"payload: {error}") from error
+    for field in ("run_id", "job_id", "lease_id"):
+        value = getattr(payload, field, None)
+        if value is not None and not is_id(value):
+            raise RpcError(Code.INVALID_REQUEST, f"{field} {value[:80]!r} is no id")
+    if isinstance(payload, SubmitRequest):
+        _check_job_ids(payload)
+    digest = getattr(payload, "source_sha256", None)
+    if digest is not None and not is_sha256(digest):
+        raise RpcError(Code.INVALID_REQUEST, f"source_sha256 {digest[:80]!r} is no SHA-256")
+    return payload
+
+
+def _check_job_ids(payload: SubmitRequest) -> None:
+    job = payload.job
+    for field, value in (("job.run_id", job.run_id), ("job.job_id", job.job_id)):
+        if not is_id(value):
+            raise RpcError(Code.INVALID_REQUEST, f"{field} {value[:80]!r} is no id")
+    if not is_sha256(job.job_key_inputs.source_sha256):
+        raise RpcError(Code.INVALID_REQUEST, "job.job_key_inputs.source_sha256 is no SHA-256")
+
+
+def request_id_to_echo(line: bytes) -> str | None:
+    """What a refusal of a bad request repeats: its id if it is a string of at most 256 characters."""
+    try:
+        value = decode_object(line).get("request_id")
+    except FrameError:
+        return None
+    return value if isinstance(value, str) and len(value) <= MAX_REQUEST_ID_ECHO else None
+
+
+def is_framed(payload: Payload) -> Stream | None:
+    """The stream that follows a request, if one does."""
+    return payload.stream if isinstance(payload, UploadRequest) else None
+
+
+def encode_result(request: Request, payload: msgspec.Struct) -> bytes:
+    """The line that answers `request`; it echoes the request's protocol version."""
+    return encode_line(
+        {
+            "protocol_version": request.protocol_version,
+            "request_id": request.request_id,
+            "ok": True,
+            "payload": msgspec.to_builtins(payload),
+        }
+    )
+
+
+def encode_error(error: RpcError, request_id: str | None, protocol_version: int) -> bytes:
+    """The line that refuses."""
+    body: dict[str, Any] = {"code": str(error.code), "message": error.message}
+    if error.data:
+        body["data"] = error.data
+    return encode_line(
+        {"protocol_version": protocol_version, "request_id": request_id, "ok": False, "error": body}
+    )
+
+
+def protocol_error(message: str) -> Failure:
+    """A worker broke the protocol (exit 40)."""
+    return Failure(Kind.EXECUTOR, message, subkind="PROTOCOL_ERROR")
+
+
+def decode_response(line: bytes, request_id: str, kind: type[P]) -> P:
+    """The payload of a response; `RpcError` for a refusal, `Failure` for a broken protocol."""
+    raw = open_response(line, request_id)
+    payload = raw.get("payload")
+    if not isinstance(payload, dict):
+        raise protocol_error("the worker's answer has no payload object")
+    return _convert(payload, kind)
+
+
+def decode_fetch_header(line: bytes, request_id: str, job_id: str) -> FetchHeader:
+    """The header of a framed `fetch` answer."""
+    header = _convert(open_response(line, request_id), FetchHeader)
+    if header.job_id != job_id:
+        raise protocol_error(f"the worker sent artifacts of {header.job_id[:80]!r}, not of {job_id}")
+    return header
+
+
+def open_response(line: bytes, request_id: str) -> dict[str, Any]:
+    """The raw members of an ok response to `request_id`."""
+    try:
+        raw: dict[str, Any] = decode_object(line)
+    except FrameError as error:
+        shown = line[:120].decode("utf-8", "replace")
+        raise protocol_error(f"the worker's answer is not the protocol ({error}): {shown!r}") from error
+    ok, error_body = raw.get("ok"), raw.get("error")
+    if ok is True and error_body is None:
+        if raw.get("request_id") != request_id:
+            raise protocol_error("the worker answered another request")
+        return raw
+    if ok is not False or not isinstance(error_body, dict):
+        raise protocol_error("the worker's answer is neither a result nor an error")
+    if raw.get("request_id") not in {request_id, None}:
+        raise protocol_error("the worker answered another request")
+    raise _refusal(error_body)
+
+
+def _refusal(body: dict[str, Any]) -> Exception:
+    data = body.get("data")
+    try:
+        return RpcError(
+            Code(body.get("code", "")),
+            str(body.get("message", ""))[:1000],
+            data if isinstance(data, dict) else None,
+        )
+    except ValueError:
+        return protocol_error(f"the worker's error code {str(body.get('code'))[:40]!r} is not known")
+
+
+def _convert(raw: dict[str, Any], kind: type[P]) -> P:
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise protocol_error(f"the worker's answer: {error}") from error
+
+
+# --- meaning --------------------------------------------------------------------------
+
+
+def negotiate(result: ProbeResult, required: Iterable[str] = REQUIRED_FEATURES) -> int:
+    """The highest common protocol version; `Failure` WORKER_INCOMPATIBLE if there is none."""
+    low, high = max(PROTOCOL_MIN, result.protocol_min), min(PROTOCOL_MAX, result.protocol_max)
+    if result.protocol_min > result.protocol_max or low > high:
+        raise Failure(
+            Kind.WORKER_INCOMPATIBLE,
+            f"the worker speaks protocol {result.protocol_min} to {result.protocol_max},"
+            f" this host {PROTOCOL_MIN} to {PROTOCOL_MAX}",
+        )
+    for feature in required:
+        if feature not in result.features:
+            raise Failure(
+                Kind.WORKER_INCOMPATIBLE,
+                f"the worker lacks the feature {feature!r}",
+                subkind="FEATURE_MISSING",
+            )
+    return high
+
+
+_KIND_OF_CODE: dict[Code, tuple[Kind, str | None]] = {
+    Code.CLASSIFIER_REJECTED: (Kind.CLASSIFIER_REJECTED, None),
+    Code.BUSY: (Kind.WORKER_BUSY, None),
+    Code.UNSUPPORTED_PROTOCOL: (Kind.WORKER_INCOMPATIBLE, None),
+    Code.FEATURE_MISSING: (Kind.WORKER_INCOMPATIBLE, "FEATURE_MISSING"),
+    Code.UNKNOWN_OPERATION: (Kind.WORKER_INCOMPATIBLE, None),
+    Code.TOOLCHAIN_CHANGED: (Kind.WORKER_INCOMPATIBLE, "TOOLCHAIN_CHANGED"),
+    Code.ARTIFACTS_GONE: (Kind.ARTIFACTS, "GONE"),
+    Code.PAYLOAD_TOO_LARGE: (Kind.BUNDLER, "SIZE_EXCEEDED"),
+    Code.LEASE_EXPIRED: (Kind.WORKER_BUSY, None),
+    Code.SOURCE_MISSING: (Kind.TRANSFER, None),
+    Code.BASE_MISSING: (Kind.TRANSFER, None),
+}
+
+
+def failure_of(error: RpcError, op: str) -> Failure:
+    """What a worker's refusal of `op` means to the user (spec section 3.1, last bullet)."""
+    if error.code is Code.NO_SPACE:
+        kind = Kind.TRANSFER if op == "upload_source" else Kind.EXECUTOR
+        return Failure(kind, f"{op}: {error.message}", subkind="NO_SPACE", data=error.data)
+    kind, subkind = _KIND_OF_CODE.get(error.code, (Kind.EXECUTOR, "PROTOCOL_ERROR"))
+    return Failure(kind, f"{op}: {error.code}: {error.message}", subkind=subkind, data=error.data)

@@ -1,0 +1,278 @@
+"""The worker protocol: features, error codes, operation payloads (spec section 3)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from rch.contract.records import Capabilities, ClassifierPolicyRecord, Invocation, Job, Manifest
+
+LANE_VERSION = "1"
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+PROBE_PROTOCOL = 0
+REQUIRED_FEATURES = frozenset({"upload"})
+
+
+class Feature(StrEnum):
+    """What a worker may offer beyond the one-shot core."""
+
+    SESSION = "session"
+    UPLOAD = "upload"
+    TAIL = "tail"
+    LEASE = "lease"
+    LEASE_RENEW = "lease_renew"
+    FETCH_RESUME = "fetch_resume"
+    UPLOAD_RESUMABLE = "upload_resumable"
+    UPLOAD_THIN = "upload_thin"
+    ATTESTATION_SIGNING = "attestation_signing"
+
+
+class Code(StrEnum):
+    """Error codes of a response."""
+
+    INVALID_REQUEST = "INVALID_REQUEST"
+    UNSUPPORTED_PROTOCOL = "UNSUPPORTED_PROTOCOL"
+    UNKNOWN_OPERATION = "UNKNOWN_OPERATION"
+    FEATURE_MISSING = "FEATURE_MISSING"
+    BUSY = "BUSY"
+    LEASE_EXPIRED = "LEASE_EXPIRED"
+    SOURCE_MISSING = "SOURCE_MISSING"
+    BASE_MISSING = "BASE_MISSING"
+    JOB_NOT_FOUND = "JOB_NOT_FOUND"
+    JOB_KEY_MISMATCH = "JOB_KEY_MISMATCH"
+    CLASSIFIER_REJECTED = "CLASSIFIER_REJECTED"
+    TOOLCHAIN_CHANGED = "TOOLCHAIN_CHANGED"
+    ARTIFACTS_GONE = "ARTIFACTS_GONE"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    NO_SPACE = "NO_SPACE"
+    INTERNAL = "INTERNAL"
+
+
+class RpcError(Exception):
+    """A refusal by the worker. `data` is a JSON object; `message` is one line."""
+
+    def __init__(self, code: Code, message: str, data: dict[str, Any] | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message.replace("\n", " ")
+        self.data = data or {}
+
+
+# --- payloads -------------------------------------------------------------------------
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A request's payload or a response's; unknown members are ignored."""
+
+
+class Stream(Payload, frozen=True, kw_only=True):
+    """What follows the header line: `content_length` raw bytes with that SHA-256."""
+
+    content_length: int
+    content_sha256: str
+    compression: str = "zstd"
+    format: str = "tar"
+
+
+class ProbeRequest(Payload, frozen=True, kw_only=True):
+    """Nothing is asked beyond the question."""
+
+
+class ProbeResult(Payload, frozen=True, kw_only=True):
+    """Protocol range, features and capabilities."""
+
+    rch_xcode_lane_version: str
+    protocol_min: int
+    protocol_max: int
+    features: tuple[str, ...]
+    capabilities: Capabilities
+
+
+class ReserveRequest(Payload, frozen=True, kw_only=True):
+    """A slot for `run_id`; with `lease_id` and `fence` a renewal."""
+
+    run_id: str
+    host_id: str
+    ttl_seconds: int | None = None
+    lease_id: str | None = None
+    fence: int | None = None
+
+
+class ReserveResult(Payload, frozen=True, kw_only=True):
+    """The lease. `expires_at` is for people; its life is counted by the worker."""
+
+    lease_id: str
+    fence: int
+    ttl_seconds: int
+    expires_at: str
+    slots_total: int
+    slots_free: int
+
+
+class ReleaseRequest(Payload, frozen=True, kw_only=True):
+    """The end of a lease."""
+
+    lease_id: str
+    fence: int
+
+
+class Empty(Payload, frozen=True, kw_only=True):
+    """`{}`."""
+
+
+class HasSourceRequest(Payload, frozen=True, kw_only=True):
+    """Whether a source is stored; under a lease it is pinned."""
+
+    source_sha256: str
+    lease_id: str | None = None
+
+
+class HasSourceResult(Payload, frozen=True, kw_only=True):
+    """The answer."""
+
+    exists: bool
+
+
+class UploadRequest(Payload, frozen=True, kw_only=True):
+    """A source bundle; `base` and `resume` need features of their own."""
+
+    source_sha256: str
+    stream: Stream
+    lease_id: str | None = None
+    fence: int | None = None
+    base: dict[str, Any] | None = None
+    resume: dict[str, Any] | None = None
+
+
+class UploadResult(Payload, frozen=True, kw_only=True):
+    """Whether the whole source is stored now."""
+
+    stored: bool
+    next_offset: int | None = None
+
+
+class SubmitRequest(Payload, frozen=True, kw_only=True):
+    """One job. `job_state_seq` is the host's last `seq` of it."""
+
+    job: Job
+    invocation: Invocation
+    job_state_seq: int
+    host_nonce: str
+    classifier_policy: ClassifierPolicyRecord | None = None
+    lease_id: str | None = None
+    fence: int | None = None
+    host_timings: dict[str, int] = {}
+
+
+class SubmitResult(Payload, frozen=True, kw_only=True):
+    """Where the job stands."""
+
+    state: str
+    seq: int
+
+
+class JobRequest(Payload, frozen=True, kw_only=True):
+    """`status`."""
+
+    job_id: str
+
+
+class StatusResult(Payload, frozen=True, kw_only=True):
+    """Where a job stands. `exit_code` is the summary's, once terminal."""
+
+    state: str
+    seq: int
+    job_key: str | None
+    created_at: str
+    updated_at: str
+    log_bytes: int
+    artifacts_available: bool
+    exit_code: int | None = None
+
+
+class TailRequest(Payload, frozen=True, kw_only=True):
+    """News of a job from `cursor` on, held up to `wait_seconds`."""
+
+    job_id: str
+    cursor: str | None = None
+    max_bytes: int | None = None
+    max_events: int | None = None
+    wait_seconds: float | None = None
+
+
+class JobEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of `events.jsonl`. `n` counts from 1; `type` is stage, test, diagnostic or note."""
+
+    n: int
+    at: str
+    type: str
+    data: dict[str, Any] = {}
+
+
+class TailResult(msgspec.Struct, frozen=True, kw_only=True):
+    """News. `next_cursor` is null only when the job is terminal and all of it is read."""
+
+    log_chunk: str
+    events: tuple[JobEvent, ...]
+    next_cursor: str | None
+    state: str
+    seq: int | UnsetType = UNSET
+    reset: bool | UnsetType = UNSET
+
+
+class CancelRequest(Payload, frozen=True, kw_only=True):
+    """The end of a job, for `reason` USER, SIGNAL, TIMEOUT_OVERALL, TIMEOUT_IDLE or SUPERSEDED."""
+
+    job_id: str
+    reason: str
+    lease_id: str | None = None
+    fence: int | None = None
+
+
+class CancelResult(Payload, frozen=True, kw_only=True):
+    """Where the job stands after the intent was noted."""
+
+    state: str
+
+
+class FetchRequest(Payload, frozen=True, kw_only=True):
+    """The artifact set, from byte `offset` of its stream on."""
+
+    job_id: str
+    offset: int | None = None
+
+
+class FetchHeader(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The header line of a `fetch` answer, which is the response itself.
+
+    `stream` describes the bytes that follow; `set_sha256` and `set_length` the whole stream.
+    """
+
+    protocol_version: int
+    request_id: str
+    ok: bool
+    job_id: str
+    manifest: Manifest
+    stream: Stream
+    offset: int = 0
+    set_sha256: str = ""
+    set_length: int = 0
+
+
+OPERATIONS: dict[str, type[Payload]] = {
+    "probe": ProbeRequest,
+    "reserve": ReserveRequest,
+    "release": ReleaseRequest,
+    "has_source": HasSourceRequest,
+    "upload_source": UploadRequest,
+    "submit": SubmitRequest,
+    "status": JobRequest,
+    "tail": TailRequest,
+    "cancel": CancelRequest,
+    "fetch": FetchRequest,
+}
+CANCEL_REASONS = frozenset({"USER", "SIGNAL", "TIMEOUT_OVERALL", "TIMEOUT_IDLE", "SUPERSEDED"})
