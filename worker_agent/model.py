@@ -1,0 +1,92 @@
+"""What the worker's rooms hand to one another: a job's folders, its phases and how they ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rch.contract.records import Job, JobKeyInputs, ToolchainEntry
+
+
+@dataclass(frozen=True, slots=True)
+class JobLayout:
+    """A job's folders. `tree` and `build` are its run's, shared by the run's steps in turn.
+
+    `scratch` holds tool outputs that are read for evidence (xunit files, result bundles);
+    `artifacts` is the set that is sealed and fetched; `log` lies in it as `build.log`.
+    """
+
+    root: Path
+    tree: Path
+    build: Path
+    scratch: Path
+    tmp: Path
+    artifacts: Path
+
+    @property
+    def log(self) -> Path:
+        """The log that `tail` serves while it grows."""
+        return self.artifacts / "build.log"
+
+    @property
+    def events(self) -> Path:
+        """`events.jsonl`, written as things happen."""
+        return self.artifacts / "events.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One process of a job. `name` is build or test; `env` adds to the job's environment."""
+
+    name: str
+    argv: tuple[str, ...]
+    cwd: Path
+    env: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseExit:
+    """How a phase ended: an exit code, a signal, or `start_error` where it could not start."""
+
+    name: str
+    exit_code: int | None
+    term_signal: int | None
+    duration_ms: int
+    start_error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the tool said 0."""
+        return self.exit_code == 0
+
+
+@dataclass(frozen=True, slots=True)
+class EndedByUs:
+    """That we ended the job, and why.
+
+    `reason` is USER, SIGNAL, SUPERSEDED, LEASE_EXPIRED, TIMEOUT_OVERALL, TIMEOUT_IDLE or WORKER_LOST.
+    """
+
+    reason: str
+
+
+class Backend(Protocol):
+    """A build tool: what to run, and what its outputs say. Both without side effects on state."""
+
+    @property
+    def name(self) -> str:
+        """`swiftpm` or `xcodebuild`."""
+
+    def phases(self, job: Job, layout: JobLayout) -> tuple[Phase, ...]:
+        """The processes of the job, in order; the next one runs only after exit code 0."""
+
+
+class Probe(Protocol):
+    """Finds toolchains, and says whether one that a job names is still there."""
+
+    def toolchains(self) -> tuple[ToolchainEntry, ...]:
+        """What is installed."""
+
+    def unchanged(self, inputs: JobKeyInputs) -> str | None:
+        """None if the named toolchain and destination still exist unchanged, else what changed."""
