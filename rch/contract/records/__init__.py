@@ -27,7 +27,6 @@ from rch.contract.records.job import (
     AttestationVerification,
     BuildSummary,
     ClassifierPolicyRecord,
-    ConfigSource,
     Destination,
     EffectiveConfig,
     ExecutorEnv,
@@ -46,6 +45,7 @@ from rch.contract.records.job import (
 from rch.contract.records.parts import (
     CancelIntent,
     Candidate,
+    ConfigSource,
     CurrentStep,
     Diagnostic,
     Entry,
@@ -61,17 +61,23 @@ from rch.contract.records.parts import (
     Verdict,
 )
 from rch.contract.records.run import (
+    Accepted,
+    AcceptedStep,
     CapabilitiesRecord,
     RunIndex,
+    RunOptions,
     RunPlan,
     RunStateRecord,
     RunSummary,
+    Source,
     SourceManifest,
     WorkerSelection,
 )
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Accepted",
+    "AcceptedStep",
     "Attestation",
     "AttestationVerification",
     "BuildSummary",
@@ -106,11 +112,13 @@ __all__ = [
     "Reason",
     "Record",
     "RunIndex",
+    "RunOptions",
     "RunPlan",
     "RunRecord",
     "RunStateRecord",
     "RunSummary",
     "Runtime",
+    "Source",
     "SourceEntry",
     "SourceManifest",
     "StepOutcome",

@@ -58,14 +58,6 @@ class ClassifierPolicyRecord(JobRecord, frozen=True, kw_only=True):
     schema_id: str = "rch-xcode/classifier_policy@1"
 
 
-class ConfigSource(msgspec.Struct, frozen=True, kw_only=True):
-    """A layer that the config came from."""
-
-    origin: str
-    sha256: str
-    path: str | UnsetType = UNSET
-
-
 class EffectiveConfig(JobRecord, frozen=True, kw_only=True):
     """The config in force, secrets redacted."""
 

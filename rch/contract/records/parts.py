@@ -85,6 +85,14 @@ class StepOutcome(msgspec.Struct, frozen=True, kw_only=True):
     human_summary: str = ""
 
 
+class ConfigSource(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer that the config came from."""
+
+    origin: str
+    sha256: str
+    path: str | UnsetType = UNSET
+
+
 class Git(msgspec.Struct, frozen=True, kw_only=True):
     """Where the source stood in git."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from rch.contract.records.base import RunRecord
@@ -9,10 +12,12 @@ from rch.contract.records.capabilities import Capabilities
 from rch.contract.records.parts import (
     CancelIntent,
     Candidate,
+    ConfigSource,
     CurrentStep,
     Git,
     PlannedStep,
     ProbeFailure,
+    Reason,
     SourceEntry,
     StepOutcome,
     StepPointer,
@@ -104,6 +109,69 @@ class CapabilitiesRecord(RunRecord, frozen=True, kw_only=True):
     worker: str
     capabilities: Capabilities
     schema_id: str = "rch-xcode/capabilities@1"
+
+
+class AcceptedStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One step as accepted; `sanitized_argv` is null for a rejected one."""
+
+    index: int
+    action: str
+    job_id: str
+    host_nonce: str
+    original_argv: tuple[str, ...]
+    sanitized_argv: tuple[str, ...] | None
+    rejected_flags: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    scope: tuple[str, ...] = ()
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the config steers the host itself; times in seconds."""
+
+    backend: str
+    artifact_profile: str
+    continue_on_failure: bool
+    queue: bool
+    priority: int
+    tags: tuple[str, ...]
+    on_busy: str
+    max_wait_seconds: int
+    probe_ttl_seconds: int
+    overall_seconds: int
+    connect_timeout_seconds: int
+    toolchain: dict[str, str]
+    destination: str | None
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """The spooled bundle: its identity, its transport digest and sizes in bytes."""
+
+    source_sha256: str
+    content_sha256: str
+    spool_name: str
+    tar_bytes: int
+    compressed_bytes: int
+    files: int
+
+
+class Accepted(RunRecord, frozen=True, kw_only=True):
+    """The request as accepted: all that the run needs from then on."""
+
+    project: str
+    root: str
+    origin: str
+    client_token: str | None
+    steps: tuple[AcceptedStep, ...]
+    options: RunOptions
+    source: Source
+    git: Git | None
+    effective_config: dict[str, Any]
+    config_sources: tuple[ConfigSource, ...]
+    redactions: tuple[str, ...]
+    policy: dict[str, Any]
+    policy_sha256: str
+    warnings: tuple[str, ...] = ()
+    schema_id: str = "rch-xcode/accepted@1"
 
 
 class SourceManifest(RunRecord, frozen=True, kw_only=True):
