@@ -14,7 +14,8 @@ from typing import cast
 import msgspec
 
 from rch.contract.flag_values import parse_destination
-from rch.contract.policy import Action, Check, ClassifierPolicy, Flag, Reason, ReasonCode
+from rch.contract.policy import Action, Check, ClassifierPolicy, Flag, ReasonCode
+from rch.contract.records.parts import Reason
 from rch.contract.words import Words, shown
 
 _RETRY = "-retry-tests-on-failure"
@@ -40,6 +41,11 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True, tag_field="verdict", t
     original_argv: tuple[str, ...]
     reasons: tuple[Reason, ...]
     rejected_flags: tuple[str, ...] = ()
+
+    @property
+    def rejection_reason(self) -> str:
+        """The first reason as a sentence."""
+        return f"{self.reasons[0].message} ({self.reasons[0].code})"
 
 
 def classify(
@@ -139,7 +145,7 @@ def _rejected(words: Words) -> Rejected:
     flags = dict.fromkeys(
         reason.subject.removesuffix("=")
         for reason in reasons
-        if reason.code is not ReasonCode.MISSING_REQUIRED_FLAG
+        if reason.code != ReasonCode.MISSING_REQUIRED_FLAG
         and (reason.subject.startswith("-") or reason.subject.endswith("="))
     )
     return Rejected(

@@ -49,18 +49,6 @@ class ReasonCode(StrEnum):
     DENIED_BUILD_SETTING = "DENIED_BUILD_SETTING"
 
 
-class Reason(msgspec.Struct, frozen=True, kw_only=True):
-    """One reason of a refusal. `subject` is the offending word, safe to print."""
-
-    code: ReasonCode
-    subject: str
-    message: str
-
-    def sentence(self) -> str:
-        """The reason as one line for people: `rejection_reason` of section 6."""
-        return f"{self.code}: {self.message}"
-
-
 class Caps(msgspec.Struct, frozen=True, kw_only=True):
     """The highest number that a counting flag may carry; `retries` 0 forbids retrying."""
 

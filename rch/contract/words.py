@@ -19,9 +19,9 @@ from rch.contract.policy import (
     Check,
     ClassifierPolicy,
     Flag,
-    Reason,
     ReasonCode,
 )
+from rch.contract.records.parts import Reason
 
 MAX_TOKENS = 4096
 MAX_TOKEN_CHARS = 1024
@@ -58,7 +58,7 @@ class Words:
 
     def refuse(self, at: int, code: ReasonCode, subject: str, message: str) -> None:
         """Note one reason."""
-        self.reasons.append((at, Reason(code=code, subject=shown(subject), message=message)))
+        self.reasons.append((at, Reason(code=str(code), subject=shown(subject), message=message)))
 
     def read(self) -> bool:
         """Read every word; False if there is nothing that could be judged further."""
