@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from rch.contract.records.base import JobRecord
-from rch.contract.records.parts import Diagnostic, Entry, Reason, TestFailure, Verdict
+from rch.contract.records.parts import ConfigSource, Diagnostic, Entry, Reason, TestFailure, Verdict
 
 
 class JobKeyInputs(msgspec.Struct, frozen=True, kw_only=True):
