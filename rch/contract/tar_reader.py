@@ -1,0 +1,293 @@
+"""Reading a tar that a peer sent, sans-IO and strictly (spec section 5; faults T1-T3).
+
+Bytes go in through `feed`, members and pieces of their content come out. Nothing is believed:
+names, order, sums, limits and padding are checked before a member is handed on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import cast
+
+import msgspec
+
+from rch.contract.tar import (
+    BIG,
+    BLOCK,
+    NAME_FIELD,
+    Member,
+    MemberKind,
+    member_header,
+    require_canonical_place,
+    take_name,
+)
+from rch.contract.tar_names import Names, TarError, shown
+
+MAX_PAX = 16 << 10
+MAX_TAIL = 64 << 10  # zeros that a foreign writer may append to fill its record
+
+_KINDS = {b"0": "file", b"\x00": "file", b"2": "symlink", b"5": "directory"}
+_REFUSED = {
+    b"1": "a hard link",
+    b"3": "a character device",
+    b"4": "a block device",
+    b"6": "a FIFO",
+    b"7": "a contiguous file",
+    b"S": "a sparse file",
+    b"g": "a global header",
+    b"L": "a GNU long name",
+    b"K": "a GNU long link",
+}
+_IGNORED_RECORDS = frozenset({"mtime", "atime", "ctime", "uid", "gid", "uname", "gname"})
+_ZEROS = bytes(BLOCK)
+_OCTAL = frozenset(b"01234567")
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a set may hold: entries of any kind, and bytes of all files together."""
+
+    max_entries: int
+    max_bytes: int
+
+
+class _Pax(msgspec.Struct, frozen=True, kw_only=True):
+    raw: bytes
+    path: str | None = None
+    linkpath: str | None = None
+    size: int | None = None
+
+
+Event = Member | memoryview
+
+
+class TarReader:
+    """Takes a tar in pieces; gives each `Member`, then its content as memoryviews, in order.
+
+    `canonical` asks for a source: exactly the bytes that our own writer would make. Otherwise
+    plain ustar with PAX names, sizes and times passes too, folders are allowed and links are not:
+    an artifact set. Every refusal is a `TarError`; after one the reader is of no further use.
+    """
+
+    def __init__(self, *, limits: Limits, canonical: bool) -> None:
+        self.entries = 0
+        self.bytes = 0
+        self.names = Names()
+        self._limits = limits
+        self._canonical = canonical
+        self._rest = b""
+        self._step: Callable[[memoryview, list[Event]], int] = self._at_header
+        self._pax: _Pax | None = None
+        self._pax_block = b""
+        self._left = 0
+        self._pad = 0
+        self._last = ""
+        self._tail = 0
+
+    def feed(self, data: bytes) -> list[Event]:
+        """What `data` completes; the memoryviews hold `data` alive, use them before the next call."""
+        if self._rest:
+            data = self._rest + data
+        view = memoryview(data)
+        events: list[Event] = []
+        at = 0
+        while at < len(view):
+            used = self._step(view[at:], events)
+            if not used:
+                break
+            at += used
+        self._rest = bytes(view[at:])
+        return events
+
+    def close(self) -> None:
+        """The stream is at its end: `TarError` unless the tar is whole and its links stay inside."""
+        if self._rest or self._step != self._after_end:
+            raise TarError("the tar is cut short")
+        self.names.check_links()
+
+    def _at_header(self, view: memoryview, events: list[Event]) -> int:
+        if len(view) < BLOCK:
+            return 0
+        block = bytes(view[:BLOCK])
+        if block == _ZEROS:
+            if self._pax is not None:
+                raise TarError("a PAX entry stands before the end")
+            self._step = self._at_second_zeros
+            return BLOCK
+        if block[156:157] == b"x":
+            self._begin_pax(block)
+        else:
+            events.append(self._begin_member(block))
+        return BLOCK
+
+    def _begin_pax(self, block: bytes) -> None:
+        if self._pax is not None:
+            raise TarError("two PAX entries stand before one member")
+        size = _octal(block[124:136], "size", "@pax")
+        _check_block(block, "@pax")
+        if not 0 < size <= MAX_PAX:
+            raise TarError(f"a PAX entry of {size} bytes is not between 1 and {MAX_PAX}")
+        self._pax_block = block
+        self._left = size
+        self._step = self._in_pax
+
+    def _in_pax(self, view: memoryview, events: list[Event]) -> int:
+        del events
+        whole = self._left + -self._left % BLOCK
+        if len(view) < whole:
+            return 0
+        records = bytes(view[: self._left])
+        if bytes(view[self._left : whole]).strip(b"\x00"):
+            raise TarError("the padding of a PAX entry is not zero")
+        self._pax = _parse_pax(records, self._pax_block + bytes(view[:whole]))
+        self._step = self._at_header
+        return whole
+
+    def _begin_member(self, block: bytes) -> Member:
+        pax, self._pax = self._pax, None
+        member = _parse_member(block, pax, canonical=self._canonical)
+        if self._canonical:
+            require_canonical_place(member, self._last)
+            self._last = member.path
+            if member_header(member) != (pax.raw if pax else b"") + block:
+                raise TarError(f"the header of {shown(member.path)} is not in canonical form")
+        elif member.kind == "symlink":
+            raise TarError(f"{shown(member.path)} is a link, which this set may not hold")
+        take_name(self.names, member)
+        self.entries += 1
+        self.bytes += member.size
+        if self.entries > self._limits.max_entries:
+            raise TarError(f"more than {self._limits.max_entries} entries")
+        if self.bytes > self._limits.max_bytes:
+            raise TarError(f"more than {self._limits.max_bytes} bytes of content")
+        self._left, self._pad = member.size, -member.size % BLOCK
+        self._step = self._in_content if member.size else self._at_header
+        return member
+
+    def _in_content(self, view: memoryview, events: list[Event]) -> int:
+        piece = view[: self._left]
+        self._left -= len(piece)
+        events.append(piece)
+        if not self._left:
+            self._step = self._in_padding if self._pad else self._at_header
+        return len(piece)
+
+    def _in_padding(self, view: memoryview, events: list[Event]) -> int:
+        del events
+        if len(view) < self._pad:
+            return 0
+        if bytes(view[: self._pad]).strip(b"\x00"):
+            raise TarError("the padding after a file is not zero")
+        self._step = self._at_header
+        return self._pad
+
+    def _at_second_zeros(self, view: memoryview, events: list[Event]) -> int:
+        del events
+        if len(view) < BLOCK:
+            return 0
+        if view[:BLOCK] != _ZEROS:
+            raise TarError("a single zero block stands in the tar")
+        self._step = self._after_end
+        return BLOCK
+
+    def _after_end(self, view: memoryview, events: list[Event]) -> int:
+        del events
+        self._tail += len(view)
+        if self._canonical or self._tail > MAX_TAIL or any(view):
+            raise TarError("bytes stand after the end of the tar")
+        return len(view)
+
+
+def _parse_member(block: bytes, pax: _Pax | None, *, canonical: bool) -> Member:
+    typeflag = block[156:157]
+    kind = _KINDS.get(typeflag)
+    path = pax.path if pax and pax.path is not None else _text(block[:NAME_FIELD])
+    if kind is None:
+        what = _REFUSED.get(typeflag, f"of the unknown type {typeflag!r}")
+        raise TarError(f"{shown(path)} is {what}")
+    target = None
+    if kind == "symlink":
+        target = pax.linkpath if pax and pax.linkpath is not None else _text(block[157:257])
+    size = _octal(block[124:136], "size", path)
+    if pax and pax.size is not None:
+        size = pax.size
+    if kind != "file" and size:
+        raise TarError(f"{shown(path)} is no file and announces content")
+    mode = _octal(block[100:108], "mode", path)
+    if not canonical:
+        _check_block(block, path)
+        path = _foreign_path(block, path, pax, kind)
+        if mode > 0o777:
+            raise TarError(f"{shown(path)} has the mode {mode:o}, beyond 777")
+    return Member(
+        path=path,
+        kind=cast("MemberKind", kind),
+        size=size,
+        executable=kind == "file" and bool(mode & 0o111),
+        target=target,
+    )
+
+
+def _foreign_path(block: bytes, path: str, pax: _Pax | None, kind: str) -> str:
+    """The name as writers other than ours put it: with ustar's prefix, a folder with its slash."""
+    if (pax is None or pax.path is None) and (prefix := _text(block[345:500])):
+        path = f"{prefix}/{path}"
+    return path.removesuffix("/") if kind == "directory" else path
+
+
+def _check_block(block: bytes, name: str) -> None:
+    """The sum and the magic; a canonical header needs no such look, for it is compared whole."""
+    if block[257:265] != b"ustar\x0000":
+        raise TarError(f"the header of {shown(name)} is not in ustar format")
+    announced = _octal(block[148:156], "checksum", name)
+    if sum(block) - sum(block[148:156]) + 8 * ord(" ") != announced:
+        raise TarError(f"the checksum of {shown(name)} is wrong")
+
+
+def _octal(field: bytes, what: str, name: str) -> int:
+    digits = field.rstrip(b"\x00 ")
+    if not digits or not _OCTAL.issuperset(digits):
+        raise TarError(f"the {what} of {shown(name)} is not an octal number")
+    return int(digits, 8)
+
+
+def _utf8(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise TarError(f"{raw[:NAME_FIELD]!r} is not UTF-8") from None
+
+
+def _text(field: bytes) -> str:
+    return _utf8(field.rstrip(b"\x00"))
+
+
+def _parse_pax(records: bytes, raw: bytes) -> _Pax:
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(records):
+        key, value, at = _parse_record(records, at)
+        if key in found:
+            raise TarError(f"the PAX record {shown(key)} comes twice")
+        if key not in {"path", "linkpath", "size"} and key not in _IGNORED_RECORDS:
+            raise TarError(f"the PAX record {shown(key)} is not allowed")
+        found[key] = value
+    size = found.get("size")
+    if size is not None and not (re.fullmatch(r"[1-9][0-9]{9,18}", size) and int(size) >= BIG):
+        raise TarError(f"the PAX size {shown(size)} overrides what the header can say itself")
+    return _Pax(
+        raw=raw, path=found.get("path"), linkpath=found.get("linkpath"), size=int(size) if size else None
+    )
+
+
+def _parse_record(records: bytes, at: int) -> tuple[str, str, int]:
+    """Key, value and the next record's place, from one `length key=value` line."""
+    space = records.find(b" ", at, at + 6)
+    digits = records[at : max(space, at)]
+    if not digits.isdigit() or digits.startswith(b"0"):
+        raise TarError("a PAX record has no length")
+    end = at + int(digits)
+    key, equals, value = records[space + 1 : end - 1].partition(b"=")
+    if end > len(records) or records[end - 1 : end] != b"\n" or not equals:
+        raise TarError("a PAX record does not end where it says")
+    return _utf8(key), _utf8(value), end
