@@ -90,13 +90,13 @@ def _check_action(words: Words) -> None:
 
 def _check_serves(words: Words, action: str) -> None:
     """Refuse flags of the other action, and a generic destination for tests (section 7)."""
-    for at, flag, value in words.flags:
+    for at, flag, typed, value in words.flags:
         if action not in flag.serves:
-            message = f"{flag.name}: serves {flag.serves[0]} alone"
-            words.refuse(at, ReasonCode.DENIED_FLAG, flag.name, message)
+            message = f"{typed}: serves {flag.serves[0]} alone"
+            words.refuse(at, ReasonCode.DENIED_FLAG, typed, message)
         elif action == "test" and flag.check is Check.DESTINATION and _is_generic(value):
-            message = f"{flag.name} {shown(value or '')}: a generic platform serves build alone"
-            words.refuse(at, ReasonCode.DESTINATION_MISMATCH, flag.name, message)
+            message = f"{typed} {shown(value or '')}: a generic platform serves build alone"
+            words.refuse(at, ReasonCode.DESTINATION_MISMATCH, typed, message)
 
 
 def _is_generic(destination: str | None) -> bool:
@@ -104,7 +104,7 @@ def _is_generic(destination: str | None) -> bool:
 
 
 def _check_exclusive(words: Words) -> None:
-    given = {flag.name: at for at, flag, _ in words.flags}
+    given = {found.flag.name: found.at for found in words.flags}
     for one, other in words.grammar.exclusive:
         if one in given and other in given:
             at = max(given[one], given[other])
@@ -113,7 +113,7 @@ def _check_exclusive(words: Words) -> None:
 
 def _check_retries(words: Words) -> None:
     """Retrying is only by config, and only as often as it says."""
-    given = {flag.name: (at, value) for at, flag, value in words.flags}
+    given = {found.flag.name: (found.at, found.value) for found in words.flags}
     if _RETRY not in given:
         return
     at, most = given[_RETRY][0], words.policy.caps.retries
@@ -132,7 +132,7 @@ def _check_retries(words: Words) -> None:
 def _check_required(words: Words) -> None:
     if words.policy.backend == "swiftpm":
         return
-    given = {flag.name for _, flag, _ in words.flags} | {reason.subject for _, reason in words.reasons}
+    given = {found.flag.name for found in words.flags} | {reason.subject for _, reason in words.reasons}
     container = "-workspace" if words.policy.workspace else "-project"
     for name in (container, "-scheme", "-destination"):
         if name not in given:
@@ -164,7 +164,7 @@ def _canonical(words: Words) -> list[tuple[Flag, str | None]]:
     """The flags in the order of their names, the destination replaced by the resolved one."""
     concrete = words.resolved or words.policy.destination
     found = [
-        (flag, concrete if flag.check is Check.DESTINATION else value) for _, flag, value in words.flags
+        (flag, concrete if flag.check is Check.DESTINATION else value) for _, flag, _, value in words.flags
     ]
     return sorted(found, key=lambda item: (item[0].name, item[1] or ""))
 

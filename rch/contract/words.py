@@ -10,6 +10,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from rch.contract.denied import WORKER_OWNED_ENVIRONMENT
 from rch.contract.flag_values import CHECKS, Fault, check_destination
@@ -37,6 +38,15 @@ def shown(token: str) -> str:
     return text + "…" if len(token) > 80 else text
 
 
+class Given(NamedTuple):
+    """An allowed flag where it stands; `typed` is the spelling that the user chose."""
+
+    at: int
+    flag: Flag
+    typed: str
+    value: str | None
+
+
 class Words:
     """One pass over an argv. After it, `actions`, `flags`, `settings` and `reasons` are filled.
 
@@ -50,7 +60,7 @@ class Words:
         self.grammar = GRAMMARS[policy.backend]
         self.tokens = tuple(argv)
         self.actions: list[tuple[int, str]] = []
-        self.flags: list[tuple[int, Flag, str | None]] = []
+        self.flags: list[Given] = []
         self.settings: dict[str, str] = {}
         self.reasons: list[tuple[int, Reason]] = []
         self.first = 1 if self.tokens[:1] == (self.grammar.tool,) else 0
@@ -119,9 +129,9 @@ class Words:
             message = f"{name}: write {flag.name}{' VALUE' if flag.check is not Check.NOTHING else ''}"
             self.refuse(at, ReasonCode.DENIED_FLAG, name, message)
         elif flag.check is Check.NOTHING:
-            self._found(at, flag, None)
+            self._found(Given(at, flag, name, None))
         else:
-            self._read_value(at, flag, value if sign else self._next())
+            self._read_value(at, flag, name, value if sign else self._next())
 
     def _may_join(self, flag: Flag, name: str, sign: str) -> bool:
         if self.policy.backend == "swiftpm":
@@ -156,23 +166,24 @@ class Words:
         if not sign and not is_action and "=" not in following:
             self._pass_over(dashed=False)
 
-    def _read_value(self, at: int, flag: Flag, value: str | None) -> None:
+    def _read_value(self, at: int, flag: Flag, name: str, value: str | None) -> None:
         if not value or value.startswith("-"):
-            self.refuse(at, ReasonCode.MISSING_VALUE, flag.name, f"{flag.name}: its value is missing")
+            self.refuse(at, ReasonCode.MISSING_VALUE, name, f"{name}: its value is missing")
         elif not self._garbled(at, value):
-            self._found(at, flag, value)
+            self._found(Given(at, flag, name, value))
 
-    def _found(self, at: int, flag: Flag, value: str | None) -> None:
-        same = [old for _, known, old in self.flags if known is flag]
+    def _found(self, given: Given) -> None:
+        at, flag, name, value = given
+        same = [old.value for old in self.flags if old.flag is flag]
         if value in same or (same and not flag.repeats):
-            self.refuse(at, ReasonCode.DUPLICATE_FLAG, flag.name, f"{flag.name}: given twice")
+            self.refuse(at, ReasonCode.DUPLICATE_FLAG, name, f"{name}: given twice")
             return
-        self.flags.append((at, flag, value))
+        self.flags.append(given)
         if flag.policy_only and flag.name not in self.policy.allow_flags:
-            message = f"{flag.name}: only [policy] allow_flags of the host can permit it"
-            self.refuse(at, ReasonCode.DENIED_FLAG, flag.name, message)
+            message = f"{name}: only [policy] allow_flags of the host can permit it"
+            self.refuse(at, ReasonCode.DENIED_FLAG, name, message)
         if value is not None and (fault := self._fault(flag, value)) is not None:
-            self.refuse(at, fault[0], flag.name, f"{flag.name} {shown(value)} {fault[1]}")
+            self.refuse(at, fault[0], name, f"{name} {shown(value)} {fault[1]}")
 
     def _fault(self, flag: Flag, value: str) -> Fault | None:
         if flag.check is Check.DESTINATION:
