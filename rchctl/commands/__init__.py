@@ -1,1 +1,1 @@
-"""One module a verb."""
+"""One module a verb; only the chosen one is imported."""

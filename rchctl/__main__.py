@@ -1,0 +1,136 @@
+"""`rchctl`: choose the verb, import it alone, print its outcome once, exit with its code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import rch
+from rch.contract.errors import Failure, Kind
+from rchctl.console import Console
+from rchctl.context import Context, Outcome
+from rchctl.parser import UsageError, VerbParser, nearest
+from rchctl.signals import Interrupted
+from rchctl.verbs import NOT_OFFERED, VERBS, overview
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_EXIT_INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The exit code of one call; `argv` without the program's name."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    console = Console(os.environ)
+    verb = next((word for word in words if not word.startswith("-")), "")
+    as_json = "--json" in words
+    try:
+        outcome = _dispatch(verb, words, console, os.environ)
+    except Failure as failure:
+        return _refused(verb, failure, console, as_json=as_json)
+    except KeyboardInterrupt:
+        console.clear_status()
+        return _EXIT_INTERRUPTED
+    except Interrupted:
+        return _refused(
+            verb,
+            Failure(Kind.CANCELLED, "interrupted before a run was submitted"),
+            console,
+            as_json=as_json,
+        )
+    except Exception as error:  # a defect of this program: one line, exit 1
+        if os.environ.get("RCH_DEBUG"):
+            raise
+        defect = Failure(
+            Kind.INTERNAL, f"{type(error).__name__}: {error}", hint="set RCH_DEBUG=1 and run it again"
+        )
+        return _refused(verb, defect, console, as_json=as_json)
+    if outcome is None:
+        return 0
+    if as_json:
+        body: dict[str, Any] = {"data": outcome.data}
+        if outcome.error is not None:
+            body["error"] = outcome.error
+        _envelope(verb, outcome.exit_code, body, console)
+    return outcome.exit_code
+
+
+def _dispatch(verb: str, words: list[str], console: Console, env: Mapping[str, str]) -> Outcome | None:
+    """The verb's outcome; None when a text was asked for and printed."""
+    if not verb:
+        _without_verb(words, console)
+        return None
+    if verb == "help":
+        return _help(words, console, env)
+    if verb in NOT_OFFERED:
+        raise UsageError(f"{verb!r} is not offered yet in {rch.__version__}", subkind="NOT_OFFERED")
+    known = VERBS.get(verb)
+    if known is None:
+        near = nearest(verb, VERBS)
+        raise UsageError(f"unknown verb {verb!r}: type 'rchctl {near or '--help'}'", subkind="UNKNOWN_VERB")
+    words.remove(verb)
+    module: ModuleType = import_module(known.module)
+    parser = VerbParser(verb, known.summary, console.width)
+    module.configure(parser)
+    if "-h" in words or "--help" in words:
+        console.out(parser.format_help())
+        return None
+    context = Context(verb, parser.read(words), console, env)
+    outcome: Outcome = module.run(context)
+    return outcome
+
+
+def _help(words: list[str], console: Console, env: Mapping[str, str]) -> Outcome | None:
+    """`help` and `help VERB`, as many type it first."""
+    topic = next((word for word in words if not word.startswith("-") and word != "help"), "")
+    return _dispatch(topic, [topic, "--help"] if topic else ["--help"], console, env)
+
+
+def _without_verb(words: list[str], console: Console) -> None:
+    if words == ["--version"]:
+        console.out(f"rchctl {rch.__version__} (protocol 1)\n")
+    elif words and set(words) <= {"-h", "--help"}:
+        console.out(overview())
+    elif words:
+        near = nearest(words[0], ["--help", "--version"]) or "--help"
+        raise UsageError(f"unknown flag {words[0]!r}: type 'rchctl {near}'", subkind="UNKNOWN_FLAG")
+    else:
+        raise UsageError("a verb is missing: type 'rchctl verify', or 'rchctl --help'")
+
+
+def error_body(failure: Failure) -> dict[str, Any]:
+    """A failure as the envelope tells it."""
+    return {
+        "kind": str(failure.kind),
+        "subkind": failure.subkind,
+        "message": failure.message,
+        "hint": failure.hint,
+        "exit_code": failure.exit_code,
+    }
+
+
+def _refused(verb: str, failure: Failure, console: Console, *, as_json: bool) -> int:
+    console.clear_status()
+    if as_json:
+        _envelope(verb, failure.exit_code, {"error": error_body(failure)}, console)
+        return failure.exit_code
+    if isinstance(log := failure.data.get("log"), list):
+        console.err_text("".join(f"  | {line}\n" for line in log))
+    console.error(failure.message, None if isinstance(failure, UsageError) else failure.hint)
+    return failure.exit_code
+
+
+def _envelope(verb: str, exit_code: int, body: dict[str, Any], console: Console) -> None:
+    """The one line on stdout; ASCII, so that no terminal acts on what it holds."""
+    console.clear_status()
+    whole = {"ok": exit_code == 0, "command": verb, "exit_code": exit_code, **body}
+    console.out(json.dumps(whole) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

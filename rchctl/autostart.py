@@ -1,0 +1,174 @@
+"""A daemon that answers, started if need be (spec section 12).
+
+Several terminals may call at once: one of them starts the daemon, under the start lock, and
+the others find it. Readiness is an answer on the socket, nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rch
+from rch.contract.errors import Failure, Kind
+from rch.files.paths import HostPaths
+from rchctl.client import RESTART, Client, NoDaemon
+from rchctl.console import Console
+from rchctl.signals import window
+from rchctl.terminal import strip_escapes
+
+if TYPE_CHECKING:
+    import subprocess
+
+START_SECONDS = 10.0
+_PAUSE = 0.02
+_LOG_LINES = 12
+_PLACES = frozenset(
+    {
+        "RCH_HOME",
+        "RCH_SOCKET",
+        "RCH_WORKER_HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_DATA_HOME",
+        "XDG_STATE_HOME",
+        "XDG_RUNTIME_DIR",
+    }
+)
+)
+
+
+def connect(
+    paths: HostPaths, env: Mapping[str, str], console: Console, *, may_start: bool = True
+) -> Client:
+    """A greeted connection. `Failure` DAEMON says why there is none, and what to do."""
+    try:
+        client = Client.open(paths)
+    except NoDaemon:
+        if not may_start:
+            raise
+        client = _start(paths, env)
+    try:
+        server = client.hello()
+    except BaseException:
+        client.close()
+        raise
+    if (version := server.get("version")) != rch.__version__:
+        console.note(f"note: rchd {version} is running, this is {rch.__version__}: {RESTART}")
+    return client
+
+
+def _start(paths: HostPaths, env: Mapping[str, str]) -> Client:
+    """Start the daemon unless another client does, and wait until it listens."""
+    from rch.files.locks import FileLock
+
+    deadline = time.monotonic() + START_SECONDS
+    lock = FileLock(paths.start_lock, "rchctl starts the daemon")
+    try:
+        while not lock.try_acquire():
+            if (client := _listening(paths)) is not None:
+                return client
+            _pause(deadline, paths, "another rchctl has been starting the daemon")
+        return _start_locked(paths, env, deadline)
+    except OSError as error:
+        raise Failure(
+            Kind.DAEMON,
+            f"the daemon cannot be started: {error.filename or paths.state_dir}: {error.strerror or error}",
+            subkind="STATE",
+        ) from error
+    finally:
+        lock.release()
+
+
+def _start_locked(paths: HostPaths, env: Mapping[str, str], deadline: float) -> Client:
+    from rch.files.locks import is_free
+
+    while True:
+        if (client := _listening(paths)) is not None:
+            return client
+        if is_free(paths.lock):
+            break
+        _pause(deadline, paths, f"a daemon holds {paths.lock} and does not listen")
+    begin = paths.log.stat().st_size if paths.log.exists() else 0
+    process = _spawn(paths, env)
+    while True:
+        ended = process.poll()
+        if (client := _listening(paths)) is not None:
+            # It is meant to outlive this process: nobody waits for it here.
+            process.returncode = process.returncode or 0
+            return client
+        if ended is not None:
+            raise Failure(
+                Kind.DAEMON,
+                f"the daemon ended at once with exit code {ended}",
+                hint=f"read {paths.log}",
+                data={"log": _last_words(paths, begin)},
+            )
+        _pause(deadline, paths, "the daemon was started and does not listen")
+
+
+def _listening(paths: HostPaths) -> Client | None:
+    with suppress(NoDaemon):
+        return Client.open(paths)
+    return None
+
+
+def _pause(deadline: float, paths: HostPaths, what: str) -> None:
+    if time.monotonic() > deadline:
+        raise Failure(
+            Kind.DAEMON, f"{what}: no answer within {START_SECONDS:.0f} s", hint=f"read {paths.log}"
+        )
+    with window():
+        time.sleep(_PAUSE)
+
+
+def daemon_command(env: Mapping[str, str]) -> list[str]:
+    """How the daemon is started: `RCH_RCHD`, or `rchd` of this very installation."""
+    if other := env.get("RCH_RCHD"):
+        import shlex
+
+        return [*shlex.split(other), "run"]
+    return [sys.executable, "-P", "-m", "rchd", "run"]
+
+
+def _spawn(paths: HostPaths, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """The daemon in a session of its own, its output in its log, none of our descriptors open."""
+    import subprocess
+
+    paths.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = os.open(paths.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        return subprocess.Popen(
+            daemon_command(env),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            env=_absolute(env),
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+
+
+def _absolute(env: Mapping[str, str]) -> dict[str, str]:
+    """`env` for a process that stands elsewhere: the places of this one, spelled out."""
+    return {
+        name: str(Path(value).absolute()) if name in _PLACES and value and value[0] != "~" else value
+        for name, value in env.items()
+    }
+
+
+def _last_words(paths: HostPaths, begin: int) -> list[str]:
+    """What the daemon wrote last before it ended."""
+    try:
+        with paths.log.open("rb") as file:
+            file.seek(begin)
+            text = file.read(1 << 16).decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line.rstrip() for line in strip_escapes(text).split("\n") if line.strip()][-_LOG_LINES:]

@@ -1,0 +1,74 @@
+"""`rchctl artifacts`: every file of a run, by way of its indices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rch.contract.errors import Failure, Kind
+from rchctl.context import Context, Outcome
+from rchctl.indices import Item, items
+from rchctl.parser import VerbParser, nearest
+from rchctl.render import size, table
+from rchctl.terminal import one_line
+
+
+def configure(parser: VerbParser) -> None:
+    """A run, and perhaps one of its files."""
+    parser.add_argument("run", metavar="RUN", help="an id, a beginning of one, or latest")
+    parser.add_argument(
+        "--path", metavar="NAME", help="print the path of that one: build.log, test/junit.xml"
+    )
+    parser.examples(
+        "rchctl artifacts latest",
+        'less "$(rchctl artifacts latest --path build/build.log)"',
+        "rchctl artifacts latest --json | jq -r '.data.files[].path'",
+    )
+
+
+def run(context: Context) -> Outcome:
+    """Exits 70 when a file that an index names is not there."""
+    view = context.call("runs.get", {"run": context.args.run})
+    run_id, run_dir = str(view.get("run_id")), Path(str(view.get("run_dir")))
+    found = items(run_dir)
+    if context.args.path:
+        found = [_named(found, context.args.path, run_id)]
+        context.say(f"{found[0].path}\n")
+    else:
+        context.say(f"{one_line(run_dir)}\n")
+        context.say(_listing(found, run_dir, context))
+    if missing := [item for item in found if item.missing]:
+        raise Failure(
+            Kind.ARTIFACTS,
+            f"run {run_id}: the indices name {len(missing)} that are not there, first {missing[0].path}",
+            subkind="GONE",
+            data={"missing": [str(item.path) for item in missing]},
+        )
+    return Outcome({"run_id": run_id, "run_dir": str(run_dir), "files": [item.as_json() for item in found]})
+
+
+def _named(found: list[Item], wanted: str, run_id: str) -> Item:
+    matches = [item for item in found if item.answers_to(wanted)]
+    if len({item.path for item in matches}) == 1:
+        return matches[0]
+    if matches:
+        choices = ", ".join(f"{item.scope}/{item.path.name}" for item in matches)
+        raise Failure(Kind.USAGE, f"{wanted!r} is more than one file: {choices}", hint="name one of them")
+    near = nearest(wanted, [item.path.name for item in found])
+    raise Failure(
+        Kind.USAGE,
+        f"run {run_id} has no file {wanted!r}" + (f": did you mean {near!r}?" if near else ""),
+        hint=f"rchctl artifacts {run_id}",
+    )
+
+
+def _listing(found: list[Item], run_dir: Path, context: Context) -> str:
+    rows = [
+        (
+            item.scope,
+            item.name,
+            {"missing": "MISSING", "directory": "folder"}.get(item.kind) or size(item.size),
+            str(item.path.relative_to(run_dir)),
+        )
+        for item in found
+    ]
+    return table(("SCOPE", "NAME", "SIZE", "PATH"), rows, context.console)

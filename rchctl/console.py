@@ -1,0 +1,129 @@
+"""Standard output and standard error, with manners.
+
+Data goes to stdout, messages to stderr, both unbuffered by this process. A reader that went
+away is no error: what is written to it is dropped and the verb goes on to its exit code. On
+a terminal one status line may stand below the last message; all else is written above it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Mapping
+
+from rchctl.signals import window
+from rchctl.terminal import one_line
+
+_DEFAULT_WIDTH = 80
+_ERASE = "\r\x1b[K"
+_STYLES = {"good": "32", "bad": "31", "warn": "33", "dim": "2"}
+
+
+def _is_plain(env: Mapping[str, str]) -> bool:
+    return env.get("TERM") == "dumb"
+
+
+class Console:
+    """Two file descriptors and what is known of the terminals behind them."""
+
+    def __init__(self, env: Mapping[str, str], out: int = 1, err: int = 2) -> None:
+        self._env = env
+        self._out = out
+        self._err = err
+        self._status = ""
+        self._at_line_start = True
+        self.out_is_terminal = os.isatty(out)
+        self.err_is_terminal = os.isatty(err)
+        self.live = self.err_is_terminal and not _is_plain(env)
+        self.broken = False
+
+    @property
+    def width(self) -> int:
+        """Columns: `COLUMNS`, else the terminal's own, else 80."""
+        asked = self._env.get("COLUMNS", "")
+        if asked.isdecimal() and int(asked) > 0:
+            return int(asked)
+        for fd in (self._out, self._err):
+            try:
+                if columns := os.get_terminal_size(fd).columns:
+                    return columns
+            except OSError:
+                continue
+        return _DEFAULT_WIDTH
+
+    def style(self, text: str, kind: str) -> str:
+        """`text` coloured for stdout, where a terminal is there and `NO_COLOR` is not."""
+        if not self.out_is_terminal or self._env.get("NO_COLOR") or _is_plain(self._env):
+            return text
+        return f"\x1b[{_STYLES[kind]}m{text}\x1b[0m"
+
+    def out(self, text: str) -> None:
+        """Data, as it is; ends its line itself."""
+        self.out_bytes(text.encode("utf-8", "backslashreplace"))
+
+    def out_bytes(self, data: bytes) -> None:
+        """Data in bytes."""
+        if not data or self.broken:
+            return
+        status = self._status
+        if self.out_is_terminal:
+            self.clear_status()
+        self.broken = not _write(self._out, data)
+        self._at_line_start = data.endswith(b"\n")
+        if status and self.out_is_terminal and self._at_line_start:
+            self.status(status)
+
+    def note(self, message: str) -> None:
+        """One line for people, on stderr."""
+        self._above(f"rchctl: {one_line(message)}\n")
+
+    def error(self, message: str, hint: str | None = None) -> None:
+        """A refusal: the message, and what mends it."""
+        lines = f"rchctl: {one_line(message)}\n"
+        if hint:
+            lines += f"  hint: {one_line(hint)}\n"
+        self.clear_status()
+        self._above(lines)
+
+    def err_text(self, text: str) -> None:
+        """Several lines to stderr as they are."""
+        self._above(text)
+
+    def _above(self, text: str) -> None:
+        status = self._status
+        self.clear_status()
+        if self.err_is_terminal and self.out_is_terminal and not self._at_line_start:
+            text = "\n" + text
+        _write(self._err, text.encode("utf-8", "backslashreplace"))
+        self._at_line_start = True
+        if status:
+            self.status(status)
+
+    def status(self, text: str) -> None:
+        """Set the one updating line; nothing where stderr is no terminal."""
+        if not self.live or (self.out_is_terminal and not self._at_line_start):
+            return
+        text = one_line(text)[: max(self.width - 1, 1)]
+        self._status = text
+        _write(self._err, f"{_ERASE}{text}".encode())
+
+    def clear_status(self) -> None:
+        """Take the updating line away."""
+        if self._status:
+            self._status = ""
+            _write(self._err, _ERASE.encode())
+
+
+def _write(fd: int, data: bytes) -> bool:
+    """Whether all of `data` was taken; False once the reader is gone."""
+    view = memoryview(data)
+    while view:
+        try:
+            with window():
+                view = view[os.write(fd, view) :]
+        except BlockingIOError:  # a shared terminal that another program made non-blocking
+            with window():
+                select.select([], [fd], [])
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,68 @@
+"""What a verb is given, and what it gives back."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rch.files.paths import HostPaths, host_paths
+from rchctl.console import Console
+
+if TYPE_CHECKING:
+    from rchctl.client import Client
+
+
+class Outcome(NamedTuple):
+    """How a verb ended. `data` is what `--json` prints; `error` stands beside a run that failed."""
+
+    data: dict[str, Any]
+    exit_code: int = 0
+    error: dict[str, Any] | None = None
+
+
+class Context:
+    """One call of the client: its arguments, its terminal and its places."""
+
+    def __init__(
+        self, verb: str, args: argparse.Namespace, console: Console, env: Mapping[str, str]
+    ) -> None:
+        self.verb = verb
+        self.args = args
+        self.console = console
+        self.env = env
+
+    @property
+    def json(self) -> bool:
+        """Whether stdout belongs to the envelope."""
+        return bool(self.args.json)
+
+    @cached_property
+    def paths(self) -> HostPaths:
+        """The host's places."""
+        return host_paths(self.env)
+
+    @property
+    def may_start(self) -> bool:
+        """Whether a missing daemon may be started."""
+        return not self.args.no_autostart and self.env.get("RCH_NO_AUTOSTART", "") in {"", "0"}
+
+    def connect(self) -> Client:
+        """A greeted connection, the daemon started if need be; `Failure` DAEMON otherwise."""
+        from rchctl import autostart
+
+        return autostart.connect(self.paths, self.env, self.console, may_start=self.may_start)
+
+    def call(self, method: str, params: dict[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
+        """One request on a connection of its own."""
+        client = self.connect()
+        try:
+            return client.call(method, params) if timeout is None else client.call(method, params, timeout)
+        finally:
+            client.close()
+
+    def say(self, text: str) -> None:
+        """Data for people: nothing under `--json`."""
+        if not self.json:
+            self.console.out(text)

@@ -1,0 +1,162 @@
+"""Follow a run to its end, over lost connections and restarts of the daemon (spec section 12)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from rch.contract.errors import Failure, Kind
+from rchctl.client import Client, ConnectionLost, RemoteFailure
+from rchctl.context import Context
+from rchctl.logs import Logs
+from rchctl.progress import Progress
+from rchctl.render import is_over
+from rchctl.signals import window
+
+# Heartbeats come more often than this; after it the daemon is asked whether it is there.
+SILENCE_SECONDS = 30.0
+RECONNECT_SECONDS = 30.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+_UNREACHABLE = "worker_unreachable"
+
+
+class Follower:
+    """One run's news, shown as they come.
+
+    `logs=None`: no log. `leave_unreachable`: end with exit 20 when the run outlives its
+    worker's connection, instead of waiting with it (spec section 4).
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        run_id: str,
+        *,
+        progress: Progress,
+        logs: Logs | None = None,
+        leave_unreachable: bool = False,
+        client: Client | None = None,
+    ) -> None:
+        self._context = context
+        self.run_id = run_id
+        self._progress = progress
+        self._logs = logs
+        self._leave_unreachable = leave_unreachable
+        self.client = client
+        self._run: dict[str, Any] | None = None
+        self._subscription: object = None
+        self._seq: int | None = None
+
+    def follow(self) -> dict[str, Any]:
+        """The view of the run once it is over."""
+        self._watch_again() if self.client is None else self._mended(self._watch)
+        while self._run is None or not is_over(self._run):
+            self._mended(self._step)
+            if self._logs is not None and self._context.console.broken:
+                break  # whom the log was for went away
+        run = self._run or {}
+        if self._logs is not None:
+            self._logs.finish(run)
+        return run
+
+    def _step(self) -> None:
+        """Take one notification, or ask after a long silence."""
+        client = self._connected()
+        event = client.notification(SILENCE_SECONDS)
+        if event is None:
+            self._see(client.call("runs.get", {"run": self.run_id}))
+        elif event.get("subscription") == self._subscription:
+            self._take(event)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        kind, data = event.get("type"), event.get("data")
+        facts: dict[str, Any] = data if isinstance(data, dict) else {}
+        if isinstance(seq := event.get("seq"), int) and kind == "run":
+            self._seq = seq
+        if isinstance(run := event.get("run"), dict):
+            self._see(run)
+        if kind == "stage":
+            self._progress.stage(facts)
+        elif kind == "log" and self._logs is not None:
+            self._logs.event(facts, self._run)
+        elif kind in {"gap", "end"} and not (self._run and is_over(self._run)):
+            self._seq = None  # what was missed is in the new snapshot
+            with window():
+                time.sleep(_FIRST_PAUSE)
+            self._watch()
+
+    def _see(self, run: dict[str, Any]) -> None:
+        if run.get("run_id") != self.run_id:
+            return
+        if self._run is not None and run.get("seq", 0) < self._run.get("seq", 0):
+            return  # an older view never replaces a newer one
+        self._run = run
+        self._progress.run(run)
+        if self._leave_unreachable and run.get("waiting") == _UNREACHABLE and run.get("state") == "RUNNING":
+            raise Failure(
+                Kind.SSH,
+                f"worker {run.get('worker')} is out of reach; run {self.run_id} goes on when it is back",
+                subkind="UNREACHABLE",
+                hint=f"rchctl wait {self.run_id}",
+            )
+
+    def _watch(self) -> None:
+        """Subscribe, anew if need be; the snapshot is news as well."""
+        client = self._connected()
+        if self._subscription is not None:
+            with suppress(RemoteFailure):  # it may have ended by itself
+                client.call("runs.unwatch", {"subscription": self._subscription})
+            self._subscription = None
+        cursor = {} if self._seq is None else {"after_seq": self._seq}
+        view = client.call("runs.watch", {"run": self.run_id, **cursor})
+        self._subscription = view.get("subscription")
+        self._seq = view.get("seq")
+        for run in view.get("runs", ()):
+            self._see(run)
+
+    def _connected(self) -> Client:
+        if self.client is None:
+            raise ConnectionLost("there is no connection to the daemon")
+        return self.client
+
+    def _mended(self, act: Callable[[], None]) -> None:
+        """Do `act`; a connection that broke meanwhile is made anew."""
+        try:
+            act()
+        except ConnectionLost:
+            self._context.console.note("the connection to the daemon is lost: connecting again")
+            self._watch_again()
+
+    def _watch_again(self) -> None:
+        """A new connection and subscription, tried for `RECONNECT_SECONDS`."""
+        first = self.client is None
+        self.drop()
+        deadline = time.monotonic() + RECONNECT_SECONDS
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                self.client = self._context.connect()
+                self._watch()
+            except Failure as failure:
+                self.drop()
+                if first or failure.kind is not Kind.DAEMON or failure.subkind == "PROTOCOL":
+                    raise
+                if time.monotonic() + pause > deadline:
+                    raise Failure(
+                        Kind.DAEMON,
+                        f"the daemon does not come back ({failure.message}); run {self.run_id} is kept",
+                        hint=f"rchctl wait {self.run_id}",
+                    ) from failure
+                with window():
+                    time.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                return
+
+    def drop(self) -> None:
+        """Hang up."""
+        if self.client is not None:
+            self.client.close()
+        self.client, self._subscription = None, None

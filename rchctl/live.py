@@ -1,0 +1,176 @@
+"""A run that this client owns: submit it, show it, cancel it on a signal (spec section 4)."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from rch.contract.errors import Failure, Kind
+from rchctl.client import Client, ConnectionLost, RemoteFailure
+from rchctl.context import Context, Outcome
+from rchctl.follow import Follower
+from rchctl.logs import Logs
+from rchctl.progress import Progress
+from rchctl.render import exit_code, run_error, verdict
+from rchctl.signals import Guard, Interrupted
+
+ACKNOWLEDGE_SECONDS = 10.0
+# Without progress from the snapshot of the source for so long, the daemon is taken for lost.
+_SUBMIT_SILENCE = 120.0
+_SUBMIT_TRIES = 3
+
+
+class Submission:
+    """`runs.submit` with a token of its own, so that a retry is the same run."""
+
+    def __init__(self, context: Context, params: dict[str, Any], progress: Progress) -> None:
+        self._context = context
+        self._progress = progress
+        self._params = {**params, "client_token": os.urandom(16).hex()}
+        self._pending: int | None = None
+        self.client: Client | None = None
+
+    @property
+    def sent(self) -> bool:
+        """Whether the daemon may have the run."""
+        return self._pending is not None
+
+    def submit(self) -> dict[str, Any]:
+        """The accepted run; tried again over a connection that breaks."""
+        for left in reversed(range(_SUBMIT_TRIES)):
+            try:
+                return self.answer(_SUBMIT_SILENCE)
+            except ConnectionLost:
+                self.drop()
+                if not left:
+                    raise
+        raise AssertionError
+
+    def answer(self, silence: float) -> dict[str, Any]:
+        """Wait for the answer, sending first whatever is not sent on this connection."""
+        if self.client is None:
+            self.client = self._context.connect()
+            self._pending = None
+        if self._pending is None:
+            self._pending = self.client.send("runs.submit", self._params)
+        return self.client.wait(self._pending, silence, self._event)
+
+    def _event(self, event: dict[str, Any]) -> None:
+        data = event.get("data")
+        if event.get("type") == "stage" and isinstance(data, dict):
+            self._progress.stage(data)
+
+    def drop(self) -> None:
+        """Hang up."""
+        if self.client is not None:
+            self.client.close()
+        self.client = None
+
+
+class LiveRun:
+    """`verify` and `run` from the first byte to the exit code."""
+
+    def __init__(
+        self, context: Context, params: dict[str, Any], *, show_log: bool, show_progress: bool
+    ) -> None:
+        self._context = context
+        self._progress = Progress(context.console, enabled=show_progress)
+        self._submission = Submission(context, {**params, "progress": show_progress}, self._progress)
+        self._show_log = show_log
+        self._run: dict[str, Any] | None = None
+        self._follower: Follower | None = None
+
+    def detach(self) -> Outcome:
+        """Leave the run to the daemon."""
+        run = self._submission.submit()
+        self._context.say(f"{run['run_id']}\n")
+        return Outcome(run)
+
+    def execute(self) -> Outcome:
+        """Stay until the run is over, or a signal ends it."""
+        with Guard():
+            try:
+                return self._to_the_end()
+            except Interrupted as stop:
+                return self._cancel(stop)
+
+    def _to_the_end(self) -> Outcome:
+        run = self._run = self._submission.submit()
+        self._progress.accepted(run)
+        self._follower = Follower(
+            self._context,
+            str(run["run_id"]),
+            progress=self._progress,
+            logs=Logs(self._context.console) if self._show_log else None,
+            leave_unreachable=True,
+            client=self._submission.client,
+        )
+        run = self._run = self._follower.follow()
+        return self._ended(run)
+
+    def _ended(self, run: dict[str, Any]) -> Outcome:
+        self._context.console.clear_status()
+        self._context.say(verdict(run, self._context.console))
+        return Outcome(run, exit_code(run), run_error(run))
+
+    def _cancel(self, stop: Interrupted) -> Outcome:
+        """The intent, durable at the daemon, or ten seconds of trying."""
+        console = self._context.console
+        console.clear_status()
+        if self._run is None and not self._submission.sent:
+            raise Failure(Kind.CANCELLED, "interrupted before a run was submitted")
+        console.note("cancelling the run; once more to leave at once")
+        deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
+        client = self._follower.client if self._follower else self._submission.client
+        while True:
+            try:
+                return self._cancelled(self._ask(client, stop, deadline - time.monotonic()))
+            except ConnectionLost as failure:
+                client = None
+                self._submission.drop()
+                if time.monotonic() + 0.2 > deadline:
+                    raise self._unacknowledged() from failure
+                time.sleep(0.2)
+
+    def _ask(self, client: Client | None, stop: Interrupted, left: float) -> dict[str, Any]:
+        if self._run is None:
+            self._run = self._submission.answer(max(left, 0.1))
+            client = self._submission.client
+        if client is None:
+            client = self._context.connect()
+        params = {"run": self._run["run_id"], "reason": stop.reason}
+        try:
+            return client.call("runs.cancel", params, max(left, 0.1))
+        except RemoteFailure as failure:
+            failure.data["run_id"] = self._run["run_id"]
+            raise
+
+    def _cancelled(self, run: dict[str, Any]) -> Outcome:
+        run_id = run.get("run_id")
+        message = f"run {run_id} is cancelled; its worker ends it: rchctl wait {run_id}"
+        if not self._context.json:
+            self._context.console.note(message)
+        failure = Failure(Kind.CANCELLED, message)
+        error = {
+            "kind": str(failure.kind),
+            "subkind": None,
+            "message": message,
+            "hint": f"rchctl wait {run_id}",
+            "exit_code": failure.exit_code,
+        }
+        return Outcome(run, failure.exit_code, error)
+
+    def _unacknowledged(self) -> Failure:
+        if self._run is None:
+            return Failure(
+                Kind.CANCELLED,
+                "interrupted, and the daemon did not say whether it has the run",
+                hint="rchctl list",
+            )
+        run_id = self._run["run_id"]
+        return Failure(
+            Kind.CANCELLED,
+            f"interrupted, and the daemon did not acknowledge the end of run {run_id}",
+            hint=f"rchctl cancel {run_id}",
+        )

@@ -1,0 +1,91 @@
+"""The live logs of a run, read from the local file: the socket only says that there is more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rchctl.console import Console
+from rchctl.terminal import LogFilter
+
+_PIECE = 1 << 16
+
+
+@dataclass(slots=True)
+class _Place:
+    path: str
+    offset: int = 0
+
+
+class Logs:
+    """How far each job's log was shown. `action`: that step alone."""
+
+    def __init__(self, console: Console, *, action: str | None = None) -> None:
+        self._console = console
+        self._action = action
+        self._places: dict[str, _Place] = {}
+        self._unreadable: set[str] = set()
+        self._filter = LogFilter()
+
+    def event(self, data: dict[str, Any], run: dict[str, Any] | None) -> None:
+        """Show up to where a `log` event says that the file reaches."""
+        job_id, path = str(data.get("job_id", "")), data.get("path")
+        if not self._wanted(job_id, run) or not isinstance(path, str):
+            return
+        end = data.get("offset", 0) + data.get("length", 0)
+        place = self._places.setdefault(job_id, _Place(path))
+        place.path = path
+        if end < place.offset:  # the worker began the log anew
+            place.offset = 0
+        self._show(place, end)
+
+    def finish(self, run: dict[str, Any]) -> None:
+        """Show what is left of every step's log."""
+        for step in run.get("steps", ()):
+            path, job_id = step.get("log_path"), str(step.get("job_id", ""))
+            if not self._wanted(job_id, run):
+                continue
+            if job_id not in self._places and isinstance(path, str):
+                self._places[job_id] = _Place(path)
+            if (place := self._places.get(job_id)) is not None:
+                if not Path(place.path).exists() and isinstance(path, str):
+                    place.path = path
+                self._show(place, None)
+        self._write(b"", last=True)
+
+    def _wanted(self, job_id: str, run: dict[str, Any] | None) -> bool:
+        if self._action is None:
+            return True
+        steps = run.get("steps", ()) if run else ()
+        return any(step.get("job_id") == job_id and step.get("action") == self._action for step in steps)
+
+    def _show(self, place: _Place, end: int | None) -> None:
+        try:
+            for piece in _pieces(place, end):
+                self._write(piece)
+        except FileNotFoundError:
+            return  # nothing was logged yet
+        except OSError as error:
+            if place.path not in self._unreadable:
+                self._unreadable.add(place.path)
+                self._console.note(f"the log cannot be read: {place.path}: {error.strerror}")
+
+    def _write(self, data: bytes, *, last: bool = False) -> None:
+        if self._console.out_is_terminal:
+            self._console.out(self._filter.feed(data, last=last))
+        else:
+            self._console.out_bytes(data)
+
+
+def _pieces(place: _Place, end: int | None) -> Iterator[bytes]:
+    """The bytes from where `place` stands up to `end`, or to the file's end."""
+    with Path(place.path).open("rb") as file:
+        file.seek(place.offset)
+        while end is None or place.offset < end:
+            piece = file.read(_PIECE if end is None else min(_PIECE, end - place.offset))
+            if not piece:
+                return
+            place.offset += len(piece)
+            yield piece

@@ -1,0 +1,87 @@
+"""Arguments of one verb: argparse with one-line refusals that say what to type instead."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, NoReturn
+
+from rch.contract.errors import Failure, Kind
+
+
+class UsageError(Failure):
+    """A command line that is not understood: one line, exit 2."""
+
+    def __init__(self, message: str, *, subkind: str | None = None) -> None:
+        super().__init__(Kind.USAGE, message, subkind=subkind)
+
+
+class VerbParser(argparse.ArgumentParser):
+    """The parser of one verb. It never prints and never exits."""
+
+    def __init__(self, verb: str, summary: str, width: int) -> None:
+        # A formatter without a width would import shutil for each argument that is added.
+        formatter = partial(
+            argparse.RawDescriptionHelpFormatter, width=min(width, 100) - 2, max_help_position=26
+        )
+        super().__init__(
+            prog=f"rchctl {verb}",
+            description=f"{summary[:1].upper()}{summary[1:]}.",
+            formatter_class=formatter,
+            add_help=False,
+            allow_abbrev=False,
+        )
+        self.verb = verb
+        self.flags: list[str] = []
+        self.add_argument("-h", "--help", action="store_true", help="this text")
+        self.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
+        self.add_argument("--no-autostart", action="store_true", help="do not start the daemon: exit 4")
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """As argparse; remembers the flags for suggestions."""
+        action = super().add_argument(*names, **options)
+        self.flags += action.option_strings
+        return action
+
+    def examples(self, *lines: str) -> None:
+        """The examples below the help text."""
+        self.epilog = "examples:\n" + "\n".join(f"  {line}" for line in lines)
+
+    def error(self, message: str) -> NoReturn:
+        """As `UsageError`."""
+        raise UsageError(f"{self.verb}: {message}: see rchctl {self.verb} --help")
+
+    def read(self, argv: list[str]) -> argparse.Namespace:
+        """The namespace of `argv`; `UsageError` names the nearest flag."""
+        for token in argv:
+            if token == "--":  # noqa: S105  (ends the flags)
+                break
+            flag = token.partition("=")[0]
+            if flag.startswith("-") and flag != "-" and flag not in self.flags:
+                raise UsageError(
+                    f"{self.verb}: unknown flag {flag!r}: {self._instead(flag)}", subkind="UNKNOWN_FLAG"
+                )
+        return self.parse_args(argv)
+
+    def _instead(self, flag: str) -> str:
+        near = nearest(flag, self.flags)
+        return f"type 'rchctl {self.verb} {near or '--help'}'"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` was probably meant to be."""
+    import difflib
+
+    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def one_of(verb: str, what: str, value: str, known: tuple[str, ...]) -> str:
+    """`value` if it is known; else `UsageError` with the nearest."""
+    if value in known:
+        return value
+    near = nearest(value, known)
+    listed = ", ".join(known)
+    instead = f"did you mean {near!r}?" if near else f"it is one of {listed}"
+    raise UsageError(f"{verb}: unknown {what} {value!r}: {instead}")

@@ -1,0 +1,96 @@
+"""Where a run is, on stderr: one updating line on a terminal, else a line a transition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rchctl.console import Console
+from rchctl.render import is_over, size, worker_name
+from rchctl.terminal import one_line
+
+
+class Progress:
+    """Says each thing once. `enabled=False`: warnings alone."""
+
+    def __init__(self, console: Console, *, enabled: bool = True) -> None:
+        self._console = console
+        self._enabled = enabled
+        self._stage = ""
+        self._said = ""
+        self._worker = ""
+        self._warned: set[str] = set()
+
+    def accepted(self, run: dict[str, Any]) -> None:
+        """The run is durable: from here on it has a name."""
+        if self._enabled:
+            self._console.note(f"run {run.get('run_id')}")
+
+    def stage(self, data: dict[str, Any]) -> None:
+        """Progress inside a stage (`stage` events)."""
+        if not self._enabled:
+            return
+        name = one_line(data.get("stage", ""))
+        done, total = _number(data.get("done")), _number(data.get("total"))
+        if self._console.live:
+            self._console.status(f"{name} {_live_amount(data, done, total)}".strip())
+            return
+        # Without a terminal: when a stage begins, and when its end has something to add.
+        if name != self._stage or (total and done >= total):
+            self._stage = name
+            self._line(f"{name} {_plain_amount(data, done, total)}".strip())
+
+    def run(self, run: dict[str, Any]) -> None:
+        """A run's view changed."""
+        for warning in run.get("warnings", ()):
+            if warning not in self._warned:
+                self._warned.add(warning)
+                self._console.note(f"warning: {warning}")
+        if not self._enabled:
+            return
+        if run.get("worker") and (name := worker_name(run)) != self._worker:
+            self._worker = name
+            self._console.note(f"worker {name}")
+        if is_over(run):
+            self._console.clear_status()
+            return
+        if self._console.live:
+            self._console.status(position(run))
+        else:
+            self._line(position(run))
+
+    def _line(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            self._console.note(text)
+
+
+def position(run: dict[str, Any]) -> str:
+    """What a run that is not over does now, and why not if it does nothing."""
+    waiting = run.get("waiting")
+    if run.get("cancel_requested"):
+        return "cancelling"
+    if run.get("state") == "QUEUED":
+        return f"queued: {waiting}" if waiting else "queued"
+    steps = [step for step in run.get("steps", ()) if step.get("state") in {"RUNNING", "CANCEL_REQUESTED"}]
+    name = str(steps[-1].get("action") if steps else run.get("phase") or "running").lower()
+    return f"{name}: waiting: {waiting}" if waiting else name
+
+
+def _number(value: object) -> int:
+    return int(value) if isinstance(value, (int, float)) else 0
+
+
+def _live_amount(data: dict[str, Any], done: int, total: int) -> str:
+    if not total:
+        return _plain_amount(data, done, total)
+    return f"{min(100 * done // total, 100)}% {data.get('detail') or ''}".strip()
+
+
+def _plain_amount(data: dict[str, Any], done: int, total: int) -> str:
+    amount = _amount(total or done, data) if total or done else ""
+    return f"{amount} {data.get('detail') or ''}".strip()
+
+
+def _amount(count: int, data: dict[str, Any]) -> str:
+    unit = str(data.get("unit") or "")
+    return size(count) if unit == "bytes" else f"{count} {unit}".strip()

@@ -1,0 +1,119 @@
+"""Runs as people read them: the verdict, tables, sizes and durations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rch.contract.errors import Kind, lookup
+from rchctl.console import Console
+from rchctl.terminal import one_line, strip_escapes
+
+TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
+_STYLE = {"SUCCEEDED": "good", "FAILED": "bad", "CANCELLED": "warn"}
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def is_over(run: dict[str, Any]) -> bool:
+    """Whether the run's state is final."""
+    return run.get("state") in TERMINAL_STATES
+
+
+def exit_code(run: dict[str, Any]) -> int:
+    """The code of a run that is over; whatever is not a plain success is no 0."""
+    code = run.get("exit_code")
+    if run.get("state") == "SUCCEEDED":
+        return code if isinstance(code, int) else 0
+    if isinstance(code, int) and 0 < code < 256:
+        return code
+    kind = run.get("failure_kind")
+    fallback = Kind.CANCELLED if run.get("state") == "CANCELLED" else Kind.INTERNAL
+    return lookup(Kind(kind) if kind in set(Kind) else fallback).exit_code
+
+
+def run_error(run: dict[str, Any]) -> dict[str, Any] | None:
+    """The envelope's `error` of a run that did not succeed."""
+    if run.get("state") == "SUCCEEDED" and exit_code(run) == 0:
+        return None
+    return {
+        "kind": run.get("failure_kind"),
+        "subkind": run.get("failure_subkind"),
+        "message": run.get("human_summary") or str(run.get("state")),
+        "hint": run.get("hint"),
+        "exit_code": exit_code(run),
+    }
+
+
+def label(run: dict[str, Any]) -> str:
+    """`KIND / SUBKIND` of a run that failed, else nothing."""
+    parts = [one_line(part) for part in (run.get("failure_kind"), run.get("failure_subkind")) if part]
+    return " / ".join(parts)
+
+
+def worker_name(run: dict[str, Any]) -> str:
+    """Who serves the run, as every run has to say it."""
+    name = one_line(run.get("worker") or "none")
+    notes = []
+    if run.get("embedded_worker"):
+        notes.append("embedded worker on this machine")
+    if run.get("simulated"):
+        notes.append("simulated")
+    return f"{name} ({', '.join(notes)})" if notes else name
+
+
+def verdict(run: dict[str, Any], console: Console) -> str:
+    """The block that ends a run."""
+    state, simulated = str(run.get("state")), bool(run.get("simulated"))
+    why = f" ({label(run)})" if label(run) and state != "SUCCEEDED" else ""
+    style = "warn" if simulated and state == "SUCCEEDED" else _STYLE.get(state, "warn")
+    word = f"{state} (simulated)" if simulated else state
+    lines = [f"verdict: {console.style(one_line(word), style)}{one_line(why) and ' ' + one_line(why)}"]
+    lines += [
+        f"  {line}"
+        for line in strip_escapes(str(run.get("human_summary") or "")).split("\n")
+        if line.strip()
+    ]
+    if state != "SUCCEEDED" and run.get("hint"):
+        lines.append(f"  hint: {one_line(run['hint'])}")
+    facts = [
+        ("run", one_line(run.get("run_id", ""))),
+        ("worker", worker_name(run)),
+        ("exit code", str(exit_code(run))),
+        ("duration", duration(run.get("duration_ms"))),
+        ("artifacts", one_line(run.get("run_dir", ""))),
+    ]
+    lines += [f"  {name:<10} {value}" for name, value in facts if value]
+    return "\n".join(lines) + "\n"
+
+
+def duration(milliseconds: object) -> str:
+    """`850 ms`, `12.3 s`, `3 min 05 s`; empty if unknown."""
+    if not isinstance(milliseconds, int):
+        return ""
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
+    seconds = milliseconds / 1000
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+
+
+def size(count: object) -> str:
+    """Bytes in decimal units."""
+    value = float(count) if isinstance(count, int) else 0.0
+    for unit in _UNITS:
+        if value < 1000 or unit == _UNITS[-1]:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> str:
+    """Aligned columns; on a terminal no line is wider than it."""
+    cells = [list(heads), *([one_line(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+    if console.out_is_terminal:
+        lines = [line if len(line) <= console.width else line[: console.width - 1] + "…" for line in lines]
+    return "\n".join(lines) + "\n"

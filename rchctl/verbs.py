@@ -1,0 +1,78 @@
+"""The verbs: one line each, the module that serves it, and what is promised for later."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """A verb. `module` is imported only when the verb is chosen."""
+
+    module: str
+    summary: str
+
+
+VERBS: dict[str, Verb] = {
+    "verify": Verb(
+        "rchctl.commands.verify", "build and test this project on a worker; exit with the verdict"
+    ),
+    "run": Verb("rchctl.commands.verify", "the same for chosen actions: run --action build"),
+    "submit": Verb("rchctl.commands.submit", "hand a run to the daemon and print its id"),
+    "wait": Verb("rchctl.commands.wait", "wait for a run and exit with its code"),
+    "list": Verb("rchctl.commands.list", "the newest runs"),
+    "status": Verb("rchctl.commands.status", "the daemon and what it runs now, or one run"),
+    "tail": Verb("rchctl.commands.tail", "the log of a run"),
+    "cancel": Verb("rchctl.commands.cancel", "end a run"),
+    "artifacts": Verb("rchctl.commands.artifacts", "the verified files of a run"),
+    "workers": Verb("rchctl.commands.workers", "the inventory: list, or probe now"),
+    "daemon": Verb("rchctl.commands.daemon", "start, stop or look at the daemon"),
+}
+
+NOT_OFFERED = frozenset(
+    {
+        "init",
+        "exec",
+        "explain",
+        "watch",
+        "rerun",
+        "report",
+        "history",
+        "flaky",
+        "doctor",
+        "config",
+        "gc",
+        "check",
+        "attest",
+        "top",
+        "metrics",
+        "rpc",
+        "completion",
+        "bugreport",
+        "open",
+        "diagnostics",
+    }
+)
+
+OVERVIEW = """\
+usage: rchctl VERB [options]        rchctl VERB --help tells more
+
+Build and test a Swift or Xcode project on a worker; the verdict lands on this machine.
+
+verbs:
+{verbs}
+
+examples:
+  rchctl verify                     build and test the project of this folder
+  rchctl verify --json | jq .ok     the same for scripts: one JSON object on stdout
+  rchctl tail -f latest             follow the newest run from another terminal
+  rchctl artifacts latest           every file of the newest run
+
+exit code: the run's own (0 success, 50 build or tests failed, 80 cancelled, ...);
+  1 internal, 2 usage, 3 config, 4 daemon unreachable
+environment: RCH_HOME, RCH_SOCKET, RCH_NO_AUTOSTART=1, NO_COLOR, RCH_DEBUG=1
+"""
+
+
+def overview() -> str:
+    """The text of `rchctl --help`."""
+    return OVERVIEW.format(verbs="\n".join(f"  {name:<10} {verb.summary}" for name, verb in VERBS.items()))
