@@ -1,7 +1,6 @@
-"""The truth about runs, jobs and events (spec section 4).
+"""The truth about runs, jobs and events in one SQLite file (spec section 4).
 
-`StateStore` is what the driver needs; `SqliteStore` keeps it in one SQLite file. A batch
-is one transaction: when `commit` returns, all of it survives a power cut; when it raises,
+A batch is one transaction: when `commit` returns, all of it survives a power cut; when it raises,
 nothing of it is there. Two failures are told apart: `DAEMON` / `NO_SPACE` passes when
 there is space again, `DAEMON` / `STATE` needs a person, and no write follows it.
 """
@@ -12,9 +11,9 @@ import contextlib
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -22,92 +21,10 @@ from rch.contract.errors import Failure
 from rch.contract.states import IllegalTransition, is_terminal
 from rch.files.locks import FileLock
 from rchd.edges import store_health, store_schema
+from rchd.edges.store_reserve import Reserve
+from rchd.edges.store_rows import Batch, EventRow, JobRow, Loaded, RunRow, StateStore
 
-
-class RunRow(msgspec.Struct, frozen=True):
-    """A run as it stands. Times are RFC 3339; `doc` is the core's own, opaque here."""
-
-    run_id: str
-    seq: int
-    state: str
-    created_at: str
-    updated_at: str
-    client_token: str | None
-    doc: bytes
-
-
-class JobRow(msgspec.Struct, frozen=True):
-    """A step job as it stands; `step_index` counts from 0 within its run."""
-
-    job_id: str
-    run_id: str
-    step_index: int
-    seq: int
-    state: str
-    doc: bytes
-
-
-class EventRow(msgspec.Struct, frozen=True):
-    """Something that followers are told, numbered over all runs."""
-
-    seq: int
-    run_id: str
-    at: str
-    type: str
-    doc: bytes
-
-
-class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """What one transaction writes. Of two rows with one id the later stands."""
-
-    runs: Sequence[RunRow] = ()
-    jobs: Sequence[JobRow] = ()
-    events: Sequence[EventRow] = ()
-
-
-class Loaded(msgspec.Struct, frozen=True):
-    """What a start needs: runs in the order of their acceptance, their jobs in step order."""
-
-    runs: list[RunRow]
-    jobs: list[JobRow]
-    last_event_seq: int
-
-
-class StateStore(Protocol):
-    """The truth, behind one small door. Any call may raise `Failure`."""
-
-    def load(self, *, active_only: bool) -> Loaded:
-        """All runs, or those that have not ended, at one moment."""
-
-    def commit(self, batch: Batch) -> None:
-        """Make `batch` durable, all or nothing; from one thread at a time.
-
-        A row with a lower `seq` than the stored one is left out; an equal `seq` replaces
-        the doc. `IllegalTransition`: a terminal state is left, a state changes without its
-        `seq`, an event's `seq` does not rise, a job's run is unknown, a token is taken.
-        """
-
-    def run(self, run_id: str) -> RunRow | None:
-        """One run, or None."""
-
-    def runs(self, limit: int, *, state: str | None = None, prefix: str | None = None) -> list[RunRow]:
-        """At most `limit` runs, the last accepted first, by state and start of the id."""
-
-    def jobs_of(self, run_id: str) -> list[JobRow]:
-        """A run's jobs in step order."""
-
-    def by_token(self, token: str) -> RunRow | None:
-        """The run that was submitted with this `client_token`, or None."""
-
-    def events_after(self, seq: int, *, run_id: str | None = None, limit: int = 1000) -> list[EventRow]:
-        """At most `limit` events above `seq`, in order, of one run or of all."""
-
-    def last_event_seq(self) -> int:
-        """The highest `seq` ever given to an event; 0 before the first."""
-
-    def close(self) -> None:
-        """Let go of everything. Twice is once."""
-
+__all__ = ["Batch", "EventRow", "JobRow", "Loaded", "RunRow", "SqliteStore", "StateStore"]
 
 _Row = TypeVar("_Row", RunRow, JobRow, EventRow)
 
@@ -185,6 +102,7 @@ class SqliteStore:
         self._path = path
         self._lock = lock
         self._writer = writer
+        self._reserve = Reserve(path.with_name(path.name + ".reserve"))
         self._reader = store_schema.connect(path, writable=False)
         self._write_turn = threading.Lock()
         self._read_turn = threading.Lock()
@@ -211,22 +129,37 @@ class SqliteStore:
             undo.pop_all()
             return store
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: Batch, *, urgent: bool = False) -> None:
         """See `StateStore.commit`."""
         with self._write_turn:
             if self._lost is not None:
                 raise self._lost
+            if not urgent:
+                self._keep_reserve()
             try:
-                self._transact(batch)
-            except sqlite3.IntegrityError as error:
-                raise IllegalTransition(f"refused by the schema: {error}") from error
-            except store_health.DEFECTS:
-                raise
-            except sqlite3.Error as error:
-                told = store_health.failure(self._path, error)
-                if told.subkind != store_health.NO_SPACE and store_health.is_final(error):
-                    self._lost = told  # after a failed fsync nothing may be written on top
-                raise told from error
+                self._attempt(batch)
+            except Failure as told:
+                if not (urgent and told.subkind == store_health.NO_SPACE and self._reserve.spend()):
+                    raise
+                self._attempt(batch)
+
+    def _keep_reserve(self) -> None:
+        with store_health.told(self._path):
+            if not self._reserve.fill():
+                raise store_health.space_failure(self._path)
+
+    def _attempt(self, batch: Batch) -> None:
+        try:
+            self._transact(batch)
+        except sqlite3.IntegrityError as error:
+            raise IllegalTransition(f"refused by the schema: {error}") from error
+        except store_health.DEFECTS:
+            raise
+        except sqlite3.Error as error:
+            told = store_health.failure(self._path, error)
+            if told.subkind != store_health.NO_SPACE and store_health.is_final(error):
+                self._lost = told  # after a failed fsync nothing may be written on top
+            raise told from error
 
     def _transact(self, batch: Batch) -> None:
         con = self._writer

@@ -40,7 +40,8 @@ def damaged(path: Path, how: str) -> Failure:
     return state_failure(path, f"is damaged ({' '.join(how.split())})", hint=_RESTORE)
 
 
-def _space_failure(path: Path) -> Failure:
+def space_failure(path: Path) -> Failure:
+    """`DAEMON` / `NO_SPACE`, naming the file that could not be written."""
     return Failure(
         Kind.DAEMON,
         f"no space left to write {path}",
@@ -77,7 +78,7 @@ def _is_full(path: Path, error: sqlite3.Error) -> bool:
 def failure(path: Path, error: sqlite3.Error) -> Failure:
     """What `error` of the database at `path` means: `NO_SPACE` or `STATE`."""
     if _is_full(path, error):
-        return _space_failure(path)
+        return space_failure(path)
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     if _primary(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return damaged(path, str(error))
@@ -102,7 +103,7 @@ def told(path: Path) -> Iterator[None]:
         raise failure(path, error) from error
     except OSError as error:
         if durable.is_no_space(error):
-            raise _space_failure(path) from error
+            raise space_failure(path) from error
         raise state_failure(path, f"{error.strerror or error}") from error
 
 
