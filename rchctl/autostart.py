@@ -39,7 +39,6 @@ _PLACES = frozenset(
         "XDG_RUNTIME_DIR",
     }
 )
-)
 
 
 def connect(

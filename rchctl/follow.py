@@ -20,6 +20,8 @@ SILENCE_SECONDS = 30.0
 RECONNECT_SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _UNREACHABLE = "worker_unreachable"
+# A line that is cut and mended within this time is no reason to leave.
+UNREACHABLE_SECONDS = 60.0
 
 
 class Follower:
@@ -48,6 +50,7 @@ class Follower:
         self._run: dict[str, Any] | None = None
         self._subscription: object = None
         self._seq: int | None = None
+        self._unreachable_since: float | None = None
 
     def follow(self) -> dict[str, Any]:
         """The view of the run once it is over."""
@@ -64,7 +67,7 @@ class Follower:
     def _step(self) -> None:
         """Take one notification, or ask after a long silence."""
         client = self._connected()
-        event = client.notification(SILENCE_SECONDS)
+        event = client.notification(self._patience())
         if event is None:
             self._see(client.call("runs.get", {"run": self.run_id}))
         elif event.get("subscription") == self._subscription:
@@ -94,7 +97,22 @@ class Follower:
             return  # an older view never replaces a newer one
         self._run = run
         self._progress.run(run)
-        if self._leave_unreachable and run.get("waiting") == _UNREACHABLE and run.get("state") == "RUNNING":
+        self._check_reach(run)
+
+    def _patience(self) -> float:
+        """How long to listen before the daemon is asked."""
+        if self._unreachable_since is None:
+            return SILENCE_SECONDS
+        left = self._unreachable_since + UNREACHABLE_SECONDS - time.monotonic()
+        return min(SILENCE_SECONDS, max(left, 0.05))
+
+    def _check_reach(self, run: dict[str, Any]) -> None:
+        if run.get("waiting") != _UNREACHABLE or not self._leave_unreachable:
+            self._unreachable_since = None
+            return
+        if self._unreachable_since is None:
+            self._unreachable_since = time.monotonic()
+        if time.monotonic() - self._unreachable_since >= UNREACHABLE_SECONDS:
             raise Failure(
                 Kind.SSH,
                 f"worker {run.get('worker')} is out of reach; run {self.run_id} goes on when it is back",

@@ -50,7 +50,9 @@ class VerbParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """As `UsageError`."""
-        raise UsageError(f"{self.verb}: {message}: see rchctl {self.verb} --help")
+        missing = message.removeprefix("the following arguments are required: ")
+        what = message if missing == message else f"{missing} is missing"
+        raise UsageError(f"{self.verb}: {what}: see rchctl {self.verb} --help")
 
     def read(self, argv: list[str]) -> argparse.Namespace:
         """The namespace of `argv`; `UsageError` names the nearest flag."""

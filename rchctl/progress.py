@@ -8,6 +8,25 @@ from rchctl.console import Console
 from rchctl.render import is_over, size, worker_name
 from rchctl.terminal import one_line
 
+_PHASES = {
+    "waiting": "queued",
+    "selecting": "selecting a worker",
+    "reserving": "reserving a slot",
+    "checkingsource": "asking for the source",
+    "uploading": "upload",
+    "submitting": "submit",
+    "rereserving": "reserving a slot",
+    "cancelling": "cancelling",
+    "fetching": "fetching artifacts",
+    "publishing": "publishing artifacts",
+    "releasing": "releasing the slot",
+}
+# Over in a moment, and of no use as a line in a log.
+_BRIEF = frozenset({"reserving", "checkingsource", "uploading", "submitting", "publishing", "releasing"})
+# What a queue says of a run that it has only just looked at.
+_NO_REASON = frozenset({None, "", "accepted", "resumed"})
+_WAITING = {"worker_unreachable": "the worker is out of reach"}
+
 
 class Progress:
     """Says each thing once. `enabled=False`: warnings alone."""
@@ -55,7 +74,7 @@ class Progress:
             return
         if self._console.live:
             self._console.status(position(run))
-        else:
+        elif run.get("waiting") not in _NO_REASON or run.get("phase") not in _BRIEF:
             self._line(position(run))
 
     def _line(self, text: str) -> None:
@@ -66,14 +85,24 @@ class Progress:
 
 def position(run: dict[str, Any]) -> str:
     """What a run that is not over does now, and why not if it does nothing."""
-    waiting = run.get("waiting")
     if run.get("cancel_requested"):
         return "cancelling"
-    if run.get("state") == "QUEUED":
-        return f"queued: {waiting}" if waiting else "queued"
+    waiting = run.get("waiting")
+    reason = "" if waiting in _NO_REASON else _WAITING.get(str(waiting), str(waiting))
+    phase = str(run.get("phase") or "").lower()
+    action = _current_action(run)
+    if run.get("state") == "QUEUED" and phase in {"", "waiting"}:
+        name = "queued"
+    elif phase in {"fetching", "publishing"} and action:
+        name = f"{action}: {_PHASES[phase]}"
+    else:
+        name = _PHASES.get(phase) or action or phase or "running"
+    return f"{name}: {reason}" if reason else name
+
+
+def _current_action(run: dict[str, Any]) -> str:
     steps = [step for step in run.get("steps", ()) if step.get("state") in {"RUNNING", "CANCEL_REQUESTED"}]
-    name = str(steps[-1].get("action") if steps else run.get("phase") or "running").lower()
-    return f"{name}: waiting: {waiting}" if waiting else name
+    return str(steps[-1].get("action")) if steps else ""
 
 
 def _number(value: object) -> int:
