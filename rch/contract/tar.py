@@ -85,7 +85,9 @@ def padding(size: int) -> bytes:
 
 def member_length(member: Member) -> int:
     """All bytes of a member in the tar: headers, content, padding."""
-    return len(member_header(member)) + member.size + -member.size % BLOCK
+    plain = member.kind == "file" and member.size < BIG and member.path.isascii()
+    header = BLOCK if plain and len(member.path) <= NAME_FIELD else len(member_header(member))
+    return header + member.size + -member.size % BLOCK
 
 
 def write_tar(members: Iterable[tuple[Member, Iterable[bytes]]], *, canonical: bool) -> Iterator[bytes]:

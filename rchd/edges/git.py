@@ -1,0 +1,164 @@
+"""What git says about a checkout, asked so that the checkout runs nothing here.
+
+A checkout's own configuration names programs that git would start: a file system monitor,
+hooks, content filters, helpers of odd transports. Each is switched off for our questions;
+what the user's own configuration names stays, for it is the user's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from rch.contract.records import Git
+
+_TIMEOUT = 30.0
+_MAX_NESTING = 8
+_KEPT_VARIABLES = frozenset(
+    {"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_EXEC_PATH"}
+)
+_OVERRIDES = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+_GITLINK = b"160000 "
+
+
+class GitError(Exception):
+    """Git could not answer; one line, in git's own words where it had some."""
+
+
+def describe(root: Path) -> Git | None:
+    """Commit, branch (None when detached) and whether anything below `root` differs from the commit.
+
+    Untracked files count, and so do changes in submodules. None where there is no git, no
+    checkout, no commit yet, or no answer in time: the record is a courtesy, never a condition.
+    """
+    try:
+        return _describe(root)
+    except GitError:
+        return None
+
+
+def ignored(root: Path) -> list[str]:
+    """What git ignores below `root`, relative to it; a folder that is ignored whole ends in "/".
+
+    Checkouts inside the checkout are not looked into. `GitError` where git cannot tell.
+    """
+    out = _git(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
+    return _names(out)
+
+
+def tracked(root: Path) -> list[str]:
+    """The paths of the index below `root`, those of submodules too. `GitError` where git cannot tell.
+
+    A submodule that is not checked out is there by its own path.
+    """
+    return _names(_git(root, "ls-files", "-z", "--cached", "--recurse-submodules"))
+
+
+def _describe(root: Path) -> Git | None:
+    head, changed = _status(root)
+    commit = head.get("branch.oid", "(initial)")
+    if commit == "(initial)":
+        return None
+    branch = head.get("branch.head", "(detached)")
+    return Git(
+        commit=commit,
+        branch=None if branch == "(detached)" else branch,
+        dirty=changed or _submodule_changed(root, 0),
+    )
+
+
+def _status(root: Path) -> tuple[dict[str, str], bool]:
+    """The branch lines, and whether there is any other."""
+    out = _git(
+        root,
+        "status",
+        "--porcelain=v2",
+        "--branch",
+        "-z",
+        "--untracked-files=normal",
+        "--ignore-submodules=dirty",  # git would ask them with their own configuration
+        "--",
+        ".",
+        filters=_local_filters(root),
+    )
+    head: dict[str, str] = {}
+    changed = False
+    for line in _names(out):
+        if line.startswith("# "):
+            key, _, value = line[2:].partition(" ")
+            head[key] = value
+        else:
+            changed = True
+    return head, changed
+
+
+def _submodule_changed(root: Path, depth: int) -> bool:
+    listed = _git(root, "ls-files", "-z", "--stage").split(b"\0")
+    links = [os.fsdecode(line.partition(b"\t")[2]) for line in listed if line.startswith(_GITLINK)]
+    for link in links:
+        below = root / link
+        if depth == _MAX_NESTING or not os.path.lexists(below / ".git") or below.is_symlink():
+            continue
+        if _status(below)[1] or _submodule_changed(below, depth + 1):
+            return True
+    return False
+
+
+def _local_filters(root: Path) -> dict[str, str]:
+    """Settings that switch off every content filter that the checkout itself defines."""
+    asked = ("config", "-z", "--show-scope", "--name-only", "--get-regexp", r"^filter\.")
+    out = _git(root, *asked, ok=(0, 1))  # 1: none is set
+    fields = _names(out)
+    off: dict[str, str] = {}
+    for scope, key in zip(fields[::2], fields[1::2], strict=False):
+        if scope in {"local", "worktree"}:
+            name = key.rpartition(".")[0]
+            off |= {f"{name}.clean": "", f"{name}.process": "", f"{name}.required": "false"}
+    return off
+
+
+def _git(
+    root: Path, *arguments: str, filters: Mapping[str, str] | None = None, ok: tuple[int, ...] = (0,)
+) -> bytes:
+    argv = ["git", "--no-pager", *_OVERRIDES, *arguments]
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=root,
+            env=_environment(filters or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise GitError("git is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise GitError(f"git {arguments[0]} gave no answer in {_TIMEOUT:.0f} s") from None
+    except OSError as error:
+        raise GitError(f"git does not start: {error.strerror}") from None
+    if done.returncode in ok:
+        return done.stdout
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    raise GitError(said[0] if said else f"git {arguments[0]} ended with {done.returncode}")
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k in _KEPT_VARIABLES}
+    kept |= {
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ALLOW_PROTOCOL": "none",  # no missing object is fetched, by whatever helper
+        "GIT_NO_LAZY_FETCH": "1",
+        "LC_ALL": "C",
+        "GIT_CONFIG_COUNT": str(len(settings)),
+    }
+    for number, (key, value) in enumerate(settings.items()):
+        kept |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return kept
+
+
+def _names(out: bytes) -> list[str]:
+    return [os.fsdecode(name) for name in out.split(b"\0") if name]
