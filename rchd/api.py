@@ -1,0 +1,364 @@
+"""The methods of the local socket (spec section 12).
+
+What is read comes from the core or the store; what is changed goes through the driver as an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+
+import rch
+from rch.contract import local_api as api
+from rch.contract.errors import Failure, Kind
+from rch.contract.ids import timestamp
+from rch.contract.states import is_terminal
+from rch.files.paths import HostPaths
+from rchd.api_workers import WorkersApi
+from rchd.core import effects as fx
+from rchd.core import events as ev
+from rchd.core import model as m
+from rchd.core.session import MAX_IN_FLIGHT, MAX_SUBSCRIPTIONS, Call
+from rchd.core.views import run_view
+from rchd.driver import Driver, decode_run
+from rchd.edges.hub import Hub
+from rchd.edges.intake import Intake
+from rchd.edges.snapshot import Progress
+from rchd.edges.socket import Connection
+from rchd.edges.store import RunRow, StateStore
+
+REPLAY_LIMIT = 1000
+
+Handler = Callable[[Any, Connection], Awaitable[object]]
+
+
+class Replies:
+    """Who waits for the core's answer."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[fx.Reply]] = {}
+
+    def expect(self) -> tuple[int, asyncio.Future[fx.Reply]]:
+        """A number for an event, and where its answer will be."""
+        number = next(self._numbers)
+        future: asyncio.Future[fx.Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        return number, future
+
+    def give(self, reply: fx.Reply) -> None:
+        """Hand the answer over; whoever has left is no matter."""
+        future = self._waiting.pop(reply.reply, None)
+        if future is not None and not future.done():
+            future.set_result(reply)
+
+
+class Api:
+    """Answers calls. `stop` ends the daemon."""
+
+    def __init__(
+        self,
+        *,
+        paths: HostPaths,
+        driver: Driver,
+        store: StateStore,
+        hub: Hub,
+        intake: Intake,
+        workers: WorkersApi,
+        replies: Replies,
+        stop: Callable[[], None],
+    ) -> None:
+        self._paths = paths
+        self._driver = driver
+        self._store = store
+        self._hub = hub
+        self._intake = intake
+        self._replies = replies
+        self._stop = stop
+        self._started = time.monotonic()
+        self._instance = f"{os.getpid()}-{time.time_ns():x}"
+        self._intakes = 0
+        self._tokens: dict[str, asyncio.Future[api.RunView]] = {}
+        self._handlers: dict[str, Handler] = {
+            "hello": self._hello,
+            "daemon.health": self._health,
+            "daemon.drain": self._drain,
+            "daemon.shutdown": self._shutdown,
+            "rpc.describe": self._describe,
+            "runs.submit": self._submit,
+            "runs.get": self._get,
+            "runs.list": self._list,
+            "runs.cancel": self._cancel,
+            "runs.watch": self._watch,
+            "runs.unwatch": self._unwatch,
+            "workers.list": workers.listed,
+            "workers.probe": workers.probed,
+        }
+
+    async def answer(self, call: Call, connection: Connection) -> object:
+        """The result of `call`, or `Failure`."""
+        return await self._handlers[call.method](call.params, connection)
+
+    # --- the daemon -------------------------------------------------------------------
+
+    async def _hello(self, _params: api.HelloParams, connection: Connection) -> api.HelloView:
+        return api.HelloView(
+            server="rchd",
+            version=rch.__version__,
+            protocol=connection.session.protocol,
+            features=api.FEATURES,
+            instance=self._instance,
+            limits={
+                "max_message_bytes": api.MAX_MESSAGE,
+                "max_in_flight": MAX_IN_FLIGHT,
+                "max_subscriptions": MAX_SUBSCRIPTIONS,
+            },
+        )
+
+    async def _health(self, _params: api.NoParams, _connection: Connection) -> api.HealthView:
+        runs = self._driver.core.runs.values()
+        queued = sum(run.state == "QUEUED" for run in runs)
+        running = sum(run.state == "RUNNING" for run in runs)
+        return api.HealthView(
+            status="draining" if self._driver.core.draining else "ok",
+            pid=os.getpid(),
+            version=rch.__version__,
+            uptime_seconds=int(time.monotonic() - self._started),
+            runs_queued=queued,
+            runs_running=running,
+            connections=self._hub.count,
+            activity=self._activity(),
+            home=str(self._paths.state_dir),
+            log_path=str(self._paths.log),
+        )
+
+    def _activity(self) -> str:
+        if self._driver.trouble is not None:
+            return f"state cannot be written: {self._driver.trouble}"
+        doing = [f"{self._intakes} snapshots"] if self._intakes else []
+        doing += [
+            f"{run.run_id}: {type(run.phase).__name__.lower()}"
+            for run in self._driver.core.runs.values()
+            if not isinstance(run.phase, m.Waiting)
+        ]
+        return "; ".join(doing) or "idle"
+
+    async def _drain(self, _params: api.NoParams, _connection: Connection) -> api.DrainView:
+        number, future = self._replies.expect()
+        self._driver.post(ev.DrainAsked(at=time.time(), reply=number))
+        reply = await future
+        return api.DrainView(draining=True, runs_running=reply.running or 0)
+
+    async def _shutdown(self, params: api.NoParams, connection: Connection) -> api.DrainView:
+        view = await self._drain(params, connection)
+        asyncio.get_running_loop().call_soon(self._stop)
+        return view
+
+    async def _describe(self, _params: api.NoParams, _connection: Connection) -> dict[str, Any]:
+        return api.describe()
+
+    # --- runs -------------------------------------------------------------------------
+
+    async def _submit(self, params: api.SubmitParams, connection: Connection) -> api.RunView:
+        if self._driver.core.draining:
+            raise Failure(Kind.DAEMON, "the daemon is draining and takes no more runs", subkind="DRAINING")
+        if params.client_token is None:
+            return await self._accept(params, connection)
+        return await self._accept_once(params.client_token, params, connection)
+
+    async def _accept_once(
+        self, token: str, params: api.SubmitParams, connection: Connection
+    ) -> api.RunView:
+        """A retry is the same run, also while the first call is still being accepted."""
+        known = self._driver.core.tokens.get(token)
+        if known is not None:
+            return await self._view(known)
+        row = await anyio.to_thread.run_sync(self._store.by_token, token)
+        if row is not None:
+            return self._row_view(row)
+        if token in self._tokens:
+            return await asyncio.shield(self._tokens[token])
+        future: asyncio.Future[api.RunView] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._tokens[token] = future
+        try:
+            view = await self._accept(params, connection)
+        except BaseException as error:
+            future.set_exception(
+                error if isinstance(error, Failure) else Failure(Kind.INTERNAL, "the first call ended")
+            )
+            raise
+        else:
+            future.set_result(view)
+            return view
+        finally:
+            del self._tokens[token]
+
+    async def _accept(self, params: api.SubmitParams, connection: Connection) -> api.RunView:
+        self._intakes += 1
+        try:
+            accepted = await self._intake.take(params, _teller(connection) if params.progress else None)
+        finally:
+            self._intakes -= 1
+        number, future = self._replies.expect()
+        self._driver.post(ev.RunAccepted(at=time.time(), accepted=accepted, reply=number))
+        return _answered(await future)
+
+    async def _get(self, params: api.RunParams, _connection: Connection) -> api.RunView:
+        return await self._view(params.run)
+
+    async def _list(self, params: api.ListParams, _connection: Connection) -> api.RunListView:
+        live = self._driver.core.runs
+        rows = await anyio.to_thread.run_sync(
+            lambda: self._store.runs(max(1, min(params.limit, 1000)), state=params.state)
+        )
+        views = [
+            self._run_view(live[row.run_id]) if row.run_id in live else self._row_view(row) for row in rows
+        ]
+        return api.RunListView(runs=tuple(views))
+
+    async def _cancel(self, params: api.CancelParams, _connection: Connection) -> api.RunView:
+        if params.reason not in {"USER", "SIGNAL"}:
+            raise Failure(Kind.USAGE, f"reason {params.reason[:40]!r} is not USER or SIGNAL")
+        view = await self._view(params.run)
+        if view.run_id not in self._driver.core.runs or is_terminal(view.state):
+            return view
+        number, future = self._replies.expect()
+        self._driver.post(
+            ev.CancelAsked(at=time.time(), run_id=view.run_id, reason=params.reason, reply=number)
+        )
+        reply = await future
+        return reply.view or await self._view(view.run_id)
+
+    async def _watch(self, params: api.WatchParams, connection: Connection) -> api.WatchView:
+        connection.session.may_follow()
+        if params.run == "all":
+            views = tuple(self._run_view(run) for run in self._driver.core.runs.values())
+            wanted = "all"
+        else:
+            view = await self._view(params.run)
+            views, wanted = (view,), view.run_id
+        sink = _with_text(connection.tell) if "log_text" in params.include else connection.tell
+        # No await between the snapshot's seq and the subscription: nothing falls in between.
+        follower = self._hub.follow(wanted, sink)
+        seq = self._driver.core.seq
+        views = tuple(
+            self._run_view(self._driver.core.runs[v.run_id]) if v.run_id in self._driver.core.runs else v
+            for v in views
+        )
+        connection.session.subscriptions.add(follower.number)
+        connection.on_close.append(lambda: self._hub.leave(follower.number))
+        if params.after_seq is not None:
+            await self._replay(params.after_seq, seq, wanted, follower.number, connection)
+        return api.WatchView(subscription=follower.number, seq=seq, runs=views)
+
+    async def _replay(
+        self, after: int, until: int, run: str, subscription: int, connection: Connection
+    ) -> None:
+        rows = await anyio.to_thread.run_sync(
+            lambda: self._store.events_after(
+                after, run_id=None if run == "all" else run, limit=REPLAY_LIMIT
+            )
+        )
+        for row in rows:
+            if row.seq <= until:
+                connection.tell(
+                    api.RunEvent(
+                        subscription=subscription,
+                        seq=row.seq,
+                        type=row.type,
+                        run_id=row.run_id,
+                        at=row.at,
+                        run=msgspec.json.decode(row.doc, type=api.RunView),
+                    )
+                )
+        if len(rows) == REPLAY_LIMIT:
+            connection.tell(
+                api.RunEvent(
+                    subscription=subscription, seq=until, type="gap", run_id=None, at=timestamp(time.time())
+                )
+            )
+
+    async def _unwatch(self, params: api.UnwatchParams, connection: Connection) -> dict[str, object]:
+        if params.subscription in connection.session.subscriptions:
+            connection.session.subscriptions.discard(params.subscription)
+            self._hub.leave(params.subscription)
+        return {}
+
+    # --- finding a run ----------------------------------------------------------------
+
+    async def _view(self, name: str) -> api.RunView:
+        """The run that `name` means: an id, an unambiguous beginning, or `latest`."""
+        live = self._driver.core.runs.get(name)
+        if live is not None:
+            return self._run_view(live)
+        prefix = None if name == "latest" else name
+        rows = await anyio.to_thread.run_sync(lambda: self._store.runs(2, prefix=prefix))
+        if not rows:
+            raise Failure(Kind.USAGE, f"no run {name[:80]!r} is known", subkind="UNKNOWN_RUN")
+        if prefix is not None and len(rows) > 1 and rows[0].run_id != name:
+            both = ", ".join(row.run_id for row in rows)
+            raise Failure(
+                Kind.USAGE, f"{name[:80]!r} begins more than one run: {both}", subkind="UNKNOWN_RUN"
+            )
+        row = rows[0]
+        live = self._driver.core.runs.get(row.run_id)
+        return self._run_view(live) if live is not None else self._row_view(row)
+
+    def _run_view(self, run: m.Run) -> api.RunView:
+        return run_view(run, str(self._paths.artifacts))
+
+    def _row_view(self, row: RunRow) -> api.RunView:
+        return self._run_view(decode_run(row.doc))
+
+
+def _answered(reply: fx.Reply) -> api.RunView:
+    if reply.view is None:
+        raise Failure(Kind.INTERNAL, "the daemon gave no answer")
+    return reply.view
+
+
+def _teller(connection: Connection) -> Callable[[Progress], None]:
+    """Passes a snapshot's progress from its thread to the client that waits for it."""
+    loop = asyncio.get_running_loop()
+
+    def tell(progress: Progress) -> None:
+        event = api.RunEvent(
+            subscription=0,
+            seq=0,
+            type="stage",
+            run_id=None,
+            at=timestamp(time.time()),
+            data={
+                "stage": "bundle",
+                "done": progress.bytes_done,
+                "total": progress.bytes_total,
+                "unit": "bytes",
+                "detail": f"{progress.files} files",
+            },
+        )
+        loop.call_soon_threadsafe(connection.tell, event)
+
+    return tell
+
+
+def _with_text(tell: Callable[[api.RunEvent], None]) -> Callable[[api.RunEvent], None]:
+    """Adds the text itself to log news, for clients that cannot read the file."""
+
+    def told(event: api.RunEvent) -> None:
+        if event.type == "log":
+            with Path(event.data["path"]).open("rb") as file:
+                file.seek(event.data["offset"])
+                text = file.read(event.data["length"]).decode("utf-8", "replace")
+            event = msgspec.structs.replace(event, data={**event.data, "text": text})
+        tell(event)
+
+    return told

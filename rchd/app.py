@@ -1,0 +1,141 @@
+"""The daemon put together: locks, state, driver, socket, and an orderly end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import structlog
+import uuid_utils
+from anyio.abc import TaskGroup
+
+from rch.config.inventory import load_inventory
+from rch.contract.errors import Failure, Kind
+from rch.files.durable import make_dirs, write_atomic
+from rch.files.locks import FileLock
+from rch.files.paths import HostPaths, check_socket_path
+from rchd.api import Api, Replies
+from rchd.api_workers import WorkersApi
+from rchd.core import events as ev
+from rchd.core.daemon import Core
+from rchd.driver import Driver, decode_run
+from rchd.edges.clock import now
+from rchd.edges.hub import Hub
+from rchd.edges.intake import Intake
+from rchd.edges.performer import Performer
+from rchd.edges.pool import WorkerPool
+from rchd.edges.prober import Prober
+from rchd.edges.socket import Server, listening
+from rchd.edges.store import SqliteStore
+
+log = structlog.get_logger("rchd")
+
+GRACE_SECONDS = 5.0
+
+
+async def serve(paths: HostPaths, ready: Callable[[], None]) -> None:
+    """Run the daemon until it is told to stop; `ready` is called when it answers.
+
+    `Failure` DAEMON where another daemon runs on this state or socket, or state is unusable.
+    """
+    check_socket_path(paths.socket)
+    make_dirs(paths.state_dir)
+    make_dirs(paths.artifacts)
+    lock = FileLock(paths.lock, "rchd")
+    if not lock.try_acquire():
+        raise Failure(
+            Kind.DAEMON,
+            f"another daemon runs on {paths.state_dir} ({lock.holder() or 'holder unknown'})",
+            subkind="ALREADY_RUNNING",
+        )
+    with lock, listening(paths.socket) as sock:
+        store = SqliteStore.open(paths.database)
+        try:
+            await _run(paths, store, sock, ready)
+        finally:
+            store.close()
+
+
+async def _run(
+    paths: HostPaths, store: SqliteStore, sock: socket.socket, ready: Callable[[], None]
+) -> None:
+    loaded = store.load(active_only=True)
+    core = Core(
+        str(paths.artifacts), [decode_run(row.doc) for row in loaded.runs], last_seq=loaded.last_event_seq
+    )
+    pool = WorkerPool(())
+    prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
+    hub = Hub(str(paths.artifacts))
+    replies = Replies()
+    performer = Performer(
+        pool=pool,
+        prober=prober,
+        host_id=_host_id(paths.host_id_file),
+        artifacts_root=paths.artifacts,
+        spool=paths.spool,
+    )
+    driver = Driver(
+        core=core,
+        store=store,
+        performer=performer,
+        hub=hub,
+        artifacts=paths.artifacts,
+        reply=replies.give,
+    )
+    async with anyio.create_task_group() as group:
+        api = Api(
+            paths=paths,
+            driver=driver,
+            store=store,
+            hub=hub,
+            intake=Intake(paths),
+            workers=WorkersApi(paths.workers_toml, prober),
+            replies=replies,
+            stop=group.cancel_scope.cancel,
+        )
+        group.start_soon(_until_signal, group)
+        group.start_soon(driver.run)
+        driver.post(ev.Started(at=now()))
+        server = Server(group, api.answer)
+        log.info("daemon.started", socket=str(paths.socket), runs=len(core.runs))
+        await server.serve(sock, ready)
+    with anyio.move_on_after(GRACE_SECONDS, shield=True):
+        await pool.close()
+    log.info("daemon.stopped", runs=len(core.runs))
+
+
+async def _until_signal(group: TaskGroup) -> None:
+    """SIGTERM and SIGINT end the daemon; what runs goes on at its worker and is taken up again."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("daemon.signal", signal=signal.Signals(number).name)
+            group.cancel_scope.cancel()
+            return
+
+
+def _host_id(path: Path) -> str:
+    """This host's name towards workers, made once."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        made = str(uuid_utils.uuid7())
+        write_atomic(path, made.encode() + b"\n")
+        return made
+
+
+def configure_log() -> None:
+    """Structured lines on stderr; whoever starts the daemon says where that goes."""
+    structlog.configure(
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,219 @@
+"""From a phase to the effect whose answer it awaits.
+
+This is a pure function of the run, so that a retry and a restart ask for the very same.
+"""
+
+from __future__ import annotations
+
+from rch.contract.ids import require_id
+from rch.contract.records import Invocation, Job
+from rchd.core import effects as fx
+from rchd.core import model as m
+from rchd.core.jobs import policy_of
+
+Effects = list[fx.Effect]
+
+DEFAULT_MAX_ARTIFACT_BYTES = 8 << 30
+
+
+def go(run: m.Run, phase: m.AnyPhase) -> Effects:
+    """Enter `phase` and ask for what it awaits."""
+    run.phase = phase
+    run.tries = 0
+    run.waiting = None
+    run.waiting_since = None
+    run.op += 1
+    return ask(run)
+
+
+def retry(run: m.Run, seconds: float) -> Effects:
+    """Ask again for the same after `seconds`, stretched at random."""
+    run.op += 1
+    return [fx.StartTimer(run_id=run.run_id, name="retry", seconds=seconds, op=run.op, spread=0.3)]
+
+
+def step_dir(run: m.Run, index: int) -> str:
+    """A step's folder, relative to the artifacts' root."""
+    step = run.accepted.steps[index]
+    return f"{require_id(run.run_id, 'run_id')}/steps/{step.action}/{require_id(step.job_id, 'job_id')}"
+
+
+def host_dir(run: m.Run, index: int) -> str:
+    """Where the host puts what it adds to a step, relative to the artifacts' root."""
+    return f"{run.run_id}/host/{run.accepted.steps[index].job_id}"
+
+
+def log_path(run: m.Run, index: int) -> str:
+    """The live log of a step, relative to the artifacts' root; a stable place."""
+    return f"{host_dir(run, index)}/live.log"
+
+
+def ask(run: m.Run, *, tail_only: bool = False) -> Effects:
+    """The effects that the run's phase awaits an answer to."""
+    phase = run.phase
+    if isinstance(phase, m.Waiting | m.Ended):
+        return []
+    if isinstance(phase, m.Selecting):
+        options = run.accepted.options
+        return [
+            fx.Probe(
+                run_id=run.run_id,
+                op=run.op,
+                max_age=options.probe_ttl_seconds,
+                tags=options.tags,
+                deadline=float(options.connect_timeout_seconds),
+            )
+        ]
+    if isinstance(phase, m.Publishing):
+        job_id = run.accepted.steps[phase.step].job_id
+        return [fx.Publish(run_id=run.run_id, op=run.op, job_id=job_id, step_dir=step_dir(run, phase.step))]
+    return _ask_worker(run, tail_only=tail_only)
+
+
+def _ask_worker(run: m.Run, *, tail_only: bool) -> Effects:
+    phase = run.phase
+    match phase:
+        case m.Reserving():
+            return [_reserve(run, phase.index)]
+        case m.Rereserving():
+            return [_reserve(run, run.chosen or 0)]
+        case m.Releasing():
+            return [release(run, run.op)] if run.lease is not None else []
+        case m.CheckingSource():
+            return [_has_source(run)]
+        case m.Uploading():
+            return [_upload(run)]
+        case m.Submitting():
+            return [_submit(run, phase.step)]
+        case m.Cancelling():
+            return [cancel_effect(run, phase.step, op=run.op)]
+        case m.Following():
+            tail = _tail(run, phase)
+            return [tail] if run.cancel is None or tail_only else [cancel_effect(run, phase.step), tail]
+        case m.Fetching():
+            return [_fetch(run, phase.step)]
+        case _:
+            return []
+
+
+def target(run: m.Run, index: int | None = None) -> fx.Target:
+    """The worker that serves `run`, or its candidate `index`."""
+    at = run.chosen if index is None else index
+    if run.selection is None or at is None:
+        raise AssertionError(f"run {run.run_id} asks a worker before one is chosen")
+    choice = run.selection.choices[at]
+    deadline = float(run.accepted.options.connect_timeout_seconds)
+    return fx.Target(worker=choice.worker, protocol=choice.protocol, deadline=deadline)
+
+
+def _lease(run: m.Run) -> tuple[str | None, int | None]:
+    return (None, None) if run.lease is None else (run.lease.lease_id, run.lease.fence)
+
+
+def _reserve(run: m.Run, index: int) -> fx.Reserve:
+    return fx.Reserve(run_id=run.run_id, op=run.op, target=target(run, index))
+
+
+def renew(run: m.Run) -> fx.Reserve:
+    """Renew the run's lease; nobody waits for the answer."""
+    lease_id, fence = _lease(run)
+    return fx.Reserve(run_id=run.run_id, op=-1, target=target(run), lease_id=lease_id, fence=fence)
+
+
+def release(run: m.Run, op: int) -> fx.Release:
+    """Give the run's lease back."""
+    if run.lease is None:
+        raise AssertionError(f"run {run.run_id} has no lease to give back")
+    return fx.Release(
+        run_id=run.run_id,
+        op=op,
+        target=target(run),
+        lease_id=run.lease.lease_id,
+        fence=run.lease.fence,
+    )
+
+
+def _has_source(run: m.Run) -> fx.HasSource:
+    digest = run.accepted.source.source_sha256
+    lease_id, _ = _lease(run)
+    return fx.HasSource(
+        run_id=run.run_id, op=run.op, target=target(run), source_sha256=digest, lease_id=lease_id
+    )
+
+
+def _upload(run: m.Run) -> fx.Upload:
+    lease_id, fence = _lease(run)
+    limit = 0 if run.choice is None else run.choice.capabilities.limits.max_upload_bytes
+    return fx.Upload(
+        run_id=run.run_id,
+        op=run.op,
+        target=target(run),
+        source=run.accepted.source,
+        max_bytes=limit,
+        lease_id=lease_id,
+        fence=fence,
+    )
+
+
+def _job(run: m.Run, index: int) -> tuple[Job, Invocation]:
+    step = run.steps[index]
+    if step.job is None or step.invocation is None:
+        raise AssertionError(f"step {index} of run {run.run_id} has no job yet")
+    return step.job, step.invocation
+
+
+def _submit(run: m.Run, index: int) -> fx.Submit:
+    job, invocation = _job(run, index)
+    lease_id, fence = _lease(run)
+    return fx.Submit(
+        run_id=run.run_id,
+        op=run.op,
+        target=target(run),
+        job=job,
+        invocation=invocation,
+        policy=policy_of(run, job),
+        job_state_seq=run.steps[index].seq,
+        host_nonce=run.accepted.steps[index].host_nonce,
+        lease_id=lease_id,
+        fence=fence,
+    )
+
+
+def _tail(run: m.Run, phase: m.Following) -> fx.Tail:
+    return fx.Tail(
+        run_id=run.run_id,
+        op=run.op,
+        target=target(run),
+        job_id=run.accepted.steps[phase.step].job_id,
+        cursor=phase.cursor,
+        log_path=log_path(run, phase.step),
+    )
+
+
+def cancel_effect(run: m.Run, index: int, reason: str | None = None, op: int = -1) -> fx.CancelJob:
+    """End step `index` on the worker; with `op` -1 nobody waits for the answer."""
+    lease_id, fence = _lease(run)
+    why = reason or (run.cancel.reason if run.cancel else "USER")
+    return fx.CancelJob(
+        run_id=run.run_id,
+        op=op,
+        target=target(run),
+        job_id=run.accepted.steps[index].job_id,
+        reason=why,
+        lease_id=lease_id,
+        fence=fence,
+    )
+
+
+def _fetch(run: m.Run, index: int) -> fx.Fetch:
+    job, _ = _job(run, index)
+    limit = 0 if run.choice is None else run.choice.capabilities.limits.max_artifact_bytes
+    return fx.Fetch(
+        run_id=run.run_id,
+        op=run.op,
+        target=target(run),
+        job=job,
+        host_nonce=run.accepted.steps[index].host_nonce,
+        step_dir=step_dir(run, index),
+        max_bytes=limit or DEFAULT_MAX_ARTIFACT_BYTES,
+    )

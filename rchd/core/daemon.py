@@ -1,0 +1,187 @@
+"""The core as a whole: routes events to run machines and lets the queue take turns.
+
+Only `handle` changes state. It returns the effects, and `take_dirty` the runs whose rows
+are to be committed before any effect is carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rch.contract.ids import timestamp
+from rch.contract.local_api import RunView
+from rch.contract.states import RunState, is_terminal
+from rchd.core import effects as fx
+from rchd.core import events as ev
+from rchd.core import model as m
+from rchd.core import queue
+from rchd.core.projections import projections
+from rchd.core.run import accept, on_event, resume, take_turn
+from rchd.core.views import run_view
+
+Effects = list[fx.Effect]
+
+
+class Core:
+    """All live runs. `artifacts` is the artifacts' root as clients see it."""
+
+    def __init__(self, artifacts: str, runs: Iterable[m.Run] = (), last_seq: int = 0) -> None:
+        self.artifacts = artifacts
+        self.runs: dict[str, m.Run] = {run.run_id: run for run in runs}
+        self.tokens = {
+            run.accepted.client_token: run.run_id for run in self.runs.values() if run.accepted.client_token
+        }
+        self.seq = last_seq
+        self.draining = False
+        self._dirty: set[str] = set()
+        self._written: dict[str, bytes] = {}
+
+    def handle(self, event: ev.AnyEvent) -> Effects:
+        """What is to be done about `event`."""
+        match event:
+            case ev.RunAccepted():
+                return self._accept(event) + self._turns(event.at)
+            case ev.Started():
+                return self._start(event.at) + self._turns(event.at)
+            case ev.DrainAsked():
+                self.draining = True
+                running = sum(run.state == RunState.RUNNING for run in self.runs.values())
+                return [] if event.reply is None else [fx.Reply(reply=event.reply, running=running)]
+            case ev.StageNews():
+                return self._stage(event)
+            case _:
+                return self._run_event(event) + self._turns(event.at)
+
+    def take_dirty(self) -> list[m.Run]:
+        """The runs that changed since the last call."""
+        dirty = [self.runs[run_id] for run_id in sorted(self._dirty)]
+        self._dirty.clear()
+        return dirty
+
+    def forget(self, run_id: str) -> None:
+        """Drop an ended run from memory; the store has it."""
+        run = self.runs.get(run_id)
+        if run is not None and is_terminal(run.state):
+            del self.runs[run_id]
+
+    def _accept(self, event: ev.RunAccepted) -> Effects:
+        accepted = event.accepted
+        now = timestamp(event.at)
+        run = m.Run(
+            accepted=accepted,
+            state=RunState.QUEUED,
+            seq=1,
+            created_at=accepted.created_at,
+            updated_at=now,
+            phase=m.Waiting(reason="accepted"),
+            steps=[m.StepRun() for _ in accepted.steps],
+        )
+        self.runs[run.run_id] = run
+        if accepted.client_token:
+            self.tokens[accepted.client_token] = run.run_id
+        effects = accept(run)
+        if self.draining and not is_terminal(run.state):
+            run.phase = m.Waiting(reason="the daemon is draining")
+        effects = [*self._changed(run, now), *effects]
+        if event.reply is not None:
+            effects.append(fx.Reply(reply=event.reply, view=self.view(run)))
+        return effects
+
+    def _start(self, at: float) -> Effects:
+        effects: Effects = []
+        for run in queue.order(self.runs.values()):
+            if not is_terminal(run.state):
+                more = resume(run, at)
+                effects += [*self._changed(run, timestamp(at)), *more]
+        return effects
+
+    def _run_event(self, event: ev.RunEvent) -> Effects:
+        run = self.runs.get(event.run_id)
+        if run is None:
+            return self._orphaned(event)
+        before = _durable(run)
+        effects = on_event(run, event)
+        if _durable(run) != before:
+            effects = [*self._changed(run, timestamp(event.at)), *effects]
+        if isinstance(event, ev.CancelAsked) and event.reply is not None:
+            effects.append(fx.Reply(reply=event.reply, view=self.view(run)))
+        return [self._numbered(effect) for effect in effects]
+
+    def _orphaned(self, event: ev.RunEvent) -> Effects:
+        """An event of a run that has left memory: a late grant is given back."""
+        if isinstance(event, ev.Reserved):
+            gone = fx.Target(worker=event.worker, protocol=1, deadline=5.0)
+            return [
+                fx.Release(
+                    run_id=event.run_id, op=-1, target=gone, lease_id=event.lease_id, fence=event.fence
+                )
+            ]
+        return []
+
+    def _turns(self, at: float) -> Effects:
+        """Let the queue's head look for a worker, and tell the others why they wait."""
+        effects: Effects = []
+        now = timestamp(at)
+        if not self.draining:
+            run = queue.next_turn(self.runs.values())
+            if run is not None:
+                before = take_turn(run)
+                effects += [*self._changed(run, now), *before]
+        for run_id, reason in queue.reasons(self.runs.values()).items():
+            run = self.runs[run_id]
+            if isinstance(run.phase, m.Waiting) and run.phase.reason != reason:
+                run.phase = m.Waiting(reason=reason)
+                effects += self._changed(run, now)
+        return effects
+
+    def _stage(self, event: ev.StageNews) -> Effects:
+        data = {"stage": event.stage, "done": event.done, "total": event.total, "unit": event.unit}
+        if event.detail is not None:
+            data["detail"] = event.detail
+        now = timestamp(event.at)
+        return [fx.Announce(type="stage", run_id=event.run_id, seq=self.seq, at=now, data=data)]
+
+    def _numbered(self, effect: fx.Effect) -> fx.Effect:
+        """Passing news carries the number of the last durable event."""
+        if isinstance(effect, fx.Announce) and effect.seq == 0:
+            return fx.Announce(
+                type=effect.type, run_id=effect.run_id, seq=self.seq, at=effect.at, data=effect.data
+            )
+        return effect
+
+    def _changed(self, run: m.Run, now: str) -> Effects:
+        """The run's row, its files where they differ, and the news of it."""
+        self._dirty.add(run.run_id)
+        self.seq += 1
+        effects: Effects = []
+        for path, data in projections(run).items():
+            if self._written.get(path) != data:
+                self._written[path] = data
+                effects.append(fx.WriteRecord(path=path, data=data))
+        if is_terminal(run.state):
+            prefix = f"{run.run_id}/"
+            self._written = {p: d for p, d in self._written.items() if not p.startswith(prefix)}
+        news = fx.Announce(type="run", run_id=run.run_id, seq=self.seq, at=now, view=self.view(run))
+        return [*effects, news]
+
+    def view(self, run: m.Run) -> RunView:
+        """The run as clients see it."""
+        return run_view(run, self.artifacts)
+
+
+def _durable(run: m.Run) -> tuple[object, ...]:
+    """What of a run is worth a commit; a tail's cursor is not."""
+    phase = run.phase
+    shown: object = (type(phase), getattr(phase, "step", None)) if isinstance(phase, m.Following) else phase
+    steps = tuple((s.state, s.seq, s.summary is not None, s.followed, s.resubmitted) for s in run.steps)
+    return (
+        run.state,
+        run.seq,
+        shown,
+        steps,
+        run.cancel,
+        run.waiting,
+        run.lease,
+        run.chosen,
+        len(run.warnings),
+    )

@@ -1,0 +1,211 @@
+"""What can happen to the core: one closed vocabulary.
+
+`at` is wall-clock seconds, stamped by the driver, so that a recorded history replays to
+the byte. `op` is the number of the effect that an event answers.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from rch.contract.records import Accepted, Summary
+from rch.contract.worker_rpc import JobEvent, ProbeResult
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Something happened."""
+
+    at: float
+
+
+class RunEvent(Event, frozen=True, kw_only=True):
+    """Something happened to a run."""
+
+    run_id: str
+
+
+class RunAccepted(Event, frozen=True, kw_only=True):
+    """A snapshot is spooled and classified: a run is to be. `reply` names who waits for it."""
+
+    accepted: Accepted
+    reply: int | None = None
+
+
+class CancelAsked(RunEvent, frozen=True, kw_only=True):
+    """A client wants a run to end."""
+
+    reason: str
+    reply: int | None = None
+
+
+class Started(Event, frozen=True, kw_only=True):
+    """The daemon is up; what it loaded goes on."""
+
+
+class DrainAsked(Event, frozen=True, kw_only=True):
+    """No more runs are taken and none is started."""
+
+    reply: int | None = None
+
+
+class TimerFired(RunEvent, frozen=True, kw_only=True):
+    """A timer of the core's own is over. `name` is retry, renew, max_wait, busy or overall."""
+
+    name: str
+    op: int = 0
+
+
+class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What asking one worker gave: a result, or an error with its registry place."""
+
+    worker: str
+    host: str
+    priority: int
+    tags: tuple[str, ...]
+    duration_ms: int
+    age_seconds: int
+    fresh: bool
+    result: ProbeResult | None = None
+    error: str | None = None
+    error_kind: str | None = None
+    error_subkind: str | None = None
+    hint: str | None = None
+
+
+class Answer(RunEvent, frozen=True, kw_only=True):
+    """The answer to effect `op` of a run."""
+
+    op: int
+
+
+class Probed(Answer, frozen=True, kw_only=True):
+    """Every worker of the inventory was asked, or its snapshot was young enough."""
+
+    reports: tuple[ProbeReport, ...]
+    embedded: bool
+
+
+class Reserved(Answer, frozen=True, kw_only=True):
+    """A lease was granted or renewed by `worker`."""
+
+    worker: str
+    lease_id: str
+    fence: int
+    ttl_seconds: int
+    renewal: bool = False
+
+
+class SourceKnown(Answer, frozen=True, kw_only=True):
+    """Whether the worker has the source."""
+
+    exists: bool
+
+
+class Uploaded(Answer, frozen=True, kw_only=True):
+    """The worker has stored the source."""
+
+    duration_ms: int
+
+
+class Submitted(Answer, frozen=True, kw_only=True):
+    """The worker has the job."""
+
+    state: str
+    seq: int
+
+
+class TailNews(Answer, frozen=True, kw_only=True):
+    """The job's log grew to `log_bytes` on this machine, or something was told of it."""
+
+    state: str
+    seq: int | None
+    next_cursor: str | None
+    log_offset: int
+    log_bytes: int
+    events: tuple[JobEvent, ...] = ()
+
+
+class CancelNoted(Answer, frozen=True, kw_only=True):
+    """The worker knows of the cancel."""
+
+    state: str
+
+
+class Fetched(Answer, frozen=True, kw_only=True):
+    """The set is staged and every digest is right. `state` and `seq` are its `job_state.json`'s."""
+
+    summary: Summary
+    state: str
+    seq: int
+    updated_at: str
+
+
+class FetchRefused(Answer, frozen=True, kw_only=True):
+    """The set is not what it says. `trust` where its attestation is what failed."""
+
+    errors: tuple[str, ...]
+    trust: bool = False
+
+
+class Published(Answer, frozen=True, kw_only=True):
+    """The set is at its place. `found` is false where there was nothing staged to move."""
+
+    found: bool
+
+
+class Released(Answer, frozen=True, kw_only=True):
+    """The lease is gone."""
+
+
+class WorkerRefused(Answer, frozen=True, kw_only=True):
+    """The worker said no. `retry_after` in seconds where it is busy."""
+
+    operation: str
+    code: str
+    message: str
+    kind: str
+    subkind: str | None
+    retry_after: float | None = None
+
+
+class LineCut(Answer, frozen=True, kw_only=True):
+    """The worker could not be reached, or broke the protocol (`kind` tells)."""
+
+    operation: str
+    kind: str
+    subkind: str | None
+    message: str
+    hint: str | None = None
+
+
+class StageNews(RunEvent, frozen=True, kw_only=True):
+    """Progress of a long stage, for followers alone."""
+
+    stage: str
+    done: int
+    total: int
+    unit: str
+    detail: str | None = None
+
+
+AnyEvent = (
+    RunAccepted
+    | CancelAsked
+    | Started
+    | DrainAsked
+    | TimerFired
+    | Probed
+    | Reserved
+    | SourceKnown
+    | Uploaded
+    | Submitted
+    | TailNews
+    | CancelNoted
+    | Fetched
+    | FetchRefused
+    | Published
+    | Released
+    | WorkerRefused
+    | LineCut
+    | StageNews
+)

@@ -1,0 +1,222 @@
+"""A run as the core holds and persists it.
+
+A run's `phase` is one value and holds what belongs to it. Every phase but `Waiting` and
+`Ended` awaits exactly one answer, to the effect numbered `Run.op`; an answer to an older
+effect is ignored. Exits on cancel and on a broken line stand in `rchd.core.run`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from rch.contract.records import (
+    Accepted,
+    CancelIntent,
+    Capabilities,
+    Invocation,
+    Job,
+    ProbeFailure,
+    Summary,
+)
+from rch.contract.states import JobState, RunState
+from rch.contract.worker_rpc import ProbeResult
+
+
+class Phase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Where a run is."""
+
+
+class Waiting(Phase, frozen=True, kw_only=True):
+    """In the queue. `reason` says why; with `timer`, a busy worker is not asked before it fires."""
+
+    reason: str
+    timer: bool = False
+
+
+class Selecting(Phase, frozen=True, kw_only=True):
+    """Workers are probed."""
+
+
+class Reserving(Phase, frozen=True, kw_only=True):
+    """A lease is asked of candidate `index`."""
+
+    index: int = 0
+
+
+class CheckingSource(Phase, frozen=True, kw_only=True):
+    """The worker is asked whether it has the source."""
+
+
+class Uploading(Phase, frozen=True, kw_only=True):
+    """The bundle is on its way."""
+
+
+class Submitting(Phase, frozen=True, kw_only=True):
+    """Step `step` is handed over."""
+
+    step: int
+
+
+class Rereserving(Phase, frozen=True, kw_only=True):
+    """The lease had expired; one new one is asked for before step `step` is handed over again."""
+
+    step: int
+
+
+class Cancelling(Phase, frozen=True, kw_only=True):
+    """Step `step` may or may not be on the worker; its cancel is on its way."""
+
+    step: int
+
+
+class Following(Phase, frozen=True, kw_only=True):
+    """Step `step` runs; its log is read from `cursor` on."""
+
+    step: int
+    cursor: str | None = None
+
+
+class Fetching(Phase, frozen=True, kw_only=True):
+    """Step `step` ended on the worker; its artifacts are fetched and verified."""
+
+    step: int
+    again: bool = False
+
+
+class Publishing(Phase, frozen=True, kw_only=True):
+    """Step `step`'s verified set is moved to its place."""
+
+    step: int
+
+
+class Releasing(Phase, frozen=True, kw_only=True):
+    """All steps are over; the lease is given back."""
+
+
+class Ended(Phase, frozen=True, kw_only=True):
+    """Nothing follows."""
+
+
+AnyPhase = (
+    Waiting
+    | Selecting
+    | Reserving
+    | CheckingSource
+    | Uploading
+    | Submitting
+    | Rereserving
+    | Cancelling
+    | Following
+    | Fetching
+    | Publishing
+    | Releasing
+    | Ended
+)
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim on a worker's slot."""
+
+    lease_id: str
+    fence: int
+    ttl_seconds: int
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that could serve, and what it would be with."""
+
+    worker: str
+    host: str
+    protocol: int
+    probe: ProbeResult
+    age_seconds: int
+    fresh: bool
+    toolchain: dict[str, str]
+    destination: dict[str, str]
+    warning: str | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The snapshot."""
+        return self.probe.capabilities
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Who could serve, in order, and why others could not."""
+
+    choices: tuple[Choice, ...]
+    refused: dict[str, str]
+    hosts: dict[str, str]
+    probe_failures: tuple[ProbeFailure, ...]
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a run or a step failed: a place in the failure registry."""
+
+    kind: str
+    message: str
+    subkind: str | None = None
+    hint: str | None = None
+
+
+class StepRun(msgspec.Struct, kw_only=True):
+    """One step's progress. `state` is null until its turn comes."""
+
+    state: JobState | None = None
+    seq: int = 0
+    created_at: str | None = None
+    updated_at: str | None = None
+    job: Job | None = None
+    invocation: Invocation | None = None
+    summary: Summary | None = None
+    host_made: bool = False
+    resubmitted: bool = False
+    followed: bool = False
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """One run: what was accepted, and all that became of it."""
+
+    accepted: Accepted
+    state: RunState
+    seq: int
+    created_at: str
+    updated_at: str
+    phase: AnyPhase
+    steps: list[StepRun]
+    op: int = 0
+    tries: int = 0
+    busy_tries: int = 0
+    selection: Selection | None = None
+    chosen: int | None = None
+    embedded: bool = False
+    lease: Lease | None = None
+    lease_renewed: bool = False
+    cancel: CancelIntent | None = None
+    waiting: str | None = None
+    waiting_since: float | None = None
+    resumed_at: str | None = None
+    trouble: Trouble | None = None
+    exit_code: int | None = None
+    human_summary: str = ""
+    ended_at: str | None = None
+    warnings: list[str] = []
+    timings: dict[str, int] = {}
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+        return self.accepted.run_id
+
+    @property
+    def choice(self) -> Choice | None:
+        """The worker that serves, once one does."""
+        if self.selection is None or self.chosen is None:
+            return None
+        return self.selection.choices[self.chosen]
+
+    @property
+    def worker(self) -> str | None:
+        """The name of the worker that serves."""
+        choice = self.choice
+        return None if choice is None else choice.worker

@@ -1,0 +1,127 @@
+"""From config, classification and snapshot to an accepted run: pure, ids come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from rch.config.invocation import Step, policy_for, step_argv, steps, steps_for_action
+from rch.config.layers import Resolved
+from rch.contract.canonical import jcs_sha256
+from rch.contract.classifier import Rejected, classify
+from rch.contract.errors import Failure, Kind
+from rch.contract.local_api import SubmitParams
+from rch.contract.policy import ClassifierPolicy
+from rch.contract.records import Accepted, AcceptedStep, ConfigSource, Git, RunOptions, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """What has to come from outside: ids in the order of the steps, and the time."""
+
+    run_id: str
+    job_ids: Sequence[str]
+    nonces: Sequence[str]
+    created_at: str
+
+
+def planned_steps(resolved: Resolved, actions: Iterable[str] | None) -> tuple[Step, ...]:
+    """The steps of the config, or those of the named actions in their order."""
+    if actions is None:
+        return steps(resolved.config)
+    found: list[Step] = []
+    for action in actions:
+        if action not in {"build", "test"}:
+            raise Failure(Kind.USAGE, f"action {action!r} is not build or test")
+        found += steps_for_action(resolved.config, "build" if action == "build" else "test")
+    return tuple(msgspec.structs.replace(step, index=index) for index, step in enumerate(found))
+
+
+def accepted_run(
+    *,
+    params: SubmitParams,
+    root: str,
+    project: str,
+    resolved: Resolved,
+    planned: Sequence[Step],
+    source: Source,
+    git: Git | None,
+    warnings: Sequence[str],
+    minted: Minted,
+) -> Accepted:
+    """The accepted run: every step classified, everything that the run needs written down."""
+    config = resolved.config
+    policy = policy_for(config)
+    return Accepted(
+        created_at=minted.created_at,
+        run_id=minted.run_id,
+        project=project,
+        root=root,
+        origin=params.origin,
+        client_token=params.client_token,
+        steps=tuple(
+            _step(resolved, step, policy, minted.job_ids[index], minted.nonces[index])
+            for index, step in enumerate(planned)
+        ),
+        options=_options(params, resolved),
+        source=source,
+        git=git,
+        effective_config=resolved.effective,
+        config_sources=tuple(
+            ConfigSource(origin=str(each.origin), sha256=each.sha256, path=each.path or msgspec.UNSET)
+            for each in resolved.sources
+        ),
+        redactions=tuple(resolved.redactions),
+        policy=msgspec.to_builtins(policy),
+        policy_sha256=jcs_sha256(policy),
+        warnings=tuple(warnings),
+    )
+
+
+def _step(
+    resolved: Resolved, step: Step, policy: ClassifierPolicy, job_id: str, nonce: str
+) -> AcceptedStep:
+    argv = step_argv(resolved.config, step)
+    verdict = classify(argv, policy)
+    if isinstance(verdict, Rejected):
+        return AcceptedStep(
+            index=step.index,
+            action=step.action,
+            job_id=job_id,
+            host_nonce=nonce,
+            original_argv=argv,
+            sanitized_argv=None,
+            rejected_flags=verdict.rejected_flags,
+            reasons=verdict.reasons,
+        )
+    return AcceptedStep(
+        index=step.index,
+        action=step.action,
+        job_id=job_id,
+        host_nonce=nonce,
+        original_argv=argv,
+        sanitized_argv=verdict.sanitized_argv,
+        scope=verdict.narrowing,
+    )
+
+
+def _options(params: SubmitParams, resolved: Resolved) -> RunOptions:
+    config = resolved.config
+    wanted = msgspec.to_builtins(config.toolchain)
+    return RunOptions(
+        backend=config.backend,
+        artifact_profile=config.run.artifact_profile,
+        continue_on_failure=config.run.continue_on_failure,
+        queue=params.queue,
+        priority=params.priority,
+        tags=config.selection.tags,
+        on_busy=config.selection.on_busy,
+        max_wait_seconds=config.queue.max_wait_seconds,
+        probe_ttl_seconds=config.selection.probe_ttl_seconds,
+        overall_seconds=config.timeouts.overall_seconds,
+        connect_timeout_seconds=config.timeouts.connect_timeout_seconds,
+        toolchain={key: value for key, value in wanted.items() if value is not None},
+        destination=config.destination.value,
+    )

@@ -1,0 +1,244 @@
+"""The files of a run that the host writes: a pure function of its state (spec sections 4 and 8).
+
+They are written after the commit and made good at start, so nothing is lost with them.
+"""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+
+from rch.contract.records import (
+    Candidate,
+    CapabilitiesRecord,
+    CurrentStep,
+    HostMetrics,
+    JobIndex,
+    JobStateRecord,
+    PlannedStep,
+    Record,
+    RunIndex,
+    RunPlan,
+    RunStateRecord,
+    StepPointer,
+    WorkerSelection,
+    encode_record,
+)
+from rch.contract.states import is_terminal
+from rchd.core import model as m
+from rchd.core.ask import host_dir, step_dir
+from rchd.core.ends import summary_of
+
+
+def projections(run: m.Run) -> dict[str, bytes]:
+    """Path relative to the artifacts' root -> bytes, in the order in which they are written."""
+    base = run.run_id
+    records: dict[str, Record] = {
+        f"{base}/accepted.json": run.accepted,
+        f"{base}/run_state.json": _state(run),
+    }
+    if run.selection is not None:
+        records[f"{base}/worker_selection.json"] = _selection(run, run.selection)
+    if run.choice is not None:
+        records[f"{base}/capabilities.json"] = CapabilitiesRecord(
+            created_at=run.created_at,
+            run_id=base,
+            worker=run.choice.worker,
+            capabilities=run.choice.capabilities,
+        )
+    if _is_planned(run):
+        records[f"{base}/run_plan.json"] = _plan(run)
+    for index in range(len(run.steps)):
+        records |= _step_records(run, index)
+    if is_terminal(run.state):
+        records[f"{base}/run_summary.json"] = summary_of(run)
+    records[f"{base}/run_index.json"] = _index(run)
+    return {path: encode_record(record) for path, record in records.items()}
+
+
+def _is_planned(run: m.Run) -> bool:
+    return run.choice is not None or any(step.sanitized_argv is None for step in run.accepted.steps)
+
+
+def _is_published(run: m.Run, index: int) -> bool:
+    """Whether the step's folder is the worker's set: nothing of ours may touch it then."""
+    step = run.steps[index]
+    if step.summary is None or step.host_made:
+        return False
+    publishing = isinstance(run.phase, m.Publishing) and run.phase.step == index
+    return not publishing
+
+
+def _step_records(run: m.Run, index: int) -> dict[str, Record]:
+    step = run.steps[index]
+    place, host = step_dir(run, index), host_dir(run, index)
+    records: dict[str, Record] = {}
+    staged = step.summary is not None and not step.host_made
+    if step.state is not None and not staged:
+        records[f"{place}/job_state.json"] = _job_state(run, index)
+    if step.summary is not None and step.host_made:
+        job_key = None if step.job is None else step.job.job_key
+        records[f"{place}/summary.json"] = step.summary
+        files = {"summary": "summary.json"}
+        if step.state is not None:
+            files["job_state"] = "job_state.json"
+        records[f"{place}/job_index.json"] = JobIndex(
+            created_at=step.summary.created_at,
+            run_id=run.run_id,
+            job_id=run.accepted.steps[index].job_id,
+            job_key=job_key,
+            artifact_profile=run.accepted.options.artifact_profile,
+            files=files,
+        )
+    if step.summary is not None and step.job is not None:
+        records[f"{host}/host_metrics.json"] = HostMetrics(
+            created_at=step.summary.created_at,
+            run_id=run.run_id,
+            job_id=step.job.job_id,
+            job_key=step.job.job_key,
+            stages_ms=dict(run.timings),
+            counts={
+                "source_bytes": run.accepted.source.tar_bytes,
+                "source_files": run.accepted.source.files,
+            },
+        )
+    return records
+
+
+def _job_state(run: m.Run, index: int) -> JobStateRecord:
+    step = run.steps[index]
+    return JobStateRecord(
+        created_at=step.created_at or run.created_at,
+        run_id=run.run_id,
+        job_id=run.accepted.steps[index].job_id,
+        job_key=None if step.job is None else step.job.job_key,
+        state=step.state or "",
+        seq=step.seq,
+        updated_at=step.updated_at or run.updated_at,
+    )
+
+
+def _state(run: m.Run) -> RunStateRecord:
+    return RunStateRecord(
+        created_at=run.created_at,
+        run_id=run.run_id,
+        state=run.state,
+        seq=run.seq,
+        updated_at=run.updated_at,
+        current_step=_current(run),
+        resumed_at=run.resumed_at or UNSET,
+        lease_renewed=True if run.lease_renewed else UNSET,
+        cancel=run.cancel or UNSET,
+        waiting=run.waiting or UNSET,
+    )
+
+
+def _current(run: m.Run) -> CurrentStep | None:
+    index = getattr(run.phase, "step", None)
+    if index is None:
+        return None
+    step = run.accepted.steps[index]
+    return CurrentStep(index=index, job_id=step.job_id, action=step.action)
+
+
+def _plan(run: m.Run) -> RunPlan:
+    choice = run.choice
+    return RunPlan(
+        created_at=run.created_at,
+        run_id=run.run_id,
+        steps=tuple(
+            PlannedStep(
+                index=index, action=step.action, job_id=step.job_id, rejected=step.sanitized_argv is None
+            )
+            for index, step in enumerate(run.accepted.steps)
+        ),
+        selected_worker=None if choice is None else choice.worker,
+        selected_worker_host=None if choice is None else choice.host,
+        continue_on_failure=run.accepted.options.continue_on_failure,
+        protocol_version=None if choice is None else choice.protocol,
+    )
+
+
+def _selection(run: m.Run, selection: m.Selection) -> WorkerSelection:
+    choice = run.choice
+    ranks = {each.worker: index for index, each in enumerate(selection.choices)}
+    candidates = [
+        Candidate(
+            worker=each.worker,
+            host=each.host,
+            chosen=run.chosen == ranks[each.worker],
+            reason=_why(run, ranks[each.worker]),
+        )
+        for each in selection.choices
+    ]
+    candidates += [
+        Candidate(worker=name, host=selection.hosts.get(name, ""), chosen=False, reason=why)
+        for name, why in sorted(selection.refused.items())
+    ]
+    spoken = None
+    if choice is not None:
+        spoken = {"min": choice.probe.protocol_min, "max": choice.probe.protocol_max}
+    return WorkerSelection(
+        created_at=run.created_at,
+        run_id=run.run_id,
+        negotiated_protocol_version=None if choice is None else choice.protocol,
+        worker_protocol_range=spoken,
+        selected_worker=run.worker,
+        selected_worker_host=None if choice is None else choice.host,
+        selection_mode="deterministic",
+        candidate_count=len(candidates),
+        probe_failures=selection.probe_failures,
+        snapshot_age_seconds=0 if choice is None else choice.age_seconds,
+        snapshot_source="fresh" if choice is None or choice.fresh else "cached",
+        candidates=tuple(candidates),
+    )
+
+
+def _why(run: m.Run, rank: int) -> str:
+    if run.chosen is None:
+        return "could serve; no lease was granted"
+    if rank == run.chosen:
+        return "first by priority and name that granted a lease"
+    return "granted no lease" if rank < run.chosen else "an earlier one served"
+
+
+def _index(run: m.Run) -> RunIndex:
+    ended = is_terminal(run.state)
+    return RunIndex(
+        created_at=run.created_at,
+        run_id=run.run_id,
+        accepted="accepted.json",
+        run_summary="run_summary.json" if ended else None,
+        run_plan="run_plan.json" if _is_planned(run) else None,
+        run_state="run_state.json",
+        worker_selection=None if run.selection is None else "worker_selection.json",
+        capabilities=None if run.choice is None else "capabilities.json",
+        source_manifest="source_manifest.json",
+        steps=tuple(_pointer(run, index) for index in range(len(run.steps))),
+    )
+
+
+def _pointer(run: m.Run, index: int) -> StepPointer:
+    step, accepted = run.steps[index], run.accepted.steps[index]
+    cut = len(run.run_id) + 1
+    place, host = step_dir(run, index)[cut:], host_dir(run, index)[cut:]
+    summary = step.summary
+    there = summary is not None and (step.host_made or _is_published(run, index))
+    worker_made = summary is not None and not step.host_made and there
+    return StepPointer(
+        index=index,
+        action=accepted.action,
+        job_id=accepted.job_id,
+        job_index_path=f"{place}/job_index.json" if there else None,
+        status=_status(run, step),
+        exit_code=None if summary is None else summary.exit_code,
+        live_log_path=f"{host}/live.log" if step.followed else None,
+        host_metrics_path=f"{host}/host_metrics.json" if summary is not None and step.job else None,
+        host_summary_path=f"{place}/summary.json" if summary is not None and step.host_made else None,
+        attestation_verification_path=f"{host}/attestation_verification.json" if worker_made else None,
+    )
+
+
+def _status(run: m.Run, step: m.StepRun) -> str | None:
+    if step.summary is not None:
+        return step.summary.status
+    return "skipped" if is_terminal(run.state) else None

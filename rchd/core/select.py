@@ -1,0 +1,91 @@
+"""Who serves a run, and why (spec section 7): pure over probe reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_toolchain_inputs
+
+from rch.contract.errors import Failure, Kind
+from rch.contract.records import ProbeFailure, RunOptions
+from rch.contract.worker_envelope import negotiate
+from rchd.core.events import ProbeReport
+from rchd.core.model import Choice, Selection
+
+
+def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
+    """Every worker that could serve, by priority and then name, and why each other could not."""
+    choices: list[Choice] = []
+    refused: dict[str, str] = {}
+    hosts: dict[str, str] = {}
+    failures: list[ProbeFailure] = []
+    for report in sorted(reports, key=lambda each: (each.priority, each.worker)):
+        hosts[report.worker] = report.host
+        missing = [tag for tag in options.tags if tag not in report.tags]
+        if missing:
+            refused[report.worker] = f"lacks the tag {missing[0]!r}"
+        elif report.result is None:
+            failures.append(
+                ProbeFailure(
+                    worker=report.worker,
+                    probe_error=report.error or "no answer",
+                    probe_duration_ms=report.duration_ms,
+                )
+            )
+            refused[report.worker] = f"probe failed: {report.error}"
+        else:
+            try:
+                choices.append(_choice(options, report))
+            except Failure as failure:
+                refused[report.worker] = failure.message
+    return Selection(choices=tuple(choices), refused=refused, hosts=hosts, probe_failures=tuple(failures))
+
+
+def _choice(options: RunOptions, report: ProbeReport) -> Choice:
+    result = report.result
+    if result is None:
+        raise AssertionError("a worker without an answer is no choice")
+    protocol = negotiate(result)
+    if options.backend != "swiftpm":
+        raise Failure(
+            Kind.WORKER_INCOMPATIBLE,
+            f"the backend {options.backend!r} is not offered yet by this version",
+            subkind="NOT_OFFERED",
+        )
+    capabilities = result.capabilities
+    toolchain, warning = choose_swift(capabilities, options.toolchain.get("swift_version"))
+    return Choice(
+        worker=report.worker,
+        host=report.host,
+        protocol=protocol,
+        probe=result,
+        age_seconds=report.age_seconds,
+        fresh=report.fresh,
+        toolchain=swift_toolchain_inputs(capabilities, toolchain),
+        destination=host_destination_inputs(capabilities),
+        warning=warning,
+    )
+
+
+def nobody(selection: Selection, reports: Iterable[ProbeReport]) -> Failure:
+    """Why no worker is left: `SSH` where none could be asked, else `WORKER_INCOMPATIBLE`."""
+    listed = "; ".join(f"{name}: {why}" for name, why in sorted(selection.refused.items()))
+    asked = [
+        report for report in reports if selection.refused.get(report.worker, "").startswith("probe failed")
+    ]
+    if not selection.refused:
+        return Failure(
+            Kind.WORKER_INCOMPATIBLE, "the inventory names no worker", hint="add one to workers.toml"
+        )
+    if len(asked) == len(selection.refused):
+        kinds = {(report.error_kind, report.error_subkind) for report in asked}
+        kind, subkind = kinds.pop() if len(kinds) == 1 else (Kind.SSH, None)
+        hints = {report.hint for report in asked}
+        return Failure(
+            Kind(kind or Kind.SSH),
+            f"no worker could be asked: {listed}",
+            subkind=subkind,
+            hint=hints.pop() if len(hints) == 1 else None,
+        )
+    subkind = "NO_TOOLCHAIN" if "toolchain" in listed.lower() else None
+    return Failure(Kind.WORKER_INCOMPATIBLE, f"no worker can serve this run: {listed}", subkind=subkind)

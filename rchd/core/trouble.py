@@ -1,0 +1,147 @@
+"""What a refusal or a cut line makes of a run, and which step comes next."""
+
+from __future__ import annotations
+
+from rch.contract.errors import Kind
+from rch.contract.worker_rpc import Code
+from rchd.core import effects as fx
+from rchd.core import events as ev
+from rchd.core import model as m
+from rchd.core import step as steps
+from rchd.core.ask import go, retry
+from rchd.core.ends import end
+from rchd.core.jobs import job_of
+
+Effects = list[fx.Effect]
+
+UPLOAD_TRIES = 3
+FIRST_RETRY_SECONDS = 2.0
+LONGEST_RETRY_SECONDS = 30.0
+RELEASE_TRIES = 1
+
+
+def next_step(run: m.Run, now: str) -> Effects:
+    """Hand over the next step that is due, or give the lease back."""
+    index = steps.next_index(run)
+    if run.cancel is not None or index is None:
+        return go(run, m.Releasing())
+    choice = run.choice
+    if choice is None:  # pragma: no cover  (a step follows a lease)
+        raise AssertionError("a step without a worker")
+    step = run.steps[index]
+    if step.job is None:
+        step.job, step.invocation = job_of(run, index, choice, now)
+        steps.queue(run, index, now)
+    return go(run, m.Submitting(step=index))
+
+
+def refused(run: m.Run, event: ev.WorkerRefused, now: str) -> Effects:
+    """The worker said no to what the phase awaits."""
+    phase, code = run.phase, event.code
+    trouble = m.Trouble(kind=event.kind, subkind=event.subkind, message=event.message)
+    match phase:
+        case m.Reserving():
+            return _not_reserved(run, phase, event, now, trouble)
+        case m.Submitting() if code == Code.SOURCE_MISSING and not run.steps[phase.step].resubmitted:
+            run.steps[phase.step].resubmitted = True
+            return go(run, m.Uploading())
+        case m.Submitting() if code == Code.LEASE_EXPIRED and not run.lease_renewed:
+            return go(run, m.Rereserving(step=phase.step))
+        case m.Following() if code == Code.JOB_NOT_FOUND and run.cancel is None:
+            return go(run, m.Submitting(step=phase.step))
+        case m.Releasing():
+            run.lease = None
+            return end(run, now)
+        case m.Cancelling() | m.Following() | m.Submitting() if run.cancel is not None:
+            steps.end_here(run, phase.step, steps.cancelled(run), now)
+            return go(run, m.Releasing())
+        case m.Submitting() | m.Following() | m.Cancelling() | m.Rereserving() | m.Fetching():
+            effects: Effects = (
+                [fx.Forget(worker=run.worker or "")] if code == Code.TOOLCHAIN_CHANGED else []
+            )
+            steps.end_here(run, phase.step, trouble, now)
+            return effects + next_step(run, now)
+        case _:
+            run.trouble = trouble
+            return go(run, m.Releasing())
+
+
+def _not_reserved(
+    run: m.Run, phase: m.Reserving, event: ev.WorkerRefused, now: str, trouble: m.Trouble
+) -> Effects:
+    choices = run.selection.choices if run.selection else ()
+    busy = event.code == Code.BUSY
+    if phase.index + 1 < len(choices) and not (busy and run.accepted.options.on_busy == "wait"):
+        return go(run, m.Reserving(index=phase.index + 1))
+    if not busy:
+        run.trouble = trouble
+        return end(run, now)
+    if not run.accepted.options.queue:
+        run.trouble = m.Trouble(kind=Kind.WORKER_BUSY, message=f"no free slot: {event.message}")
+        return end(run, now)
+    # The machine's own count of refusals drives the backoff; the worker's wish is its floor.
+    tries = run.busy_tries
+    run.busy_tries += 1
+    seconds = max(event.retry_after or 1.0, min(LONGEST_RETRY_SECONDS, 1.0 * 2**tries))
+    name = choices[phase.index].worker
+    run.phase = m.Waiting(reason=f"{name} is busy: {event.message}", timer=True)
+    run.op += 1
+    return [fx.StartTimer(run_id=run.run_id, name="busy", seconds=seconds, op=run.op, spread=0.3)]
+
+
+def line_cut(run: m.Run, event: ev.LineCut, now: str) -> Effects:
+    """The worker could not be asked, or broke the protocol."""
+    phase = run.phase
+    trouble = m.Trouble(kind=event.kind, subkind=event.subkind, message=event.message, hint=event.hint)
+    cut = event.kind == Kind.SSH and event.subkind != "HOST_KEY"
+    cut = cut or (event.kind == Kind.TRANSFER and isinstance(phase, m.Fetching))
+    run.tries += 1
+    if isinstance(phase, m.Releasing):
+        if run.tries > RELEASE_TRIES or not cut:
+            run.lease = None
+            return end(run, now)
+        return retry(run, 0.2)
+    if isinstance(phase, m.Reserving | m.Selecting):
+        choices = run.selection.choices if run.selection else ()
+        if isinstance(phase, m.Reserving) and phase.index + 1 < len(choices):
+            return go(run, m.Reserving(index=phase.index + 1))
+        run.trouble = trouble
+        return end(run, now)
+    if isinstance(phase, m.CheckingSource | m.Uploading):
+        if run.cancel is None and run.tries < UPLOAD_TRIES and (cut or event.kind == Kind.TRANSFER):
+            return retry(run, _pause(run.tries))
+        run.trouble = trouble
+        return go(run, m.Releasing())
+    if not cut:
+        return _broken_step(run, trouble, now)
+    return _out_of_reach(run, event, trouble, now)
+
+
+def _broken_step(run: m.Run, trouble: m.Trouble, now: str) -> Effects:
+    """The worker breaks the protocol in the middle of a step: the step ends here."""
+    phase = run.phase
+    if isinstance(phase, m.Fetching) and not phase.again:
+        return go(run, m.Fetching(step=phase.step, again=True))
+    if isinstance(phase, m.Submitting | m.Following | m.Cancelling | m.Rereserving | m.Fetching):
+        steps.end_here(run, phase.step, trouble, now)
+        run.trouble = trouble
+        return go(run, m.Releasing())
+    run.trouble = trouble
+    return go(run, m.Releasing())
+
+
+def _out_of_reach(run: m.Run, event: ev.LineCut, trouble: m.Trouble, now: str) -> Effects:
+    """A job may be running there: wait for the worker, up to the queue's longest wait."""
+    run.waiting = "worker_unreachable"
+    run.waiting_since = run.waiting_since if run.waiting_since is not None else event.at
+    if event.at - run.waiting_since < run.accepted.options.max_wait_seconds:
+        return retry(run, _pause(run.tries))
+    phase = run.phase
+    if isinstance(phase, m.Submitting | m.Following | m.Cancelling | m.Rereserving | m.Fetching):
+        steps.end_here(run, phase.step, trouble, now)
+    run.trouble = trouble
+    return go(run, m.Releasing())
+
+
+def _pause(tries: int) -> float:
+    return min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** (tries - 1))

@@ -1,0 +1,68 @@
+"""A run as clients see it."""
+
+from __future__ import annotations
+
+from rch.contract.local_api import RunView, StepView
+from rch.contract.states import is_terminal
+from rchd.core import model as m
+from rchd.core.ask import log_path
+from rchd.core.ends import duration_ms, is_simulated
+
+
+def run_view(run: m.Run, artifacts: str) -> RunView:
+    """The view; paths are below `artifacts`, the artifacts' root."""
+    trouble = run.trouble
+    return RunView(
+        run_id=run.run_id,
+        state=run.state,
+        seq=run.seq,
+        phase=type(run.phase).__name__.lower(),
+        created_at=run.created_at,
+        updated_at=run.updated_at,
+        project=run.accepted.project,
+        root=run.accepted.root,
+        origin=run.accepted.origin,
+        steps=tuple(_step_view(run, index, artifacts) for index in range(len(run.steps))),
+        run_dir=f"{artifacts}/{run.run_id}",
+        source_sha256=run.accepted.source.source_sha256,
+        worker=run.worker,
+        embedded_worker=run.embedded,
+        simulated=is_simulated(run),
+        waiting=_waiting(run),
+        exit_code=run.exit_code,
+        failure_kind=None if trouble is None else trouble.kind,
+        failure_subkind=None if trouble is None else trouble.subkind,
+        human_summary=run.human_summary,
+        hint=None if trouble is None else trouble.hint,
+        warnings=(*run.accepted.warnings, *run.warnings),
+        cancel_requested=run.cancel is not None,
+        duration_ms=duration_ms(run) if is_terminal(run.state) else None,
+    )
+
+
+def _waiting(run: m.Run) -> str | None:
+    return run.phase.reason if isinstance(run.phase, m.Waiting) else run.waiting
+
+
+def _step_view(run: m.Run, index: int, artifacts: str) -> StepView:
+    accepted, step = run.accepted.steps[index], run.steps[index]
+    summary = step.summary
+    return StepView(
+        index=index,
+        action=accepted.action,
+        job_id=accepted.job_id,
+        state=_step_state(run, step),
+        seq=step.seq,
+        status=None if summary is None else summary.status,
+        exit_code=None if summary is None else summary.exit_code,
+        human_summary="" if summary is None else summary.human_summary,
+        log_path=None if step.state is None else f"{artifacts}/{log_path(run, index)}",
+    )
+
+
+def _step_state(run: m.Run, step: m.StepRun) -> str:
+    if step.state is not None:
+        return step.state
+    if step.summary is not None and step.summary.status == "rejected":
+        return "REJECTED"
+    return "SKIPPED" if is_terminal(run.state) else "PLANNED"

@@ -1,0 +1,258 @@
+"""Fetched sets: staged, verified, and only then published (spec section 8).
+
+Places below a run's folder: `host/<job_id>/fetch` holds the stream and `staged/` the
+unpacked set until it is moved to `steps/<action>/<job_id>/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from rch.contract.canonical import jcs
+from rch.contract.manifest import UNLISTED, differences, root_sha256
+from rch.contract.records import (
+    Attestation,
+    AttestationVerification,
+    Entry,
+    Job,
+    JobIndex,
+    JobStateRecord,
+    Manifest,
+    Record,
+    Summary,
+    decode_record,
+    encode_record,
+)
+from rch.contract.states import is_terminal
+from rch.contract.worker_rpc import FetchHeader
+from rch.files.durable import make_dirs, remove_tree, sync_dir, write_atomic
+from rch.files.extract import Extracted, ExtractError, Limits, extract
+from rch.files.unzstd import bounded_reader
+
+MAX_ENTRIES = 1_000_000
+MAX_RATIO = 200
+MIN_OUTPUT = 64 << 20
+
+_R = TypeVar("_R", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a job's bytes lie on this machine."""
+
+    step: Path
+    host: Path
+
+    @property
+    def stream(self) -> Path:
+        """The fetched bytes as they came."""
+        return self.host / "fetch.tar.zst"
+
+    @property
+    def staged(self) -> Path:
+        """The unpacked set before it is published."""
+        return self.host / "staged"
+
+    @property
+    def aside(self) -> Path:
+        """What stood at the step's place before the set."""
+        return self.host / "replaced"
+
+    @property
+    def rejected(self) -> Path:
+        """A set that failed its digests, kept without standing."""
+        return self.step.with_name(f"{self.step.name}.rejected")
+
+
+def places(artifacts: Path, run_id: str, step_dir: str, job_id: str) -> Places:
+    """The places of a job; `step_dir` is relative to the artifacts' root."""
+    return Places(step=artifacts / step_dir, host=artifacts / run_id / "host" / job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A set whose every byte is what its manifest says."""
+
+    summary: Summary
+    state: JobStateRecord
+
+
+class Mismatch(ValueError):  # noqa: N818  (a finding, not a defect)
+    """The set is not what it says. `errors` are lines; `trust` where the attestation is at fault."""
+
+    def __init__(self, errors: list[str], *, trust: bool = False) -> None:
+        super().__init__("; ".join(errors[:3]))
+        self.errors = tuple(errors)
+        self.trust = trust
+
+
+def prepare(at: Places) -> None:
+    """Make room for a fetch: what an earlier one left is gone."""
+    make_dirs(at.host, 0o755)
+    remove_tree(at.staged)
+    at.stream.unlink(missing_ok=True)
+
+
+def unpack_and_verify(
+    at: Places, header: FetchHeader, job: Job, *, host_nonce: str, max_bytes: int, now: str
+) -> Verified:
+    """Unpack the stream into staging and check it against the job that was asked for.
+
+    `Mismatch` for whatever does not agree; the bad set then lies at `rejected`.
+    """
+    try:
+        with at.stream.open("rb") as raw:
+            bound = min(max_bytes, max(MIN_OUTPUT, at.stream.stat().st_size * MAX_RATIO))
+            limits = Limits(max_entries=MAX_ENTRIES, max_bytes=bound)
+            reader = bounded_reader(raw, max_output=bound)
+            found = extract(reader, at.staged, limits=limits, canonical=False, durable=True)
+        verified = _verify(at.staged, found, header, job, host_nonce)
+    except ExtractError as error:
+        _keep_rejected(at)
+        raise Mismatch([error.reason]) from error
+    except Mismatch:
+        _keep_rejected(at)
+        raise
+    finally:
+        at.stream.unlink(missing_ok=True)
+    _write_verification(at, job, now)
+    return verified
+
+
+def _keep_rejected(at: Places) -> None:
+    remove_tree(at.rejected)
+    if at.staged.exists():
+        make_dirs(at.rejected.parent, 0o755)
+        at.staged.rename(at.rejected)
+
+
+def _write_verification(at: Places, job: Job, now: str) -> None:
+    record = AttestationVerification(
+        created_at=now,
+        run_id=job.run_id,
+        job_id=job.job_id,
+        job_key=job.job_key,
+        result="unsigned",
+        detail="the worker does not sign and no key is pinned; facts and digests agree",
+        manifest_sha256=_sha256(at.staged / "manifest.json"),
+    )
+    write_atomic(at.host / "attestation_verification.json", encode_record(record))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(staged: Path, name: str, kind: type[_R]) -> _R:
+    path = staged / name
+    if not path.is_file():
+        raise Mismatch([f"{name}: missing"])
+    try:
+        return decode_record(path.read_bytes(), kind)
+    except ValueError as error:
+        raise Mismatch([f"{name}: {error}"]) from error
+
+
+def _verify(
+    staged: Path, found: list[Extracted], header: FetchHeader, job: Job, host_nonce: str
+) -> Verified:
+    manifest = _read(staged, "manifest.json", Manifest)
+    if manifest != header.manifest:
+        raise Mismatch(["manifest.json: differs from the one in the header"])
+    entries = [_entry(each) for each in found]
+    errors = differences(manifest.entries, entries)
+    if root_sha256(manifest.entries) != manifest.artifact_root_sha256:
+        errors.append("manifest.json: artifact_root_sha256 is not that of its entries")
+    if errors:
+        raise Mismatch(errors)
+    index = _read(staged, "job_index.json", JobIndex)
+    names = {each.path for each in entries}
+    errors += [
+        f"job_index.json: {path} is not in the set" for path in index.files.values() if path not in names
+    ]
+    errors += [f"{name}: missing" for name in UNLISTED - names]
+    if (staged / "job_key_inputs.json").read_bytes() != jcs(job.job_key_inputs):
+        errors.append("job_key_inputs.json: not those of the job that was asked for")
+    summary = _read(staged, "summary.json", Summary)
+    state = _read(staged, "job_state.json", JobStateRecord)
+    errors += _strangers(job, manifest, index, summary, state)
+    if not is_terminal(state.state):
+        errors.append(f"job_state.json: state {state.state} is no end")
+    if errors:
+        raise Mismatch(errors)
+    _check_attestation(staged, job, host_nonce)
+    return Verified(summary=summary, state=state)
+
+
+def _entry(each: Extracted) -> Entry:
+    kind = "directory" if each.kind == "directory" else "file"
+    return Entry(path=each.path, type=kind, size=each.size, sha256=each.sha256)
+
+
+def _strangers(job: Job, *records: Manifest | JobIndex | Summary | JobStateRecord) -> list[str]:
+    """Records that speak of another run, job or key."""
+    wanted = (job.run_id, job.job_id, job.job_key)
+    return [
+        f"{record.schema_id}: speaks of job {record.job_id} of run {record.run_id}"
+        for record in records
+        if (record.run_id, record.job_id, record.job_key) != wanted
+    ]
+
+
+def _check_attestation(staged: Path, job: Job, host_nonce: str) -> None:
+    said = _read(staged, "attestation.json", Attestation)
+    facts = {
+        "run_id": (said.run_id, job.run_id),
+        "job_id": (said.job_id, job.job_id),
+        "job_key": (said.job_key, job.job_key),
+        "source_sha256": (said.source_sha256, job.job_key_inputs.source_sha256),
+        "manifest_sha256": (said.manifest_sha256, _sha256(staged / "manifest.json")),
+        "host_nonce": (said.host_nonce, host_nonce),
+    }
+    errors = [
+        f"attestation.json: {name} {has!r}, not {want!r}"
+        for name, (has, want) in facts.items()
+        if has != want
+    ]
+    if errors:
+        raise Mismatch(errors, trust=True)
+
+
+def publish(at: Places) -> bool:
+    """Move the staged set to the step's place; whether a set stands there now.
+
+    Each half can be cut off and is completed by the next call: the host's own folder is moved
+    aside first, and only a whole staged set, its commit marker included, is moved in.
+    """
+    if (at.staged / "job_index.json").is_file():
+        if at.step.exists():
+            remove_tree(at.aside)
+            at.step.rename(at.aside)
+        make_dirs(at.step.parent, 0o755)
+        at.staged.rename(at.step)
+        sync_dir(at.step.parent)
+        sync_dir(at.host)
+    there = (at.step / "manifest.json").is_file() and (at.step / "job_index.json").is_file()
+    if there and at.aside.exists():
+        shutil.rmtree(at.aside, ignore_errors=True)
+    return there
+
+
+def write_log(path: Path, offset: int, text: bytes) -> None:
+    """Put a piece of a live log at its place; a repeated piece is the same bytes again."""
+    make_dirs(path.parent, 0o755)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        view = memoryview(text)
+        while view:
+            written = os.pwrite(fd, view, offset)
+            offset += written
+            view = view[written:]
+    finally:
+        os.close(fd)

@@ -1,0 +1,64 @@
+"""Who follows which run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rch.contract.local_api import RunEvent
+from rchd.core.effects import Announce
+
+Sink = Callable[[RunEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """One subscription: `run` is a run's id or `all`."""
+
+    number: int
+    run: str
+    sink: Sink
+
+
+class Hub:
+    """Passes news on to followers. `sink` must not block; `resolve` makes log paths absolute."""
+
+    def __init__(self, artifacts: str) -> None:
+        self._artifacts = artifacts
+        self._followers: dict[int, Follower] = {}
+        self._next = 1
+
+    def follow(self, run: str, sink: Sink) -> Follower:
+        """Subscribe to `run` or `all`."""
+        follower = Follower(self._next, run, sink)
+        self._next += 1
+        self._followers[follower.number] = follower
+        return follower
+
+    def leave(self, number: int) -> None:
+        """End a subscription; an unknown one is no matter."""
+        self._followers.pop(number, None)
+
+    def announce(self, news: Announce) -> None:
+        """Tell everyone whom it concerns."""
+        data = news.data
+        if news.type == "log":
+            data = {**data, "path": f"{self._artifacts}/{data['path']}"}
+        for follower in list(self._followers.values()):
+            if follower.run in {"all", news.run_id}:
+                follower.sink(
+                    RunEvent(
+                        subscription=follower.number,
+                        seq=news.seq,
+                        type=news.type,
+                        run_id=news.run_id,
+                        at=news.at,
+                        run=news.view,
+                        data=data,
+                    )
+                )
+
+    @property
+    def count(self) -> int:
+        """How many subscriptions there are."""
+        return len(self._followers)

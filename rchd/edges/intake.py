@@ -1,0 +1,126 @@
+"""From a client's request to an accepted run: config, snapshot, classification, ids."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import uuid_utils
+
+from rch.config.layers import load_config
+from rch.config.root import find_root
+from rch.contract.errors import Failure, Kind
+from rch.contract.ids import timestamp
+from rch.contract.local_api import SubmitParams
+from rch.contract.records import Accepted, Git, Source, SourceEntry, SourceManifest, encode_record
+from rch.files.durable import make_dirs, write_atomic
+from rch.files.paths import HostPaths
+from rchd.core.plan import Minted, accepted_run, planned_steps
+from rchd.edges import git
+from rchd.edges.snapshot import Progress, Snapshot, SnapshotOptions, take
+
+Tell = Callable[[Progress], None]
+
+
+class Intake:
+    """Takes requests in; one snapshot at a time, so that two do not fight for the disk."""
+
+    def __init__(self, paths: HostPaths) -> None:
+        self._paths = paths
+        self._turn = anyio.CapacityLimiter(1)
+
+    async def take(self, params: SubmitParams, tell: Tell | None = None) -> Accepted:
+        """The accepted run, its bundle spooled and its source manifest durable.
+
+        `Failure` CONFIG, USAGE or BUNDLER; nothing of the run is left behind then.
+        """
+        _refuse_not_offered(params)
+        return await anyio.to_thread.run_sync(
+            self._take, params, tell, limiter=self._turn, abandon_on_cancel=False
+        )
+
+    def _take(self, params: SubmitParams, tell: Tell | None) -> Accepted:
+        root = find_root(Path(params.start))
+        resolved = load_config(root, host_config=self._paths.config_toml, overrides=params.overrides)
+        planned = planned_steps(resolved, params.actions)
+        bundle, project = resolved.config.bundle, resolved.config.project
+        make_dirs(self._paths.spool)
+        options = SnapshotOptions(
+            mode=bundle.mode,
+            symlinks=bundle.symlinks,
+            gitignore=bundle.gitignore,
+            max_bytes=bundle.max_bytes,
+            keep=tuple(name for name in (project.workspace, project.project) if name),
+        )
+        snapshot = take(root.path, options, self._paths.spool, progress=tell)
+        found = git.describe(root.path)
+        minted = Minted(
+            run_id=str(uuid_utils.uuid7()),
+            job_ids=[str(uuid_utils.uuid7()) for _ in planned],
+            nonces=[secrets.token_hex(16) for _ in planned],
+            created_at=timestamp(time.time()),
+        )
+        accepted = accepted_run(
+            params=params,
+            root=str(root.path),
+            project=root.path.name,
+            resolved=resolved,
+            planned=planned,
+            source=_source(snapshot),
+            git=None if found is None else Git(commit=found.commit, branch=found.branch, dirty=found.dirty),
+            warnings=snapshot.warnings,
+            minted=minted,
+        )
+        self._write_manifest(accepted, snapshot)
+        return accepted
+
+    def _write_manifest(self, accepted: Accepted, snapshot: Snapshot) -> None:
+        """What a restart would need and the row does not hold, durable before the row is."""
+        place = self._paths.artifacts / accepted.run_id
+        manifest = SourceManifest(
+            created_at=accepted.created_at,
+            run_id=accepted.run_id,
+            source_sha256=snapshot.source_sha256,
+            entries=tuple(
+                SourceEntry(
+                    path=each.path,
+                    type=each.type,
+                    size=each.size,
+                    sha256=each.sha256,
+                    symlink_target=each.symlink_target,
+                )
+                for each in snapshot.entries
+            ),
+        )
+        try:
+            make_dirs(place, 0o755)
+            write_atomic(place / "source_manifest.json", encode_record(manifest))
+            write_atomic(place / "accepted.json", encode_record(accepted))
+        except OSError as error:
+            raise Failure(
+                Kind.BUNDLER, f"{place}: {error.strerror or error}", subkind="NO_SPACE"
+            ) from error
+
+
+def _source(snapshot: Snapshot) -> Source:
+    return Source(
+        source_sha256=snapshot.source_sha256,
+        content_sha256=snapshot.content_sha256,
+        spool_name=snapshot.spool_path.name,
+        tar_bytes=snapshot.tar_bytes,
+        compressed_bytes=snapshot.compressed_bytes,
+        files=len(snapshot.entries),
+    )
+
+
+def _refuse_not_offered(params: SubmitParams) -> None:
+    for name, given in (
+        ("group", params.group is not None),
+        ("supersede", params.supersede),
+        ("on_disconnect = cancel", params.on_disconnect != "keep"),
+    ):
+        if given:
+            raise Failure(Kind.USAGE, f"{name} is not offered yet by this version", subkind="NOT_OFFERED")

@@ -1,0 +1,313 @@
+"""Carries out the core's outward effects, each answered by one event.
+
+Every refusal and every broken line comes back as an event too: nothing raises past here but
+defects, which the driver turns into an answer of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import structlog
+
+from rch.contract.errors import Failure, Kind
+from rch.contract.ids import timestamp
+from rch.contract.worker_envelope import failure_of
+from rch.contract.worker_rpc import (
+    CancelRequest,
+    HasSourceRequest,
+    ReleaseRequest,
+    ReserveRequest,
+    RpcError,
+    Stream,
+    SubmitRequest,
+    TailRequest,
+    UploadRequest,
+)
+from rchd.core import effects as fx
+from rchd.core import events as ev
+from rchd.edges import artifacts
+from rchd.edges.pool import WorkerPool
+from rchd.edges.prober import Prober, deadline, ms_since
+from rchd.edges.worker_client import WorkerClient
+
+log = structlog.get_logger("rchd.worker")
+
+TAIL_WAIT_SECONDS = 20.0
+TAIL_MAX_BYTES = 256 << 10
+CALL_SECONDS = 30.0
+PROGRESS_SECONDS = 0.1
+
+Post = Callable[[ev.AnyEvent], None]
+
+
+class Performer:
+    """Does the core's outward work."""
+
+    def __init__(
+        self,
+        *,
+        pool: WorkerPool,
+        prober: Prober,
+        host_id: str,
+        artifacts_root: Path,
+        spool: Path,
+    ) -> None:
+        self._pool = pool
+        self._prober = prober
+        self._host_id = host_id
+        self._artifacts = artifacts_root
+        self._spool = spool
+        self._offsets: dict[str, int] = {}
+
+    def forget_probe(self, worker: str) -> None:
+        """The snapshot of `worker` is not to be used again."""
+        self._prober.forget(worker)
+
+    async def perform(self, effect: fx.Outward, post: Post) -> ev.AnyEvent | None:
+        """The event that answers `effect`."""
+        operation = type(effect).__name__.lower()
+        began = time.monotonic()
+        try:
+            event = await self._dispatch(effect, post)
+        except RpcError as error:
+            event = _refused(effect, operation, error)
+        except Failure as failure:
+            event = ev.LineCut(
+                at=time.time(),
+                run_id=effect.run_id,
+                op=effect.op,
+                operation=operation,
+                kind=failure.kind,
+                subkind=failure.subkind,
+                message=failure.message,
+                hint=failure.hint,
+            )
+        if not isinstance(effect, fx.Tail):
+            ms = round((time.monotonic() - began) * 1000)
+            log.info("rpc", op=operation, run_id=effect.run_id, answer=type(event).__name__, ms=ms)
+        return event
+
+    async def _dispatch(self, effect: fx.Outward, post: Post) -> ev.AnyEvent:
+        match effect:
+            case fx.Probe():
+                return await self._prober.probed(effect)
+            case fx.Publish():
+                return await self._publish(effect)
+            case fx.Reserve():
+                return await self._reserve(effect)
+            case fx.Upload():
+                return await self._upload(effect, post)
+            case fx.Tail():
+                return await self._tail(effect)
+            case fx.Fetch():
+                return await self._fetch(effect, post)
+            case _:
+                return await self._call(effect)
+
+    # --- short calls ------------------------------------------------------------------
+
+    def _client(self, effect: fx.WorkerCall) -> WorkerClient:
+        return self._pool.client(effect.target.worker)
+
+    async def _reserve(self, effect: fx.Reserve) -> ev.Reserved:
+        request = ReserveRequest(
+            run_id=effect.run_id,
+            host_id=self._host_id,
+            ttl_seconds=effect.ttl_seconds,
+            lease_id=effect.lease_id,
+            fence=effect.fence,
+        )
+        with deadline(effect.target.deadline, effect.target.worker):
+            lease = await self._client(effect).reserve(request)
+        return ev.Reserved(
+            at=time.time(),
+            run_id=effect.run_id,
+            op=effect.op,
+            worker=effect.target.worker,
+            lease_id=lease.lease_id,
+            fence=lease.fence,
+            ttl_seconds=lease.ttl_seconds,
+            renewal=effect.lease_id is not None,
+        )
+
+    async def _call(self, effect: fx.Outward) -> ev.AnyEvent:
+        if not isinstance(effect, fx.WorkerCall):
+            raise TypeError(f"{type(effect).__name__} is no effect that this edge knows")
+        client = self._client(effect)
+        with deadline(effect.target.deadline + CALL_SECONDS, effect.target.worker):
+            match effect:
+                case fx.HasSource():
+                    return await _has_source(client, effect)
+                case fx.Submit():
+                    return await _submit(client, effect)
+                case fx.CancelJob():
+                    return await _cancel(client, effect)
+                case fx.Release():
+                    return await _release(client, effect)
+        raise TypeError(f"{type(effect).__name__} is no effect that this edge knows")
+
+    # --- long ones --------------------------------------------------------------------
+
+    async def _upload(self, effect: fx.Upload, post: Post) -> ev.Uploaded:
+        source = effect.source
+        if effect.max_bytes and source.compressed_bytes > effect.max_bytes:
+            raise Failure(
+                Kind.BUNDLER,
+                f"the bundle has {source.compressed_bytes} bytes,"
+                f" worker {effect.target.worker} takes {effect.max_bytes} (max_upload_bytes)",
+                subkind="SIZE_EXCEEDED",
+            )
+        request = UploadRequest(
+            source_sha256=source.source_sha256,
+            stream=Stream(content_length=source.compressed_bytes, content_sha256=source.content_sha256),
+            lease_id=effect.lease_id,
+            fence=effect.fence,
+        )
+        began = time.monotonic()
+        tell = _Progress(effect.run_id, "upload", post)
+        await self._client(effect).upload(request, self._spool / source.spool_name, progress=tell)
+        return ev.Uploaded(at=time.time(), run_id=effect.run_id, op=effect.op, duration_ms=ms_since(began))
+
+    async def _tail(self, effect: fx.Tail) -> ev.TailNews:
+        request = TailRequest(
+            job_id=effect.job_id,
+            cursor=effect.cursor,
+            max_bytes=TAIL_MAX_BYTES,
+            wait_seconds=TAIL_WAIT_SECONDS,
+        )
+        result = await self._client(effect).tail(request)
+        if effect.cursor is None or result.reset is True:
+            self._offsets[effect.job_id] = 0
+        offset = self._offsets.get(effect.job_id, 0)
+        text = result.log_chunk.encode("utf-8", "replace")
+        if text:
+            path = self._artifacts / effect.log_path
+            await anyio.to_thread.run_sync(artifacts.write_log, path, offset, text)
+        if result.next_cursor is None:
+            self._offsets.pop(effect.job_id, None)
+        else:
+            self._offsets[effect.job_id] = offset + len(text)
+        return ev.TailNews(
+            at=time.time(),
+            run_id=effect.run_id,
+            op=effect.op,
+            state=result.state,
+            seq=result.seq if isinstance(result.seq, int) else None,
+            next_cursor=result.next_cursor,
+            log_offset=offset,
+            log_bytes=len(text),
+            events=result.events,
+        )
+
+    async def _fetch(self, effect: fx.Fetch, post: Post) -> ev.AnyEvent:
+        job = effect.job
+        at = artifacts.places(self._artifacts, effect.run_id, effect.step_dir, job.job_id)
+        await anyio.to_thread.run_sync(artifacts.prepare, at)
+        tell = _Progress(effect.run_id, "fetch", post)
+        header = await self._client(effect).fetch(
+            job.job_id, into=at.stream, max_bytes=effect.max_bytes, progress=tell
+        )
+        try:
+            verified = await anyio.to_thread.run_sync(
+                lambda: artifacts.unpack_and_verify(
+                    at,
+                    header,
+                    job,
+                    host_nonce=effect.host_nonce,
+                    max_bytes=effect.max_bytes,
+                    now=timestamp(time.time()),
+                )
+            )
+        except artifacts.Mismatch as error:
+            return ev.FetchRefused(
+                at=time.time(), run_id=effect.run_id, op=effect.op, errors=error.errors, trust=error.trust
+            )
+        return ev.Fetched(
+            at=time.time(),
+            run_id=effect.run_id,
+            op=effect.op,
+            summary=verified.summary,
+            state=verified.state.state,
+            seq=verified.state.seq,
+            updated_at=verified.state.updated_at,
+        )
+
+    async def _publish(self, effect: fx.Publish) -> ev.Published:
+        at = artifacts.places(self._artifacts, effect.run_id, effect.step_dir, effect.job_id)
+        found = await anyio.to_thread.run_sync(artifacts.publish, at)
+        return ev.Published(at=time.time(), run_id=effect.run_id, op=effect.op, found=found)
+
+
+class _Progress:
+    """Passes progress on, a few times a second and at the end."""
+
+    def __init__(self, run_id: str, stage: str, post: Post) -> None:
+        self._run_id, self._stage, self._post = run_id, stage, post
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done < total and now - self._last < PROGRESS_SECONDS:
+            return
+        self._last = now
+        self._post(
+            ev.StageNews(
+                at=time.time(), run_id=self._run_id, stage=self._stage, done=done, total=total, unit="bytes"
+            )
+        )
+
+
+async def _has_source(client: WorkerClient, effect: fx.HasSource) -> ev.AnyEvent:
+    request = HasSourceRequest(source_sha256=effect.source_sha256, lease_id=effect.lease_id)
+    found = await client.has_source(request)
+    return ev.SourceKnown(at=time.time(), run_id=effect.run_id, op=effect.op, exists=found.exists)
+
+
+async def _submit(client: WorkerClient, effect: fx.Submit) -> ev.AnyEvent:
+    request = SubmitRequest(
+        job=effect.job,
+        invocation=effect.invocation,
+        classifier_policy=effect.policy,
+        job_state_seq=effect.job_state_seq,
+        host_nonce=effect.host_nonce,
+        lease_id=effect.lease_id,
+        fence=effect.fence,
+    )
+    result = await client.submit(request)
+    return ev.Submitted(
+        at=time.time(), run_id=effect.run_id, op=effect.op, state=result.state, seq=result.seq
+    )
+
+
+async def _cancel(client: WorkerClient, effect: fx.CancelJob) -> ev.AnyEvent:
+    request = CancelRequest(
+        job_id=effect.job_id, reason=effect.reason, lease_id=effect.lease_id, fence=effect.fence
+    )
+    result = await client.cancel(request)
+    return ev.CancelNoted(at=time.time(), run_id=effect.run_id, op=effect.op, state=result.state)
+
+
+async def _release(client: WorkerClient, effect: fx.Release) -> ev.AnyEvent:
+    await client.release(ReleaseRequest(lease_id=effect.lease_id, fence=effect.fence))
+    return ev.Released(at=time.time(), run_id=effect.run_id, op=effect.op)
+
+
+def _refused(effect: fx.Outward, operation: str, error: RpcError) -> ev.WorkerRefused:
+    op = {"upload": "upload_source"}.get(operation, operation)
+    failure = failure_of(error, op)
+    wait = error.data.get("retry_after_seconds")
+    return ev.WorkerRefused(
+        at=time.time(),
+        run_id=effect.run_id,
+        op=effect.op,
+        operation=op,
+        code=error.code,
+        message=failure.message,
+        kind=failure.kind,
+        subkind=failure.subkind,
+        retry_after=float(wait) if isinstance(wait, int | float) else None,
+    )

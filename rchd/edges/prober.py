@@ -1,0 +1,129 @@
+"""Asks workers what they can, and keeps their answers while they are young."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+import structlog
+
+from rch.config.inventory import Inventory, WorkerEntry
+from rch.contract.errors import Failure, Kind
+from rch.contract.ids import parse_timestamp
+from rch.contract.worker_envelope import failure_of
+from rch.contract.worker_rpc import ProbeResult, RpcError
+from rchd.core import effects as fx
+from rchd.core import events as ev
+from rchd.edges.pool import WorkerPool
+
+log = structlog.get_logger("rchd.worker")
+
+MAX_CLOCK_SKEW_SECONDS = 30.0
+
+
+class Prober:
+    """Probes workers. `inventory` is read anew for each selection."""
+
+    def __init__(self, pool: WorkerPool, inventory: Callable[[], Inventory]) -> None:
+        self._pool = pool
+        self._inventory = inventory
+        self._probes: dict[str, tuple[float, ProbeResult, int]] = {}
+
+    def forget(self, worker: str) -> None:
+        """The snapshot of `worker` is not to be used again."""
+        self._probes.pop(worker, None)
+
+    async def probed(self, effect: fx.Probe) -> ev.Probed:
+        """Ask the whole inventory, as it is now."""
+        inventory = self._inventory()
+        await self._pool.replace(inventory.workers)
+        reports: dict[str, ev.ProbeReport] = {}
+
+        async def ask(entry: WorkerEntry) -> None:
+            reports[entry.name] = await self.probe_worker(entry, effect.max_age, effect.deadline)
+
+        async with anyio.create_task_group() as group:
+            for entry in inventory.workers:
+                group.start_soon(ask, entry)
+        return ev.Probed(
+            at=time.time(),
+            run_id=effect.run_id,
+            op=effect.op,
+            reports=tuple(reports[entry.name] for entry in inventory.workers),
+            embedded=inventory.implied_local,
+        )
+
+    async def probe(self, inventory: Inventory, entry: WorkerEntry, seconds: float) -> ev.ProbeReport:
+        """What one worker of `inventory` says now."""
+        await self._pool.replace(inventory.workers)
+        return await self.probe_worker(entry, 0.0, seconds)
+
+    async def probe_worker(self, entry: WorkerEntry, max_age: float, seconds: float) -> ev.ProbeReport:
+        """What one worker says; a snapshot younger than `max_age` seconds is good enough."""
+        known = self._probes.get(entry.name)
+        if known is not None and time.monotonic() - known[0] < max_age:
+            return _report(entry, known[2], age=time.monotonic() - known[0], fresh=False, result=known[1])
+        began = time.monotonic()
+        try:
+            with deadline(seconds, entry.name):
+                result = await self._pool.client(entry.name).probe()
+        except (Failure, RpcError) as error:
+            failure = failure_of(error, "probe") if isinstance(error, RpcError) else error
+            self._probes.pop(entry.name, None)
+            return _report(entry, ms_since(began), failure=failure)
+        self._probes[entry.name] = (time.monotonic(), result, ms_since(began))
+        _warn_of_skew(entry.name, result)
+        return _report(entry, ms_since(began), fresh=True, result=result)
+
+
+@contextmanager
+def deadline(seconds: float, worker: str) -> Iterator[None]:
+    """Turns an overrun into a `Failure` that names the worker."""
+    try:
+        with anyio.fail_after(seconds):
+            yield
+    except TimeoutError as error:
+        message = f"worker {worker} did not answer within {seconds:g} s"
+        raise Failure(Kind.SSH, message, subkind="UNREACHABLE") from error
+
+
+def ms_since(began: float) -> int:
+    """Milliseconds since `began` on the monotonic clock."""
+    return round((time.monotonic() - began) * 1000)
+
+
+def _report(
+    entry: WorkerEntry,
+    duration_ms: int,
+    *,
+    age: float = 0.0,
+    fresh: bool = True,
+    result: ProbeResult | None = None,
+    failure: Failure | None = None,
+) -> ev.ProbeReport:
+    return ev.ProbeReport(
+        worker=entry.name,
+        host=entry.host or "localhost",
+        priority=entry.priority,
+        tags=tuple(entry.tags),
+        duration_ms=duration_ms,
+        age_seconds=int(age),
+        fresh=fresh,
+        result=result,
+        error=None if failure is None else failure.message,
+        error_kind=None if failure is None else str(failure.kind),
+        error_subkind=None if failure is None else failure.subkind,
+        hint=None if failure is None else failure.hint,
+    )
+
+
+def _warn_of_skew(worker: str, result: ProbeResult) -> None:
+    """Clocks are never compared for ordering, but a wrong one is worth a word (spec section 2)."""
+    try:
+        skew = parse_timestamp(result.capabilities.probed_at) - time.time()
+    except ValueError:
+        return
+    if abs(skew) > MAX_CLOCK_SKEW_SECONDS:
+        log.warning("worker.clock_skew", worker=worker, seconds=round(skew))

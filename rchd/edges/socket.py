@@ -1,0 +1,251 @@
+"""The Unix socket: who may connect, lines in, lines out (spec section 12; faults C1-C6, H6, H7)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import structlog
+from anyio.abc import TaskGroup
+
+from rch.contract.errors import Failure, Kind
+from rch.contract.framing import FrameError, LineReader
+from rch.contract.local_api import INVALID_REQUEST, MAX_MESSAGE, RunEvent, error_body
+from rch.files.locks import FileLock
+from rch.files.paths import check_socket_path
+from rchd.core.session import Call, Refusal, Session, event_line, refusal_line, result_line
+
+log = structlog.get_logger("rchd.socket")
+
+MAX_CONNECTIONS = 1024
+HALF_LINE_SECONDS = 10.0
+MAX_UNREAD_BYTES = 4 << 20
+BACKLOG = 512
+
+Answer = Callable[[Call, "Connection"], Awaitable[object]]
+
+
+@contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    """A listening socket at `path`, 0600 from its first instant, gone at the end if still ours.
+
+    `Failure` DAEMON where the path is too long, its folder is not ours alone, or another
+    daemon holds it.
+    """
+    check_socket_path(path)
+    _own_folder(path.parent)
+    lock = FileLock(path.with_name(path.name + ".lock"), "rchd")
+    if not lock.try_acquire():
+        raise Failure(
+            Kind.DAEMON,
+            f"another daemon listens at {path} ({lock.holder() or 'holder unknown'})",
+            subkind="ALREADY_RUNNING",
+        )
+    temp = path.with_name(f".{os.getpid():x}")
+    check_socket_path(temp)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        inode = _bind(sock, temp, path)
+        yield sock
+        with contextlib.suppress(OSError):
+            if path.stat().st_ino == inode:
+                path.unlink()
+    finally:
+        sock.close()
+        temp.unlink(missing_ok=True)
+        lock.release()
+
+
+def _bind(sock: socket.socket, temp: Path, path: Path) -> int:
+    temp.unlink(missing_ok=True)
+    mask = os.umask(0o177)
+    try:
+        sock.bind(str(temp))
+    finally:
+        os.umask(mask)
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    inode = temp.stat().st_ino
+    temp.rename(path)
+    return inode
+
+
+def _own_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise _bad_folder(folder, f"belongs to uid {found.st_uid}, not to {os.geteuid()}")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise _bad_folder(folder, f"has mode {stat.S_IMODE(found.st_mode):04o}, 0700 is needed")
+
+
+def _bad_folder(folder: Path, what: str) -> Failure:
+    message = f"the socket's folder {folder} {what}"
+    return Failure(
+        Kind.DAEMON, message, subkind="SOCKET_PATH", hint=f"chmod 700 {folder}, or set RCH_SOCKET"
+    )
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """The uid at the other end."""
+    if sys.platform == "darwin":
+        return int(struct.unpack("II", sock.getsockopt(0, 1, 8))[1])
+    return int(struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])
+
+
+class Connection(asyncio.Protocol):
+    """One client. Calls run as tasks of `group`; a slow reader gets a gap, never a queue without end."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.session = Session()
+        self._reader = LineReader(MAX_MESSAGE)
+        self._transport: asyncio.Transport | None = None
+        self._half_line: asyncio.TimerHandle | None = None
+        self._gapped: set[int] = set()
+        self._last_seq = 0
+        self.on_close: list[Callable[[], None]] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Look who it is before a byte is read."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (what a stream server gives)
+        self._transport = transport
+        sock = transport.get_extra_info("socket")
+        uid = peer_uid(sock)
+        if uid != os.geteuid():
+            log.warning("peer.refused", uid=uid)
+            transport.abort()
+            return
+        if len(self._server.connections) >= MAX_CONNECTIONS:
+            self._refuse(f"over {MAX_CONNECTIONS} connections")
+            return
+        transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES // 4)
+        self._server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End its subscriptions; calls under way go on, their answers fall away."""
+        del exc
+        self._server.connections.discard(self)
+        self._transport = None
+        self._stop_clock()
+        for callback in self.on_close:
+            callback()
+
+    def data_received(self, data: bytes) -> None:
+        """Take whole lines; a half one has a deadline."""
+        self._reader.feed(data)
+        self._stop_clock()
+        try:
+            while self._transport is not None and (line := self._reader.line()) is not None:
+                self._line(line)
+        except FrameError as error:
+            self._refuse(str(error))
+        if self._reader.pending and self._transport is not None:
+            loop = asyncio.get_running_loop()
+            message = f"a line was not ended within {HALF_LINE_SECONDS:g} s"
+            self._half_line = loop.call_later(HALF_LINE_SECONDS, self._refuse, message)
+
+    def _stop_clock(self) -> None:
+        if self._half_line is not None:
+            self._half_line.cancel()
+            self._half_line = None
+
+    def _line(self, line: bytes) -> None:
+        said = self.session.receive(line)
+        if isinstance(said, Refusal):
+            self.write(said.line)
+            if said.close and self._transport is not None:
+                self._transport.close()
+        elif said is not None:
+            self._server.group.start_soon(self._answer, said)
+
+    async def _answer(self, call: Call) -> None:
+        try:
+            line = result_line(call, await self._server.answer(call, self))
+        except Failure as failure:
+            line = refusal_line(call, failure)
+        except Exception as error:
+            log.exception("call.failed", method=call.method)
+            line = refusal_line(call, Failure(Kind.INTERNAL, f"{call.method} failed: {error}"))
+        self.session.answered()
+        if not call.notification:
+            self.write(line)
+
+    def _refuse(self, message: str) -> None:
+        """Say why, and hang up."""
+        if self._transport is None:
+            return
+        body = error_body(Failure(Kind.USAGE, message), INVALID_REQUEST)
+        self.write(result_error(body))
+        self._transport.close()
+
+    def write(self, line: bytes) -> None:
+        """Send a line, if anyone is there."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(line)
+
+    def tell(self, event: RunEvent) -> None:
+        """Send news; where the client does not read, remember that there is a gap instead."""
+        if self._transport is None:
+            return
+        self._last_seq = event.seq
+        if self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            self._gapped.add(event.subscription)
+            return
+        if event.subscription in self._gapped:
+            self._tell_gap(event)
+        self.write(event_line(event))
+
+    def hang_up(self) -> None:
+        """Close after what is written has gone out."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def resume_writing(self) -> None:
+        """The client reads again: it is told at once what it missed."""
+        for subscription in sorted(self._gapped):
+            self._tell_gap(
+                RunEvent(subscription=subscription, seq=self._last_seq, type="gap", run_id=None, at="")
+            )
+
+    def _tell_gap(self, event: RunEvent) -> None:
+        self._gapped.discard(event.subscription)
+        gap = RunEvent(
+            subscription=event.subscription, seq=event.seq, type="gap", run_id=event.run_id, at=event.at
+        )
+        self.write(event_line(gap))
+
+
+def result_error(body: dict[str, object]) -> bytes:
+    """An error that answers no request."""
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": None, "error": body}) + b"\n"
+
+
+class Server:
+    """All connections of the daemon. `answer` gives a call's result or raises `Failure`."""
+
+    def __init__(self, group: TaskGroup, answer: Answer) -> None:
+        self.group = group
+        self.answer = answer
+        self.connections: set[Connection] = set()
+
+    async def serve(self, sock: socket.socket, started: Callable[[], None]) -> None:
+        """Accept until cancelled."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(lambda: Connection(self), sock=sock)
+        try:
+            started()
+            await server.serve_forever()
+        finally:
+            server.close()
+            for connection in list(self.connections):
+                connection.hang_up()
