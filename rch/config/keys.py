@@ -82,18 +82,18 @@ def check_value(value: object, annotation: Annotation, file: str, key: str) -> N
     try:
         msgspec.convert(value, annotation)
     except msgspec.ValidationError as error:
-        if missing := re.search(r"missing required field `(\w+)`", str(error)):
-            raise bad_value(file, key, f"needs {missing[1]}") from error
+        if missing := re.search(r"missing required field `(\w+)`(?: - at `\$(.*)`)?", str(error)):
+            raise bad_value(file, f"{key}{missing[2] or ''}", f"needs {missing[1]}") from error
         text = f"= {_shown(value)} is not {describe(annotation)}"
         raise bad_value(file, key, text) from error
 
 
 def unknown_key(file: str, key: str, known: Mapping[str, Annotation]) -> Failure:
-    """The refusal of an unknown key with the nearest known one: in its own table, then anywhere."""
+    """The refusal of an unknown key with the nearest: the same word elsewhere, else one spelt alike."""
     table, _, leaf = key.rpartition(".")
     siblings = [name for name in known if name.rpartition(".")[0] == table]
-    near = [f"{table}.{name}".lstrip(".") for name in _near(leaf, siblings)]
-    near += [name for name in known if name.rpartition(".")[2] == leaf]
+    near = [name for name in known if name.rpartition(".")[2] == leaf]
+    near += [f"{table}.{name}".lstrip(".") for name in _near(leaf, siblings)]
     near += difflib.get_close_matches(key, [name for name in known if name not in siblings], 1, 0.7)
     hint = f"the nearest known key is {near[0]}" if near else f"known here: {', '.join(siblings) or 'none'}"
     data = {"file": file, "key": key} | ({"nearest": near[0]} if near else {})

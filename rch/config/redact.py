@@ -9,7 +9,7 @@ from typing import Any
 REDACTED = "[REDACTED]"
 
 _SECRET_KEY = re.compile(
-    r"(^|[._-])(password|passwd|passphrase|secrets?|token|api_?key|access_?key|private_?key|credentials?|auth)"
+    r"(^|[._-])(password|passwd|passphrase|secrets?|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|auth)"
     r"([._-]|$)",
     re.IGNORECASE,
 )
