@@ -122,21 +122,29 @@ class Client:
         except RemoteFailure as failure:
             if any_version:
                 return self.server
-            raise self._other_protocol(failure.message) from failure
+            if failure.kind is not Kind.DAEMON:
+                raise
+            raise self._other_protocol(self._their_version(), failure.message) from failure
         spoken = self.server.get("protocol")
         if any_version or (isinstance(spoken, int) and PROTOCOL[0] <= spoken <= PROTOCOL[1]):
             return self.server
-        raise self._other_protocol(
-            f"rchd {self.server.get('version', 'of unknown version')} speaks protocol {spoken}"
-        )
+        raise self._other_protocol(self.server.get("version"), f"it speaks protocol {spoken}")
+
+    def _their_version(self) -> object:
+        """What the daemon says of itself across all versions."""
+        try:
+            return self.call("daemon.health", {}, HELLO_SECONDS).get("version")
+        except Failure:
+            return None
 
     @staticmethod
-    def _other_protocol(theirs: str) -> Failure:
+    def _other_protocol(version: object, theirs: str) -> Failure:
         low, high = PROTOCOL
         spoken = str(low) if low == high else f"{low} to {high}"
         return Failure(
             Kind.DAEMON,
-            f"this is rchctl {rch.__version__} and speaks protocol {spoken}; {theirs}",
+            f"rchctl {rch.__version__} speaks protocol {spoken} and does not understand"
+            f" rchd {version or 'of unknown version'}: {theirs}",
             subkind="PROTOCOL",
             hint=RESTART,
         )

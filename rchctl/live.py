@@ -27,7 +27,8 @@ class Submission:
     def __init__(self, context: Context, params: dict[str, Any], progress: Progress) -> None:
         self._context = context
         self._progress = progress
-        self._params = {**params, "client_token": os.urandom(16).hex()}
+        # Progress is asked for even where it is not shown: it tells a busy daemon from a lost one.
+        self._params = {**params, "client_token": os.urandom(16).hex(), "progress": True}
         self._pending: int | None = None
         self.client: Client | None = None
 
@@ -76,7 +77,7 @@ class LiveRun:
     ) -> None:
         self._context = context
         self._progress = Progress(context.console, enabled=show_progress)
-        self._submission = Submission(context, {**params, "progress": show_progress}, self._progress)
+        self._submission = Submission(context, params, self._progress)
         self._show_log = show_log
         self._run: dict[str, Any] | None = None
         self._follower: Follower | None = None

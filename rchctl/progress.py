@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from rchctl.console import Console
@@ -21,6 +22,7 @@ _PHASES = {
     "publishing": "publishing artifacts",
     "releasing": "releasing the slot",
 }
+_HOLD_SECONDS = 5.0
 # Over in a moment, and of no use as a line in a log.
 _BRIEF = frozenset({"reserving", "checkingsource", "uploading", "submitting", "publishing", "releasing"})
 # What a queue says of a run that it has only just looked at.
@@ -37,11 +39,14 @@ class Progress:
         self._stage = ""
         self._said = ""
         self._worker = ""
+        self._held = ""
+        self._held_since = 0.0
         self._warned: set[str] = set()
 
     def accepted(self, run: dict[str, Any]) -> None:
         """The run is durable: from here on it has a name."""
         if self._enabled:
+            self._release()
             self._console.note(f"run {run.get('run_id')}")
 
     def stage(self, data: dict[str, Any]) -> None:
@@ -53,10 +58,19 @@ class Progress:
         if self._console.live:
             self._console.status(f"{name} {_live_amount(data, done, total)}".strip())
             return
-        # Without a terminal: when a stage begins, and when its end has something to add.
-        if name != self._stage or (total and done >= total):
-            self._stage = name
-            self._line(f"{name} {_plain_amount(data, done, total)}".strip())
+        text = f"{name} {_plain_amount(data, done, total)}".strip()
+        if name != self._stage:
+            self._release()
+            self._stage, self._held_since = name, time.monotonic()
+            if not total:
+                self._held = text
+                return
+        # A stage of unknown length is told of when it is over, or has taken its time.
+        if total or time.monotonic() - self._held_since > _HOLD_SECONDS:
+            self._held_since = time.monotonic()
+            self._line(text)
+        else:
+            self._held = text
 
     def run(self, run: dict[str, Any]) -> None:
         """A run's view changed."""
@@ -75,7 +89,13 @@ class Progress:
         if self._console.live:
             self._console.status(position(run))
         elif run.get("waiting") not in _NO_REASON or run.get("phase") not in _BRIEF:
+            self._release()
             self._line(position(run))
+
+    def _release(self) -> None:
+        if self._held:
+            self._line(self._held)
+            self._held = ""
 
     def _line(self, text: str) -> None:
         if text != self._said:
