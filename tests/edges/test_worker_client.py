@@ -1,0 +1,418 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from support import fake_worker
+
+from rch.contract.errors import Failure, Kind
+from rch.contract.worker_rpc import (
+    CancelRequest,
+    Code,
+    Feature,
+    HasSourceRequest,
+    JobRequest,
+    ReleaseRequest,
+    ReserveRequest,
+    RpcError,
+    Stream,
+    TailRequest,
+    UploadRequest,
+)
+from rchd.edges.channels import Channel
+from rchd.edges.local import LocalTransport
+from rchd.edges.worker_client import MAX_IDLE_TAILS, Deadlines, WorkerClient
+
+JOB = "job-00000001"
+STATUS = JobRequest(job_id=JOB)
+QUICK = Deadlines(connect=10, probe=10, call=10, stall=10, digest=10, tail_grace=10)
+
+
+class Fake:
+    """A client of a scripted worker, and what became of the worker's processes."""
+
+    def __init__(self, log: Path, scenario: str, *arguments: str, deadlines: Deadlines = QUICK) -> None:
+        self.log = log
+        env = {**os.environ, "FAKE_WORKER_LOG": str(log)}
+        self.transport = LocalTransport(fake_worker.command(scenario, *arguments), env)
+        self.client = WorkerClient("mini", self.transport, deadlines=deadlines)
+
+    @property
+    def pids(self) -> list[int]:
+        return [int(line) for line in self.log.read_text().split()] if self.log.exists() else []
+
+    @property
+    def living(self) -> list[int]:
+        return [pid for pid in self.pids if Path(f"/proc/{pid}").exists()]
+
+
+@asynccontextmanager
+async def fake(
+    tmp_path: Path, scenario: str = "honest", *arguments: str, deadlines: Deadlines = QUICK
+) -> AsyncIterator[Fake]:
+    it = Fake(tmp_path / "started", scenario, *arguments, deadlines=deadlines)
+    try:
+        yield it
+    finally:
+        await it.client.close()
+    assert it.living == []
+
+
+async def refused(call: Any) -> Failure:
+    with pytest.raises(Failure) as caught:
+        await call
+    return caught.value
+
+
+def upload_of(path: Path, size: int = 1 << 20) -> UploadRequest:
+    body = os.urandom(size)
+    path.write_bytes(body)
+    digest = hashlib.sha256(body).hexdigest()
+    return UploadRequest(source_sha256=digest, stream=Stream(content_length=size, content_sha256=digest))
+
+
+# --- probe and negotiation ----------------------------------------------------------------
+
+
+@pytest.mark.spec("3.1")
+async def test_a_probe_is_answered_on_a_channel_of_its_own(tmp_path: Path) -> None:
+    async with fake(tmp_path) as it:
+        result = await it.client.probe()
+        assert result.capabilities.hostname == "fake"
+        assert it.client.offers(Feature.SESSION)
+        assert not it.client.offers(Feature.FETCH_RESUME)
+        assert await it.client.protocol_version() == 1
+        assert it.living == []
+
+
+@pytest.mark.spec("3.1")
+async def test_no_common_version_stops_every_later_call(tmp_path: Path) -> None:
+    async with fake(tmp_path, "incompatible") as it:
+        assert (await it.client.probe()).protocol_min == 7
+        failure = await refused(it.client.status(STATUS))
+        assert failure.kind is Kind.WORKER_INCOMPATIBLE
+        assert "7 to 9" in failure.message
+
+
+@pytest.mark.fault("S9")
+async def test_a_shell_that_talks_first_is_shown_with_the_remedy(tmp_path: Path) -> None:
+    async with fake(tmp_path, "noise") as it:
+        failure = await refused(it.client.probe())
+    assert failure.label == "EXECUTOR / PROTOCOL_ERROR"
+    assert "'Welcome to buildbox!'" in failure.message
+    assert "rc files" in failure.hint
+
+
+async def test_a_worker_command_that_is_not_installed_is_told_in_its_own_words(tmp_path: Path) -> None:
+    async with fake(tmp_path, "missing") as it:
+        failure = await refused(it.client.probe())
+    assert failure.label == "EXECUTOR / PROTOCOL_ERROR"
+    assert "exit 127" in failure.message
+    assert "rch-worker: command not found" in failure.message
+
+
+async def test_a_worker_process_that_was_killed_is_a_cut_line(tmp_path: Path) -> None:
+    async with fake(tmp_path, "killed") as it:
+        failure = await refused(it.client.probe())
+    assert failure.label == "SSH / UNREACHABLE"
+    assert "the line to mini was cut" in failure.message
+
+
+# --- control calls ------------------------------------------------------------------------
+
+
+@pytest.mark.spec("3.1")
+async def test_control_calls_share_one_standing_channel(tmp_path: Path) -> None:
+    async with fake(tmp_path) as it:
+        lease = await it.client.reserve(ReserveRequest(run_id="run-00000001", host_id="host-00000001"))
+        assert lease.fence == 1
+        assert not (await it.client.has_source(HasSourceRequest(source_sha256="0" * 64))).exists
+        assert (await it.client.status(STATUS)).seq == 2
+        assert (
+            await it.client.cancel(CancelRequest(job_id=JOB, reason="USER"))
+        ).state == "CANCEL_REQUESTED"
+        await it.client.release(ReleaseRequest(lease_id=lease.lease_id, fence=lease.fence))
+        probe_and_session = 2
+        assert len(it.pids) == probe_and_session
+
+
+async def test_many_callers_at_once_share_it_too(tmp_path: Path) -> None:
+    async with fake(tmp_path) as it:
+        await it.client.probe()
+        answers = []
+
+        async def ask() -> None:
+            answers.append((await it.client.status(STATUS)).seq)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(ask)
+        assert answers == [2] * 50
+        assert len(it.pids) == 2
+
+
+@pytest.mark.spec("3.1")
+async def test_a_worker_without_sessions_is_served_one_shot(tmp_path: Path) -> None:
+    async with fake(tmp_path, "no_session") as it:
+        await it.client.status(STATUS)
+        await it.client.status(STATUS)
+        assert it.living == []
+        assert len(it.pids) == 3
+
+
+async def test_a_refusal_leaves_the_channel_in_use(tmp_path: Path) -> None:
+    async with fake(tmp_path, "busy") as it:
+        for _ in range(2):
+            with pytest.raises(RpcError) as caught:
+                await it.client.reserve(ReserveRequest(run_id="run-00000001", host_id="host-00000001"))
+            assert caught.value.code is Code.BUSY
+            assert caught.value.data == {"retry_after_seconds": 7}
+        assert len(it.pids) == 2
+
+
+async def test_a_standing_channel_that_died_is_opened_again(tmp_path: Path) -> None:
+    async with fake(tmp_path, "hangs_up") as it:
+        for _ in range(3):
+            assert (await it.client.status(STATUS)).seq == 2
+        assert len(it.pids) == 4
+
+
+async def test_a_worker_that_always_hangs_up_is_not_asked_for_ever(tmp_path: Path) -> None:
+    async with fake(tmp_path, "always_hangs_up") as it:
+        failure = await refused(it.client.status(STATUS))
+        assert failure.label == "EXECUTOR / PROTOCOL_ERROR"
+        assert len(it.pids) == 2
+
+
+@pytest.mark.fault("W7")
+@pytest.mark.parametrize(
+    ("scenario", "said"),
+    [
+        ("wrong_id", "answered another request"),
+        ("garbage", "is not the protocol"),
+        ("both", "neither a result nor an error"),
+        ("wrong_types", "seq"),
+        ("unknown_code", "'COFFEE' is not known"),
+        ("huge", "a line is over"),
+    ],
+)
+async def test_an_answer_that_breaks_the_protocol_closes_its_channel(
+    tmp_path: Path, scenario: str, said: str
+) -> None:
+    async with fake(tmp_path, scenario) as it:
+        failure = await refused(it.client.status(STATUS))
+        assert failure.label == "EXECUTOR / PROTOCOL_ERROR"
+        assert said in failure.message
+        assert it.living == []
+        assert not (await it.client.has_source(HasSourceRequest(source_sha256="0" * 64))).exists
+
+
+@pytest.mark.fault("S12")
+async def test_half_an_answer_is_a_cut_line(tmp_path: Path) -> None:
+    async with fake(tmp_path, "half_answer") as it:
+        failure = await refused(it.client.status(STATUS))
+    assert failure.label == "SSH / UNREACHABLE"
+    assert "middle of an answer" in failure.message
+
+
+@pytest.mark.fault("S12")
+async def test_silence_ends_at_the_deadline_and_names_the_question(tmp_path: Path) -> None:
+    async with fake(tmp_path, "silent", deadlines=Deadlines(call=0.3)) as it:
+        failure = await refused(it.client.status(STATUS))
+        assert failure.label == "SSH / UNREACHABLE"
+        assert failure.message == "worker mini did not answer status within 0.3 s"
+        assert it.living == []
+
+
+async def test_a_cancelled_call_leaves_no_process_and_no_stray_answer(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with fake(tmp_path, "late", str(gate)) as it:
+        await it.client.probe()
+        with anyio.move_on_after(0.3) as scope:
+            await it.client.status(STATUS)
+        assert scope.cancelled_caught
+        assert it.living == []
+        gate.touch()
+        assert not (await it.client.has_source(HasSourceRequest(source_sha256="0" * 64))).exists
+
+
+class Unopenable:
+    """A way that never opens."""
+
+    host = "nowhere"
+
+    async def open(self) -> Channel:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_channel_that_does_not_open_ends_at_the_deadline() -> None:
+    client = WorkerClient("mini", Unopenable(), deadlines=Deadlines(connect=0.05))
+    failure = await refused(client.probe())
+    assert failure.label == "SSH / UNREACHABLE"
+    assert "mini (nowhere)" in failure.message
+
+
+# --- tail ---------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("3.3")
+async def test_a_tail_keeps_one_channel_until_its_last_news(tmp_path: Path) -> None:
+    async with fake(tmp_path) as it:
+        cursor, chunks = None, []
+        while True:
+            news = await it.client.tail(TailRequest(job_id=JOB, cursor=cursor))
+            chunks.append(news.log_chunk)
+            cursor = news.next_cursor
+            if cursor is None:
+                break
+        assert chunks == ["line 0\n", "line 1\n", "line 2\n", "line 3\n"]
+        assert len(it.pids) == 2
+        assert it.living == []
+
+
+async def test_a_held_tail_delays_no_control_call(tmp_path: Path) -> None:
+    async with fake(tmp_path, "held") as it:
+        await it.client.probe()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(it.client.tail, TailRequest(job_id=JOB, wait_seconds=60))
+            assert (await it.client.status(STATUS)).seq == 2
+            tasks.cancel_scope.cancel()
+        assert len(it.living) == 1
+
+
+async def test_a_tail_is_waited_for_as_long_as_it_asked_and_a_grace(tmp_path: Path) -> None:
+    async with fake(tmp_path, "held", deadlines=Deadlines(tail_grace=0.2)) as it:
+        failure = await refused(it.client.tail(TailRequest(job_id=JOB, wait_seconds=0.1)))
+        assert failure.message == "worker mini did not answer tail within 0.3 s"
+
+
+async def test_idle_tails_are_few(tmp_path: Path) -> None:
+    async with fake(tmp_path) as it:
+        for n in range(MAX_IDLE_TAILS + 3):
+            await it.client.tail(TailRequest(job_id=f"job-{n:08d}"))
+        assert len(it.living) == MAX_IDLE_TAILS
+        await it.client.forget_tail(f"job-{MAX_IDLE_TAILS:08d}")
+        assert len(it.living) == MAX_IDLE_TAILS - 1
+
+
+# --- upload -------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("3.2")
+async def test_an_upload_arrives_whole_and_tells_its_progress(tmp_path: Path) -> None:
+    async with fake(tmp_path) as it:
+        request = upload_of(tmp_path / "spool", 3_000_001)
+        steps: list[tuple[int, int]] = []
+        result = await it.client.upload(request, tmp_path / "spool", lambda *step: steps.append(step))
+        assert result.stored
+        assert steps[-1] == (3_000_001, 3_000_001)
+        assert [done for done, _ in steps] == sorted({done for done, _ in steps})
+        assert it.living == []
+
+
+@pytest.mark.parametrize("scenario", ["too_large", "too_large_open"])
+async def test_an_early_refusal_is_heard_before_all_is_sent(tmp_path: Path, scenario: str) -> None:
+    async with fake(tmp_path, scenario) as it:
+        request = upload_of(tmp_path / "spool", 16 << 20)
+        sent: list[int] = []
+        with pytest.raises(RpcError) as caught:
+            await it.client.upload(request, tmp_path / "spool", lambda done, _: sent.append(done))
+        assert caught.value.code is Code.PAYLOAD_TOO_LARGE
+        assert caught.value.data == {"max_bytes": 10}
+        assert max(sent, default=0) < 16 << 20
+        assert it.living == []
+
+
+@pytest.mark.fault("S1")
+async def test_a_worker_that_dies_in_mid_upload_is_a_cut_line(tmp_path: Path) -> None:
+    async with fake(tmp_path, "dies_reading") as it:
+        failure = await refused(
+            it.client.upload(upload_of(tmp_path / "spool", 8 << 20), tmp_path / "spool")
+        )
+    assert failure.label == "SSH / UNREACHABLE"
+
+
+@pytest.mark.fault("S12")
+async def test_an_upload_that_makes_no_progress_ends_at_the_deadline(tmp_path: Path) -> None:
+    async with fake(tmp_path, "stops_reading", deadlines=Deadlines(stall=0.3)) as it:
+        failure = await refused(
+            it.client.upload(upload_of(tmp_path / "spool", 8 << 20), tmp_path / "spool")
+        )
+        assert "stalled for 0.3 s" in failure.message
+        assert it.living == []
+
+
+async def test_a_spool_that_is_not_as_announced_is_not_sent(tmp_path: Path) -> None:
+    async with fake(tmp_path) as it:
+        request = upload_of(tmp_path / "spool")
+        (tmp_path / "spool").write_bytes(b"short")
+        failure = await refused(it.client.upload(request, tmp_path / "spool"))
+        assert failure.kind is Kind.TRANSFER
+        assert "5 bytes, not 1048576" in failure.message
+        missing = await refused(it.client.upload(request, tmp_path / "gone"))
+        assert (missing.kind, "gone" in missing.message) == (Kind.TRANSFER, True)
+
+
+# --- fetch --------------------------------------------------------------------------------
+
+
+@pytest.mark.spec("3.2")
+async def test_a_fetched_set_lies_in_the_file_and_is_checked(tmp_path: Path) -> None:
+    async with fake(tmp_path) as it:
+        steps: list[tuple[int, int]] = []
+        header = await it.client.fetch(JOB, tmp_path / "set", lambda *step: steps.append(step))
+        assert header.job_id == JOB
+        assert (tmp_path / "set").read_bytes() == fake_worker.ARTIFACTS
+        assert steps[-1] == (len(fake_worker.ARTIFACTS),) * 2
+        assert it.living == []
+
+
+@pytest.mark.fault("S12")
+@pytest.mark.parametrize(
+    ("scenario", "label", "said"),
+    [
+        ("short", "TRANSFER", "ended at 524288 of 1048576 bytes"),
+        ("long", "EXECUTOR / PROTOCOL_ERROR", "more than the 1048576 announced bytes"),
+        (
+            "wrong_digest",
+            "ARTIFACTS / INTEGRITY_MISMATCH",
+            hashlib.sha256(fake_worker.ARTIFACTS).hexdigest(),
+        ),
+        ("other_job", "EXECUTOR / PROTOCOL_ERROR", "job-of-another"),
+        ("stalls", "SSH / UNREACHABLE", "stalled for 0.5 s"),
+    ],
+)
+async def test_a_bad_body_is_refused_and_removed(
+    tmp_path: Path, scenario: str, label: str, said: str
+) -> None:
+    async with fake(tmp_path, scenario, deadlines=Deadlines(stall=0.5)) as it:
+        failure = await refused(it.client.fetch(JOB, tmp_path / "set"))
+        assert failure.label == label
+        assert said in failure.message
+        assert not (tmp_path / "set").exists()
+        assert it.living == []
+
+
+async def test_a_set_over_the_limit_is_refused_by_its_header(tmp_path: Path) -> None:
+    async with fake(tmp_path) as it:
+        size = len(fake_worker.ARTIFACTS)
+        failure = await refused(it.client.fetch(JOB, tmp_path / "set", max_bytes=size - 1))
+        assert failure.label == "ARTIFACTS / SIZE_EXCEEDED"
+        await it.client.fetch(JOB, tmp_path / "set", max_bytes=size)
+
+
+async def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    async with fake(tmp_path) as it:
+        failure = await refused(it.client.fetch(JOB, tmp_path / "no" / "set"))
+    assert failure.kind is Kind.ARTIFACTS
+    assert "no/set" in failure.message
