@@ -103,9 +103,18 @@ class Core:
         effects = on_event(run, event)
         if _durable(run) != before:
             effects = [*self._changed(run, timestamp(event.at)), *effects]
+        if isinstance(run.phase, m.Ended) and run.chosen is not None:
+            self._wake()
         if isinstance(event, ev.CancelAsked) and event.reply is not None:
             effects.append(fx.Reply(reply=event.reply, view=self.view(run)))
         return [self._numbered(effect) for effect in effects]
+
+    def _wake(self) -> None:
+        """A slot is free: nobody waits out a busy worker's timer any longer."""
+        for run in self.runs.values():
+            if isinstance(run.phase, m.Waiting) and run.phase.timer:
+                run.phase = m.Waiting(reason="a slot is free")
+                run.op += 1
 
     def _orphaned(self, event: ev.RunEvent) -> Effects:
         """An event of a run that has left memory: a late grant is given back."""

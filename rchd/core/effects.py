@@ -15,7 +15,7 @@ from rch.contract.local_api import RunView
 from rch.contract.records import ClassifierPolicyRecord, Invocation, Job, Source
 
 
-class Effect(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Effect(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="effect"):
     """Something is to be done."""
 
 

@@ -12,7 +12,7 @@ from rch.contract.records import Accepted, Summary
 from rch.contract.worker_rpc import JobEvent, ProbeResult
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
     """Something happened."""
 
     at: float
