@@ -12,6 +12,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -88,7 +89,9 @@ class Driver:
             effects += self.core.handle(self._events.popleft())
         dirty = self.core.take_dirty()
         if dirty:
-            await self._commit(_rows(dirty, effects))
+            # Cancels and ends may use the last space: they are what gives space back.
+            urgent = any(run.cancel is not None or is_terminal(run.state) for run in dirty)
+            await self._commit(_rows(dirty, effects), urgent=urgent)
         writes = {effect.path: effect.data for effect in effects if isinstance(effect, fx.WriteRecord)}
         if writes:
             await anyio.to_thread.run_sync(self._write, writes)
@@ -99,11 +102,11 @@ class Driver:
         for effect in effects:
             self._act(effect, group)
 
-    async def _commit(self, batch: Batch) -> None:
+    async def _commit(self, batch: Batch, *, urgent: bool) -> None:
         """Commit, or hold everything back until there is space again; another failure is fatal."""
         while True:
             try:
-                await anyio.to_thread.run_sync(self._store.commit, batch)
+                await anyio.to_thread.run_sync(partial(self._store.commit, batch, urgent=urgent))
             except Failure as failure:
                 if failure.subkind != "NO_SPACE":
                     raise
