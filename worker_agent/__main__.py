@@ -1,0 +1,47 @@
+"""`rch-worker`: the worker's entry point (spec section 3.1). Modules come in as they are needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+USAGE = """usage: rch-worker xcode rpc      serve requests on standard input and output
+       rch-worker --version
+       rch-worker --help
+
+In authorized_keys: restrict,command="rch-worker xcode rpc" ssh-ed25519 ...
+Places and keys of worker.toml: docs/places.md; RCH_WORKER_HOME moves everything.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; 0, or 2 for a command line that is none of ours."""
+    words = sys.argv[1:] if argv is None else argv
+    if words == ["xcode", "rpc"]:
+        from worker_agent.rpc import serve_stdio
+
+        return serve_stdio(os.environ)
+    if words[:2] == ["xcode", "supervise"] and len(words) == 5:
+        return _supervise(words[2], words[3], words[4])
+    if words == ["--version"]:
+        from rch import __version__
+
+        sys.stdout.write(f"rch-worker {__version__}\n")
+        return 0
+    if words in (["--help"], ["-h"]):
+        sys.stdout.write(USAGE)
+        return 0
+    sys.stderr.write(USAGE)
+    return 2
+
+
+def _supervise(job_id: str, lock_fd: str, ready_fd: str) -> int:
+    """Internal: own one job. The descriptors come from `launch`."""
+    from worker_agent.supervisor import supervise
+    from worker_agent.worker import Worker
+
+    return supervise(Worker(os.environ), job_id, int(lock_fd), int(ready_fd))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""What a job writes while it runs: `build.log` within its bound, and `events.jsonl` (sections 3.3, 11).
+
+`build.log` only ever grows, so that a reader's offset stays good. Over `max_bytes` the log
+stands still at its head, the last part is kept in memory, and at the end a line that says how
+much is missing and that last part are appended: the middle is cut.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rch.contract.worker_rpc import JobEvent
+
+_MOST_TAIL = 256 << 10
+_MARKER_ROOM = 128
+_MOST_EVENT = 64 << 10
+_CONTINUATION = range(0x80, 0xC0)
+
+
+class BuildLog:
+    """The growing log. Bytes go in as the tools write them, UTF-8 comes to rest in the file."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        """`max_bytes` 0 sets no bound."""
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        room = max(0, max_bytes - _MARKER_ROOM)
+        self._tail_room = min(_MOST_TAIL, room // 4)
+        self._head_room = room - self._tail_room if max_bytes else None
+        self._written = os.fstat(self._fd).st_size
+        self._tail = bytearray()
+        self._cut = 0
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the middle was cut."""
+        return self._cut > 0
+
+    def write(self, data: bytes, *, final: bool = False) -> bytes:
+        """Take bytes; gives them as UTF-8, whole characters alone. They are in the file on return."""
+        text = self._decoder.decode(data, final).encode()
+        head = text
+        if self._head_room is not None:
+            head = _whole(text, max(0, self._head_room - self._written)) if not self._overflown else b""
+            self._keep(text[len(head) :])
+        self._append(head)
+        return text
+
+    def close(self) -> None:
+        """Append what was kept of the end; the file is at rest then."""
+        if self.truncated:
+            self._append(b"\n[rch-worker: %d bytes of the log are cut here]\n" % self._cut)
+        self._append(bytes(self._tail))
+        os.close(self._fd)
+
+    @property
+    def _overflown(self) -> bool:
+        return bool(self._tail) or self._cut > 0
+
+    def _keep(self, text: bytes) -> None:
+        self._tail += text
+        excess = len(self._tail) - self._tail_room
+        if excess > 0:
+            while excess < len(self._tail) and self._tail[excess] in _CONTINUATION:
+                excess += 1
+            del self._tail[:excess]
+            self._cut += excess
+
+    def _append(self, data: bytes) -> None:
+        self._written += len(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+
+
+class EventFile:
+    """`events.jsonl`: one event a line, in the file on return."""
+
+    def __init__(self, path: Path, now: Callable[[], str]) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._now = now
+        self._n = 0
+
+    def write(self, kind: str, data: dict[str, Any]) -> None:
+        """Append one event; `kind` is stage, test, diagnostic or note."""
+        self._n += 1
+        event = JobEvent(n=self._n, at=self._now(), type=kind, data=data)
+        line = msgspec.json.encode(event)
+        if len(line) > _MOST_EVENT:
+            line = msgspec.json.encode(msgspec.structs.replace(event, data={"cut": True}))
+        os.write(self._fd, line + b"\n")
+
+    def close(self) -> None:
+        """No more events."""
+        os.close(self._fd)
+
+
+class Redactor:
+    """Takes known secrets out of a byte stream, also where a chunk's border cuts one in two.
+
+    Only what may be the beginning of a secret is held back, until more comes or `flush`.
+    """
+
+    def __init__(self, secrets: Iterable[bytes]) -> None:
+        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What is safe to pass on."""
+        if not self._secrets:
+            return data
+        data = self._held + data
+        for secret in self._secrets:
+            data = data.replace(secret, b"[REDACTED]")
+        hold = max(_overlap(data, secret) for secret in self._secrets)
+        self._held = data[len(data) - hold :]
+        return data[: len(data) - hold]
+
+    def flush(self) -> bytes:
+        """What was held back: no secret after all."""
+        held, self._held = self._held, b""
+        return held
+
+
+def _overlap(data: bytes, secret: bytes) -> int:
+    """How many of the last bytes of `data` may be the first ones of `secret`."""
+    for size in range(min(len(data), len(secret) - 1), 0, -1):
+        if data.endswith(secret[:size]):
+            return size
+    return 0
+
+
+def _whole(text: bytes, size: int) -> bytes:
+    """The first `size` bytes, less what would be half a character."""
+    if size >= len(text):
+        return text
+    while size > 0 and text[size] in _CONTINUATION:
+        size -= 1
+    return text[:size]

@@ -1,0 +1,243 @@
+"""One execution of a job: unpack, run the phases, seal what they left (spec sections 4, 8, 11)."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+from rch.config.redact import is_secret
+from rch.contract.errors import Failure, Kind
+from rch.contract.records import Job, JobStateRecord
+from rch.files.durable import is_no_space, make_dirs, remove_tree
+from worker_agent.backends import backend_for
+from worker_agent.backends.config import config_of
+from worker_agent.backends.env import job_env
+from worker_agent.buildfiles import BuildLog, EventFile, Redactor
+from worker_agent.clock import now
+from worker_agent.life import Life
+from worker_agent.model import EndedByUs, Phase, PhaseExit
+from worker_agent.processes import adopt_orphans, own_group
+from worker_agent.results.buildlog import Happening, LogReader
+from worker_agent.results.finish import Ending, finish
+from worker_agent.runner import PhaseRunner, Rules
+from worker_agent.watch import Watch
+from worker_agent.worker import Worker
+from worker_agent.workspaces import RunRoom
+
+GRACE_VARIABLE = "RCH_WORKER_KILL_GRACE"
+DEFAULT_GRACE_SECONDS = 5.0
+_LOCK_LOOK_SECONDS = 0.02
+_SHORTEST_SECRET = 4
+
+
+class Execution:
+    """What is done and what came of it."""
+
+    def __init__(self, worker: Worker, life: Life) -> None:
+        self._worker = worker
+        self._life = life
+        self._job = job = life.request.job
+        self._began = time.monotonic()
+        self._watch = Watch(
+            job, life.request.lease_id, jobs=worker.jobs, leases=worker.leases, began=self._began
+        )
+        own_build = _own_build(job)
+        self._layout = worker.jobs.layout(job.job_id, job.run_id, life.attempt, own_build=own_build)
+        self._ended = life.over
+        self._failure: Failure | None = None
+        self._phases: list[PhaseExit] = []
+        self._reader: LogReader | None = None
+        self._truncated = False
+        self._env: dict[str, str] = {}
+        self._stages: dict[str, int] = {}
+
+    # --- running ----------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Execute. What goes wrong on our side is kept and told by the summary."""
+        room = RunRoom(self._worker.paths, self._job.run_id)
+        adopt_orphans()
+        try:
+            self._make_folders()
+            if self._enter(room):
+                self._run_in(room)
+        except Failure as failure:
+            self._failure = failure
+        except OSError as error:
+            subkind = "NO_SPACE" if is_no_space(error) else None
+            self._failure = Failure(
+                Kind.EXECUTOR, f"the job could not go on: {error.strerror}", subkind=subkind
+            )
+        except Exception as error:  # noqa: BLE001  (whatever it is, the job comes to an end)
+            traceback.print_exc()
+            self._failure = Failure(Kind.EXECUTOR, f"rch-worker failed: {type(error).__name__}")
+        finally:
+            room.lock.release()
+
+    def _make_folders(self) -> None:
+        for number in range(1, self._life.attempt):
+            remove_tree(self._worker.jobs.attempt_folder(self._job.job_id, number))
+        for folder in (self._layout.artifacts, self._layout.scratch, self._layout.tmp):
+            make_dirs(folder)
+
+    def _enter(self, room: RunRoom) -> bool:
+        """Have the run's tree to ourselves; False if the job is ended before that."""
+        while self._look() is None:
+            if room.lock.try_acquire():
+                return True
+            time.sleep(_LOCK_LOOK_SECONDS)
+        return False
+
+    def _run_in(self, room: RunRoom) -> None:
+        log = BuildLog(self._layout.log, self._worker.config.max_log_bytes)
+        events = EventFile(self._layout.events, now)
+        try:
+            events.write("stage", {"name": "unpack", "state": "started"})
+            self._unpack(room)
+            events.write("stage", {"name": "unpack", "state": "ended", "ms": self._stages["unpack"]})
+            self._run_phases(log, events)
+        finally:
+            events.close()
+            log.close()
+            self._truncated = log.truncated
+
+    def _unpack(self, room: RunRoom) -> None:
+        began = time.monotonic()
+        source = self._job.job_key_inputs.source_sha256
+        room.prepare(source, self._worker.sources, fresh=self._life.attempt > 1)
+        self._layout.build.mkdir(exist_ok=True)
+        self._stages["unpack"] = int((time.monotonic() - began) * 1000)
+
+    def _run_phases(self, log: BuildLog, events: EventFile) -> None:
+        self._env = job_env(
+            self._worker.env,
+            toolchain_dir=self._job.job_key_inputs.toolchain.get("toolchain_dir", ""),
+            tmp=self._layout.tmp,
+            pass_env=self._worker.config.pass_env,
+        )
+        reader = self._reader = LogReader(self._layout.tree, self._layout.build)
+        for phase in backend_for(self._job).phases(self._job, self._layout):
+            if self._look() is not None:
+                return
+            output = _Output(log, events, reader, self._env)
+            events.write("stage", {"name": phase.name, "state": "started"})
+            reader.begin(phase.name)
+            result = self._run_phase(phase, output)
+            self._phases.append(result)
+            output.close(self._ended)
+            events.write("stage", {"name": phase.name, "state": "ended", "ms": result.duration_ms})
+            if self._ended is not None or not result.ok:
+                return
+
+    def _run_phase(self, phase: Phase, output: _Output) -> PhaseExit:
+        jobs, job_id = self._worker.jobs, self._job.job_id
+        rules = Rules(look=self._look, idle=self._watch.idle_seconds, grace=_grace(self._worker.env))
+        runner = PhaseRunner(phase, self._env, rules, output.take)
+        try:
+            return runner.run(
+                lambda: jobs.write_group(job_id, own_group(self._layout.tmp)), lambda: jobs.group(job_id)
+            )
+        finally:
+            self._ended = runner.ended
+            jobs.end_leftovers(job_id)
+
+    def _look(self) -> EndedByUs | None:
+        """Why the job is to end; what comes from outside is a state of its own."""
+        if self._ended is None and (stop := self._watch.look()) is not None:
+            self._ended = EndedByUs(stop.reason)
+            if stop.requested:
+                self._life.request_cancel()
+        return self._ended
+
+    # --- ending -----------------------------------------------------------------------
+
+    def seal(self) -> JobStateRecord:
+        """Write every remaining file and the commit marker; gives the terminal state.
+
+        May be called again after an `OSError`: what an earlier sealing wrote is removed first.
+        """
+        make_dirs(self._layout.artifacts)
+        _keep_only(self._layout.artifacts, {"build.log", "events.jsonl"})
+        sealed = finish(
+            self._layout,
+            self._life.request,
+            Ending(
+                phases=tuple(self._phases),
+                ended=self._ended,
+                state=self._life.state,
+                attempts=self._life.attempt,
+                duration_ms=int((time.monotonic() - self._began) * 1000),
+                log=self._reader.facts() if self._reader else None,
+                failure=self._failure,
+                env_keys=tuple(sorted(self._env)),
+                stages_ms=self._stages,
+                log_truncated=self._truncated,
+            ),
+            worker_name=self._worker.config.name or os.uname().nodename,
+            capabilities=self._worker.capabilities(),
+            now=now,
+        )
+        return sealed.state
+
+    def make_room(self) -> None:
+        """Give up all that is not the set, for a disk that is full."""
+        if self._failure is None:
+            self._failure = Failure(Kind.EXECUTOR, "the artifacts could not be written", subkind="NO_SPACE")
+        self.clean_up()
+        remove_tree(self._layout.build)
+        (self._layout.tree.parent / "source").unlink(missing_ok=True)
+        remove_tree(self._layout.tree)
+
+    def clean_up(self) -> None:
+        """Remove what the tools alone needed."""
+        for folder in (self._layout.scratch, self._layout.tmp):
+            remove_tree(folder)
+
+
+class _Output:
+    """The way of a phase's bytes: secrets out, into the log, read for what they say."""
+
+    def __init__(self, log: BuildLog, events: EventFile, reader: LogReader, env: Mapping[str, str]) -> None:
+        self._log = log
+        self._events = events
+        self._reader = reader
+        secrets = (value for key, value in env.items() if is_secret(key, value))
+        self._redactor = Redactor(os.fsencode(value) for value in secrets if len(value) >= _SHORTEST_SECRET)
+
+    def take(self, data: bytes) -> None:
+        """Bytes as they come from the pipe; they are in the log on return."""
+        self._happened(self._reader.feed(self._log.write(self._redactor.feed(data))))
+
+    def close(self, ended: EndedByUs | None) -> None:
+        """The end of the phase; the log of a job that we ended says so itself."""
+        self._happened(self._reader.feed(self._log.write(self._redactor.flush(), final=True)))
+        self._happened(self._reader.end())
+        if ended is not None:
+            self._log.write(f"\n[rch-worker: the job was ended: {ended.reason}]\n".encode(), final=True)
+
+    def _happened(self, found: list[Happening]) -> None:
+        for happening in found:
+            self._events.write(happening.type, happening.data)
+
+
+def _own_build(job: Job) -> bool:
+    """Whether the job keeps its build products to itself (`cache.derived_data`)."""
+    cache = config_of(job).get("cache")
+    return isinstance(cache, dict) and cache.get("derived_data") in {"off", "per_job"}
+
+
+def _grace(env: Mapping[str, str]) -> float:
+    """Seconds between INT, TERM and KILL."""
+    try:
+        return float(env.get(GRACE_VARIABLE, ""))
+    except ValueError:
+        return DEFAULT_GRACE_SECONDS
+
+
+def _keep_only(folder: Path, names: set[str]) -> None:
+    for entry in folder.iterdir():
+        if entry.name not in names:
+            remove_tree(entry)

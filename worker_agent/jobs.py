@@ -1,0 +1,240 @@
+"""A job on disk: its records, its lock, and what stands when its owner is gone (spec section 3.3).
+
+    locks/<job_id>.lock       held by the supervisor as long as it lives, outside of the folder
+    cancels/<job_id>.json     the intent to end the job; without a job it is the tombstone
+    jobs/<job_id>/
+      request.json            the submit as it came
+      attempt.json            which execution this is; it counts before anything is done
+      state.json              the state, written by the owner of the lock alone
+      group.json              the process group of the phase that runs
+      attempt-<n>/            artifacts, scratch and tmp of one execution
+
+A job whose state is not terminal and whose lock is free was lost. If its set is already
+sealed only the last write is missing and is made good; else `submit` runs it again, and
+until then it is answered as not found, with `lost` in the data.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from rch.contract.records import JobStateRecord, Summary, decode_record, encode_record
+from rch.contract.states import is_terminal
+from rch.contract.worker_rpc import SubmitRequest
+from rch.files.durable import make_dirs, write_atomic
+from rch.files.locks import FileLock, is_free
+from rch.files.paths import WorkerPaths
+from worker_agent.model import JobLayout
+from worker_agent.processes import Group, end_at_once
+
+MAX_ATTEMPTS = 2
+
+T = TypeVar("T")
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """Which execution is on, and the lease it came under."""
+
+    number: int
+    lease_id: str | None = None
+
+
+class CancelIntent(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a job is to end, and when that was asked; the first one stands."""
+
+    reason: str
+    at: str
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a job. `lost`: not terminal, and nobody owns it."""
+
+    state: JobStateRecord | None
+    attempt: int
+    lost: bool
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job is at its end."""
+        return self.state is not None and is_terminal(self.state.state)
+
+
+class Jobs:
+    """All jobs of a worker."""
+
+    def __init__(self, paths: WorkerPaths) -> None:
+        self._paths = paths
+
+    # --- places -----------------------------------------------------------------------
+
+    def folder(self, job_id: str) -> Path:
+        """The job's own folder."""
+        return self._paths.jobs / job_id
+
+    def lock(self, job_id: str) -> FileLock:
+        """The job's lock, not taken yet."""
+        return FileLock(self.lock_path(job_id), f"job {job_id}")
+
+    def lock_path(self, job_id: str) -> Path:
+        """Where the job's lock lies."""
+        return self._paths.locks / f"job-{job_id}.lock"
+
+    def attempt_folder(self, job_id: str, number: int) -> Path:
+        """What one execution leaves."""
+        return self.folder(job_id) / f"attempt-{number}"
+
+    def layout(self, job_id: str, run_id: str, number: int, *, own_build: bool = False) -> JobLayout:
+        """The folders of one execution; with `own_build` it shares no build products with its run."""
+        attempt, run = self.attempt_folder(job_id, number), self._paths.runs / run_id
+        return JobLayout(
+            root=self.folder(job_id),
+            tree=run / "tree",
+            build=attempt / "build" if own_build else run / "build",
+            scratch=attempt / "scratch",
+            tmp=attempt / "tmp",
+            artifacts=attempt / "artifacts",
+        )
+
+    # --- reading ----------------------------------------------------------------------
+
+    def state(self, job_id: str) -> JobStateRecord | None:
+        """The last state; None for a job that never began."""
+        data = _bytes(self.folder(job_id) / "state.json")
+        return None if data is None else decode_record(data, JobStateRecord)
+
+    def request(self, job_id: str) -> SubmitRequest | None:
+        """The submit as it came."""
+        return _decoded(self.folder(job_id) / "request.json", SubmitRequest)
+
+    def attempt(self, job_id: str) -> Attempt | None:
+        """The execution that is on or was the last."""
+        return _decoded(self.folder(job_id) / "attempt.json", Attempt)
+
+    def group(self, job_id: str) -> Group | None:
+        """The process group of the last phase."""
+        return _decoded(self.folder(job_id) / "group.json", Group)
+
+    def cancel_intent(self, job_id: str) -> CancelIntent | None:
+        """Why the job is to end, if it is."""
+        return _decoded(self._cancel_path(job_id), CancelIntent)
+
+    def summary(self, job_id: str) -> Summary | None:
+        """The sealed summary of the last execution, None while there is none."""
+        artifacts = self.artifacts(job_id)
+        data = _bytes(artifacts / "summary.json") if artifacts is not None else None
+        return None if data is None else decode_record(data, Summary)
+
+    def artifacts(self, job_id: str) -> Path | None:
+        """The sealed set: its index is the commit marker. None without one."""
+        attempt = self.attempt(job_id)
+        if attempt is None:
+            return None
+        artifacts = self.attempt_folder(job_id, attempt.number) / "artifacts"
+        return artifacts if (artifacts / "job_index.json").is_file() else None
+
+    def alive(self, job_id: str) -> bool:
+        """Whether somebody owns the job now."""
+        return not is_free(self.lock_path(job_id))
+
+    def standing(self, job_id: str) -> Standing:
+        """What stands, as every asker must see it: a sealed job is at its end, a lost one is lost."""
+        state = self.state(job_id)
+        if state is None or is_terminal(state.state) or self.alive(job_id):
+            return self._standing(job_id, state, lost=False)
+        state = self.state(job_id)  # its last word may have come just before the lock went free
+        if state is None or is_terminal(state.state) or self.artifacts(job_id) is None:
+            return self._standing(job_id, state, lost=state is not None and not is_terminal(state.state))
+        lock = self.lock(job_id)
+        if not lock.try_acquire():
+            return self._standing(job_id, state, lost=False)
+        try:
+            return self.settle(job_id)
+        finally:
+            lock.release()
+
+    def settle(self, job_id: str) -> Standing:
+        """As `standing`, for the owner of the lock: makes good the last write of a sealed job."""
+        state = self.state(job_id)
+        if state is None or is_terminal(state.state):
+            return self._standing(job_id, state, lost=False)
+        artifacts = self.artifacts(job_id)
+        if artifacts is None:
+            return self._standing(job_id, state, lost=True)
+        sealed = decode_record((artifacts / "job_state.json").read_bytes(), JobStateRecord)
+        self.write_state(sealed)
+        return self._standing(job_id, sealed, lost=False)
+
+    def _standing(self, job_id: str, state: JobStateRecord | None, *, lost: bool) -> Standing:
+        attempt = self.attempt(job_id)
+        return Standing(state=state, attempt=attempt.number if attempt else 0, lost=lost)
+
+    # --- writing ----------------------------------------------------------------------
+
+    def write_request(self, request: SubmitRequest) -> None:
+        """Keep the submit; the caller owns the lock."""
+        folder = self.folder(request.job.job_id)
+        make_dirs(folder)
+        write_atomic(folder / "request.json", msgspec.json.encode(request), mode=0o600)
+
+    def write_attempt(self, job_id: str, attempt: Attempt) -> None:
+        """Count an execution before it begins; the caller owns the lock."""
+        write_atomic(self.folder(job_id) / "attempt.json", msgspec.json.encode(attempt), mode=0o600)
+
+    def write_state(self, state: JobStateRecord) -> None:
+        """The durable point of a transition; the caller owns the lock."""
+        write_atomic(self.folder(state.job_id) / "state.json", encode_record(state), mode=0o600)
+
+    def write_group(self, job_id: str, group: Group) -> None:
+        """Put a process group on record. It need outlive us, not the power: no fsync."""
+        path = self.folder(job_id) / "group.json"
+        fresh = path.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(group))
+        fresh.replace(path)
+
+    def request_cancel(self, job_id: str, reason: str, at: str) -> None:
+        """Note durably that the job is to end, also one that is not known yet."""
+        path = self._cancel_path(job_id)
+        if path.exists():
+            return
+        make_dirs(path.parent)
+        write_atomic(path, msgspec.json.encode(CancelIntent(reason=reason, at=at)), mode=0o600)
+
+    def is_cancelled(self, job_id: str) -> bool:
+        """Whether an intent stands: one `stat`, for those who look often."""
+        return self._cancel_path(job_id).exists()
+
+    def end_leftovers(self, job_id: str) -> bool:
+        """End what a lost execution left running; False if something stays. The caller owns the lock."""
+        group = self.group(job_id)
+        if group is None or not end_at_once(group):
+            return group is None
+        (self.folder(job_id) / "group.json").unlink(missing_ok=True)
+        return True
+
+    def holds_slot(self, job_id: str) -> bool:
+        """Whether a job that was let in still has an owner or processes; sweeps a lost one."""
+        lock = self.lock(job_id)
+        if not lock.try_acquire():
+            return True
+        try:
+            return not self.end_leftovers(job_id)
+        finally:
+            lock.release()
+
+    def _cancel_path(self, job_id: str) -> Path:
+        return self._paths.state_dir / "cancels" / f"{job_id}.json"
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _decoded(path: Path, kind: type[T]) -> T | None:
+    data = _bytes(path)
+    return None if data is None else msgspec.json.decode(data, type=kind)

@@ -1,0 +1,85 @@
+"""Starts a job's detached supervisor and hands it the job's lock (spec section 3.3)."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+
+from rch.contract.worker_rpc import Code, RpcError
+from rch.files.locks import FileLock
+from worker_agent.supervisor import READY
+from worker_agent.worker import Worker
+
+_PATIENCE_SECONDS = 60.0
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def launch(worker: Worker, job_id: str, lock: FileLock) -> None:
+    """Start the supervisor; return when it owns the job and its RUNNING is durable.
+
+    The lock's descriptor is open in the child before ours is closed, so the job is never
+    without an owner; if the child fails at once the lock is free with it. `lock` is released.
+    """
+    _collect()
+    said, saying = os.pipe()
+    errors = os.open(
+        worker.jobs.folder(job_id) / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
+    )
+    try:
+        child = subprocess.Popen(
+            # -P: what lies in the current folder is none of our modules.
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "worker_agent",
+                "xcode",
+                "supervise",
+                job_id,
+                str(lock.fd),
+                str(saying),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            cwd="/",
+            env=dict(worker.env),
+            pass_fds=(lock.fd, saying),
+            start_new_session=True,
+        )
+    except OSError as error:
+        os.close(said)
+        raise RpcError(
+            Code.INTERNAL, f"the supervisor of job {job_id} did not start: {error.strerror}"
+        ) from error
+    finally:
+        lock.release()
+        os.close(saying)
+        os.close(errors)
+    _started.append(child)
+    try:
+        _await_ready(said, job_id)
+    finally:
+        os.close(said)
+
+
+def _await_ready(said: int, job_id: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    poller = select.poll()
+    poller.register(said, select.POLLIN)
+    word = b""
+    while word != READY:
+        if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise RpcError(Code.INTERNAL, f"the supervisor of job {job_id} does not answer")
+        piece = os.read(said, len(READY))
+        if not piece:
+            raise RpcError(Code.INTERNAL, f"the supervisor of job {job_id} ended at its start")
+        word += piece
+
+
+def _collect() -> None:
+    """Forget supervisors that have ended, so that a long session keeps no zombies."""
+    _started[:] = [child for child in _started if child.poll() is None]

@@ -1,0 +1,67 @@
+"""A job's durable states, as its owner writes them (spec sections 3.3, 4)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from rch.contract.records import JobStateRecord
+from rch.contract.states import JobState, move_job
+from rch.contract.worker_rpc import SubmitRequest
+from worker_agent.clock import now
+from worker_agent.jobs import MAX_ATTEMPTS, Attempt, Jobs
+from worker_agent.model import EndedByUs
+
+
+class Life:
+    """One transition after the other; `seq` rises by one with each. The caller owns the job's lock."""
+
+    def __init__(self, jobs: Jobs, request: SubmitRequest) -> None:
+        self.request = request
+        self.attempt = 0
+        self.over: EndedByUs | None = None
+        self._jobs = jobs
+
+    def begin(self) -> None:
+        """Make RUNNING durable and count the execution; `over` if it is only to be sealed."""
+        job_id = self.request.job.job_id
+        earlier, intent = self._jobs.attempt(job_id), self._jobs.cancel_intent(job_id)
+        self.attempt = earlier.number + 1 if earlier else 1
+        if intent is not None:
+            self.over = EndedByUs(intent.reason)
+        elif self.attempt > MAX_ATTEMPTS:
+            self.over = EndedByUs("WORKER_LOST")
+        if earlier and self.over is not None:
+            self.attempt = earlier.number  # nothing more is executed, and its log is kept
+        self._jobs.write_attempt(job_id, Attempt(number=self.attempt, lease_id=self.request.lease_id))
+        self.state = self._jobs.state(job_id) or self._first_state()
+        self._jobs.write_state(self.state)
+        if intent is not None:
+            self.request_cancel()
+
+    def request_cancel(self) -> None:
+        """CANCEL_REQUESTED, unless the job stands there already."""
+        if self.state.state == JobState.RUNNING:
+            self.end_with(self.moved(JobState.CANCEL_REQUESTED))
+
+    def end_with(self, state: JobStateRecord) -> None:
+        """Make a following state durable."""
+        self.state = state
+        self._jobs.write_state(state)
+
+    def moved(self, to: JobState) -> JobStateRecord:
+        """The record after a transition, not written yet."""
+        state, seq = move_job(JobState(self.state.state), self.state.seq, to)
+        return msgspec.structs.replace(self.state, state=str(state), seq=seq, updated_at=now())
+
+    def _first_state(self) -> JobStateRecord:
+        job, at = self.request.job, now()
+        state, seq = move_job(JobState.QUEUED, self.request.job_state_seq, JobState.RUNNING)
+        return JobStateRecord(
+            created_at=at,
+            run_id=job.run_id,
+            job_id=job.job_id,
+            job_key=job.job_key,
+            state=str(state),
+            seq=seq,
+            updated_at=at,
+        )

@@ -1,0 +1,254 @@
+"""The content-addressed source store (spec section 5).
+
+    sources/<sha256>.tar     the canonical tar, whole and verified
+    sources/<sha256>.json    what `submit` needs to know of it; there before the tar
+
+    sources/incoming/        uploads on their way
+
+An upload is a file with a lock of its own until it is renamed: what carries no lock was left
+by a process that is gone, and is swept by the next upload.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import msgspec
+
+from rch.contract.ids import is_sha256
+from rch.contract.tar import Member
+from rch.contract.tar_names import TarError
+from rch.contract.tar_reader import Limits, TarReader
+from rch.contract.worker_rpc import Code, RpcError, Stream
+from rch.files.durable import (
+    is_no_space,
+    is_temp_name,
+    make_dirs,
+    replace,
+    sync_file,
+    temp_name,
+    write_atomic,
+)
+
+CONFIG_PATH = ".rch/xcode.toml"
+MAX_ENTRIES = 1_000_000
+MAX_UNPACKED_BYTES = 64 << 30
+MAX_CONFIG_BYTES = 1 << 20
+_PIECE = 1 << 20
+
+
+class Readable(Protocol):
+    """The body of an upload: at most `size` bytes, none only at its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; b"" at the end."""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stored source holds: its own config, the names in its root, and how much it is."""
+
+    config: bytes | None
+    top_level: tuple[str, ...]
+    entries: int
+    content_bytes: int
+
+
+class Sources:
+    """The store. `max_bytes` bounds an upload, both as sent and as unpacked; 0: no bound of its own."""
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        self._folder = folder
+        self._incoming = folder / "incoming"
+        self._max_bytes = max_bytes
+
+    def path(self, source_sha256: str) -> Path:
+        """Where a source lies."""
+        return self._folder / f"{source_sha256}.tar"
+
+    def exists(self, source_sha256: str) -> bool:
+        """Whether a source is stored."""
+        return self.path(source_sha256).is_file()
+
+    def facts(self, source_sha256: str) -> Facts:
+        """What the source holds; RpcError SOURCE_MISSING unless its bytes still have their digest."""
+        try:
+            with self.path(source_sha256).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            facts = msgspec.json.decode(self._facts_path(source_sha256).read_bytes(), type=Facts)
+        except (FileNotFoundError, msgspec.DecodeError) as error:
+            raise _missing(source_sha256) from error
+        if found != source_sha256:
+            self.path(source_sha256).unlink(missing_ok=True)
+            raise _missing(source_sha256)
+        return facts
+
+    def check_announced(self, stream: Stream) -> None:
+        """Refuse an upload by its header, before a byte of it is read."""
+        if stream.content_length < 0:
+            raise RpcError(
+                Code.INVALID_REQUEST, f"stream.content_length {stream.content_length} is negative"
+            )
+        if not is_sha256(stream.content_sha256):
+            raise RpcError(Code.INVALID_REQUEST, "stream.content_sha256 is no SHA-256")
+        if stream.compression not in {"none", "zstd"}:
+            raise RpcError(
+                Code.INVALID_REQUEST, f"stream.compression {stream.compression[:40]!r} is not known"
+            )
+        if stream.format != "tar":
+            raise RpcError(Code.INVALID_REQUEST, f"stream.format {stream.format[:40]!r} is not known")
+        if self._max_bytes and stream.content_length > self._max_bytes:
+            raise self._too_large(f"stream.content_length {stream.content_length}")
+
+    def receive(self, source_sha256: str, stream: Stream, body: Readable) -> None:
+        """Take the body, verify it, store it; nothing is stored if anything is wrong."""
+        make_dirs(self._incoming)
+        self._sweep()
+        try:
+            with self._temp() as (spool, raw):
+                _spool(body, stream, raw)
+                raw.seek(0)
+                if stream.compression == "none":
+                    self._admit(source_sha256, raw, spool)
+                else:
+                    self._unpack(source_sha256, raw)
+        except OSError as error:
+            if is_no_space(error):
+                raise RpcError(Code.NO_SPACE, "no space is left for the source") from error
+            raise
+
+    def _unpack(self, source_sha256: str, raw: BinaryIO) -> None:
+        from rch.files.unzstd import DecodeError, bounded_reader
+
+        bound = self._max_bytes or MAX_UNPACKED_BYTES
+        with self._temp() as (plain, tar):
+            try:
+                reader = bounded_reader(raw, max_output=bound)
+                while piece := reader.read(_PIECE):
+                    tar.write(piece)
+            except DecodeError as error:
+                if str(bound) in str(error):  # the one reason that names the bound
+                    raise self._too_large("the unpacked source") from error
+                raise _refused(f"the source: {error}", "compression") from error
+            tar.seek(0)
+            self._admit(source_sha256, tar, plain)
+
+    def _admit(self, source_sha256: str, tar: BinaryIO, temp: Path) -> None:
+        """Verify a whole tar and give it its name."""
+        facts = _check(source_sha256, tar)
+        tar.flush()
+        sync_file(tar.fileno())
+        write_atomic(self._facts_path(source_sha256), msgspec.json.encode(facts))
+        replace(temp, self.path(source_sha256))
+
+    def _facts_path(self, source_sha256: str) -> Path:
+        return self._folder / f"{source_sha256}.json"
+
+    def _too_large(self, what: str) -> RpcError:
+        bound = self._max_bytes or MAX_UNPACKED_BYTES
+        return RpcError(Code.PAYLOAD_TOO_LARGE, f"{what} is over {bound} bytes", {"max_bytes": bound})
+
+    @contextmanager
+    def _temp(self) -> Iterator[tuple[Path, BinaryIO]]:
+        """A temporary file that is locked while we live, and gone afterwards unless it was renamed."""
+        while True:
+            path = temp_name(self._incoming / "source")
+            with path.open("x+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if not path.exists():
+                    continue  # a sweep was faster than the lock
+                try:
+                    yield path, file
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+
+    def _sweep(self) -> None:
+        for entry in os.scandir(self._incoming):
+            if is_temp_name(entry.name):
+                with suppress(OSError), open(entry.path, "rb") as file:  # noqa: PTH123  (a scandir entry)
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(entry.path)  # noqa: PTH108  (as above)
+
+
+def _spool(body: Readable, stream: Stream, raw: BinaryIO) -> None:
+    """Write the body down and hold it against its digest, before anything acts on it."""
+    digest = hashlib.sha256()
+    while piece := body.read(_PIECE):
+        digest.update(piece)
+        raw.write(piece)
+    raw.flush()
+    if digest.hexdigest() != stream.content_sha256:
+        found, announced = digest.hexdigest(), stream.content_sha256
+        message = f"the body's SHA-256 is {found}, stream.content_sha256 is {announced}"
+        raise _refused(message, "transport_digest")
+
+
+def _check(source_sha256: str, tar: BinaryIO) -> Facts:
+    """Hold a tar against its digest first and its form second; a wrong digest explains both."""
+    limits = Limits(max_entries=MAX_ENTRIES, max_bytes=MAX_UNPACKED_BYTES)
+    contents, digest = _Contents(TarReader(limits=limits, canonical=True)), hashlib.sha256()
+    wrong: TarError | None = None
+    while piece := tar.read(_PIECE):
+        digest.update(piece)
+        try:
+            if wrong is None:
+                contents.feed(piece)
+        except TarError as error:
+            wrong = error
+    if digest.hexdigest() != source_sha256:
+        message = f"the tar's SHA-256 is {digest.hexdigest()}, source_sha256 is {source_sha256}"
+        raise _refused(message, "bundle_digest")
+    try:
+        if wrong is not None:
+            raise wrong
+        return contents.facts()
+    except TarError as error:
+        raise _refused(f"the source is not a canonical tar: {error}", "not_canonical") from error
+
+
+class _Contents:
+    """Gathers the facts of a source from its members as they pass."""
+
+    def __init__(self, reader: TarReader) -> None:
+        self._reader = reader
+        self._top_level: set[str] = set()
+        self._config: bytes | None = None
+        self._in_config = False
+
+    def feed(self, piece: bytes) -> None:
+        for event in self._reader.feed(piece):
+            if isinstance(event, Member):
+                self._begin(event)
+            elif self._in_config:
+                self._config = (self._config or b"") + bytes(event)
+
+    def _begin(self, member: Member) -> None:
+        self._top_level.add(member.path.partition("/")[0])
+        self._in_config = member.path == CONFIG_PATH and member.kind == "file"
+        if self._in_config:
+            if member.size > MAX_CONFIG_BYTES:
+                raise TarError(f"{CONFIG_PATH} is over {MAX_CONFIG_BYTES} bytes")
+            self._config = b""
+
+    def facts(self) -> Facts:
+        self._reader.close()
+        return Facts(
+            config=self._config,
+            top_level=tuple(sorted(self._top_level)),
+            entries=self._reader.entries,
+            content_bytes=self._reader.bytes,
+        )
+
+
+def _refused(message: str, reason: str) -> RpcError:
+    return RpcError(Code.INVALID_REQUEST, message, {"reason": reason})
+
+
+def _missing(source_sha256: str) -> RpcError:
+    return RpcError(Code.SOURCE_MISSING, f"source {source_sha256} is not stored")

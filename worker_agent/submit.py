@@ -1,0 +1,123 @@
+"""`submit`: one job, checked again in full, and handed to an owner of its own (spec section 3.3)."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from rch.contract.canonical import jcs_sha256
+from rch.contract.records import JobStateRecord
+from rch.contract.worker_rpc import Code, RpcError, SubmitRequest, SubmitResult
+from worker_agent.jobs import MAX_ATTEMPTS, Standing
+from worker_agent.watch import timeouts
+from worker_agent.worker import Worker
+
+_START_PATIENCE_SECONDS = 60.0
+_LOOK_SECONDS = 0.005
+
+
+def submit(worker: Worker, request: SubmitRequest) -> SubmitResult:
+    """Start the job, or say where it stands; two executions of one id are never alive at once."""
+    _check_request(request)
+    job_id = request.job.job_id
+    deadline = time.monotonic() + _START_PATIENCE_SECONDS
+    while True:
+        lock = worker.jobs.lock(job_id)
+        if lock.try_acquire():
+            try:
+                standing = worker.jobs.settle(job_id)
+                _check_same(request, standing)
+                if standing.terminal and standing.state is not None:
+                    return _result(standing.state)
+                _admit(worker, request, standing)
+                from worker_agent.launch import launch
+
+                launch(worker, job_id, lock)
+            finally:
+                lock.release()
+        standing = worker.jobs.standing(job_id)
+        _check_same(request, standing)
+        # With an owner and without a state, somebody else's submit is on its way: wait for it.
+        if standing.state is not None and not standing.lost:
+            return _result(standing.state)
+        if time.monotonic() > deadline:
+            raise RpcError(Code.INTERNAL, f"job {job_id} does not come to life")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _result(state: JobStateRecord) -> SubmitResult:
+    return SubmitResult(state=state.state, seq=state.seq)
+
+
+def _check_request(request: SubmitRequest) -> None:
+    job = request.job
+    try:
+        found = jcs_sha256(job.job_key_inputs)
+    except ValueError as error:
+        raise RpcError(Code.INVALID_REQUEST, f"job_key_inputs: {error}") from error
+    if job.job_key != found:
+        raise RpcError(
+            Code.INVALID_REQUEST, f"job_key {str(job.job_key)[:64]} is not that of job_key_inputs, {found}"
+        )
+    if request.job_state_seq < 1:
+        raise RpcError(Code.INVALID_REQUEST, f"job_state_seq {request.job_state_seq} is not positive")
+    if job.action not in {"build", "test"}:
+        raise RpcError(Code.INVALID_REQUEST, f"action {job.action[:40]!r} is not build or test")
+    if request.invocation.sanitized_argv != job.job_key_inputs.sanitized_argv:
+        raise RpcError(Code.INVALID_REQUEST, "invocation.sanitized_argv is not that of job_key_inputs")
+    timeouts(job)
+
+
+def _check_same(request: SubmitRequest, standing: Standing) -> None:
+    """One id is one job."""
+    job = request.job
+    known = standing.state
+    if known is not None and known.job_key != job.job_key:
+        raise RpcError(Code.JOB_KEY_MISMATCH, f"job {job.job_id} has the job_key {known.job_key}")
+
+
+def _admit(worker: Worker, request: SubmitRequest, standing: Standing) -> None:
+    """Check all that an execution needs, and let the job in."""
+    job_id = request.job.job_id
+    worker.leases.require(request.lease_id, request.fence)
+    ends_at_once = worker.jobs.is_cancelled(job_id) or standing.attempt >= MAX_ATTEMPTS
+    if not ends_at_once:
+        _check_toolchain(worker, request)
+        _classify(worker, request)
+        if not worker.jobs.end_leftovers(job_id):
+            raise RpcError(
+                Code.BUSY, f"what is left of job {job_id} does not end", {"retry_after_seconds": 5}
+            )
+        worker.leases.take(job_id, request.lease_id, request.fence)
+    worker.jobs.write_request(request)
+
+
+def _check_toolchain(worker: Worker, request: SubmitRequest) -> None:
+    from worker_agent.capabilities import unchanged
+
+    changed = unchanged(worker.config, worker.paths.state_dir / "probe", request.job.job_key_inputs)
+    if changed is not None:
+        raise RpcError(Code.TOOLCHAIN_CHANGED, changed)
+
+
+def _classify(worker: Worker, request: SubmitRequest) -> None:
+    """Judge the argv by the bundle's own names and this worker's own policy: a host has no say."""
+    from rch.config.invocation import policy_from_bundle
+    from rch.contract.classifier import Rejected, classify
+    from rch.contract.errors import Failure
+
+    argv = request.job.job_key_inputs.sanitized_argv
+    facts = worker.sources.facts(request.job.job_key_inputs.source_sha256)
+    try:
+        policy = policy_from_bundle(facts.config, worker.config, top_level=facts.top_level)
+    except Failure as failure:
+        raise RpcError(Code.CLASSIFIER_REJECTED, failure.message) from failure
+    verdict = classify(argv, policy)
+    if isinstance(verdict, Rejected):
+        data = {"rejection_reasons": msgspec.to_builtins(verdict.reasons)}
+        raise RpcError(Code.CLASSIFIER_REJECTED, verdict.rejection_reason, data)
+    if verdict.sanitized_argv != argv or verdict.action != request.job.action:
+        raise RpcError(
+            Code.CLASSIFIER_REJECTED, "sanitized_argv is not in its canonical form, or of another action"
+        )

@@ -1,0 +1,88 @@
+"""The detached owner of one job: it holds the job's lock from before `submit` answers to its end.
+
+It writes RUNNING before anybody is told, and the terminal state after the set is sealed and
+the slot is free. Whatever cuts it short, the lock is free at once and `submit` sees by the
+files how far it came (spec sections 3.3, 8; faults W1, W3, W4, W9, W11).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from rch.contract.records import JobStateRecord
+from rch.contract.states import JobState
+from rch.files.locks import FileLock
+from worker_agent.life import Life
+from worker_agent.worker import Worker
+
+if TYPE_CHECKING:  # it is imported when READY is said: it takes its time
+    from worker_agent.execution import Execution
+
+READY = b"ready\n"
+
+
+def supervise(worker: Worker, job_id: str, lock_fd: int, ready_fd: int) -> int:
+    """Own the job behind the lock `lock_fd`; say `READY` on `ready_fd` once that is durable."""
+    # Ours until the process ends: letting go is the last thing that it does.
+    lock = FileLock.adopt(lock_fd, worker.jobs.lock_path(job_id))
+    os.set_inheritable(ready_fd, False)
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    request = worker.jobs.request(job_id)
+    if request is None:
+        raise FileNotFoundError(f"job {job_id} has no request")
+    life = Life(worker.jobs, request)
+    life.begin()
+    with suppress(BrokenPipeError):
+        os.write(ready_fd, READY)
+    os.close(ready_fd)
+    _stay_awake()
+    _carry_out(worker, life)
+    lock.release()
+    return 0
+
+
+def _carry_out(worker: Worker, life: Life) -> None:
+    """Execute or explain why not, seal what there is, come to the end; nothing escapes it."""
+    from worker_agent.execution import Execution
+
+    job_id = life.request.job.job_id
+    gone = worker.jobs.end_leftovers(job_id)
+    execution = Execution(worker, life)
+    if life.over is None:
+        execution.run()
+        gone = worker.jobs.end_leftovers(job_id)
+    end = _sealed(execution)
+    if end is None:  # there is no set to fetch, but the job is at its end and says so
+        cancelled = life.state.state == JobState.CANCEL_REQUESTED
+        end = life.moved(JobState.CANCELLED if cancelled else JobState.FAILED)
+    if gone:
+        worker.leases.drop(job_id)
+    life.end_with(end)
+    execution.clean_up()
+
+
+def _sealed(execution: Execution) -> JobStateRecord | None:
+    for again in (True, False):
+        try:
+            return execution.seal()
+        except Exception:  # noqa: BLE001  (whatever it is, the job comes to an end)
+            traceback.print_exc()
+        if again:
+            with suppress(OSError):
+                execution.make_room()
+    return None
+
+
+def _stay_awake() -> None:
+    """On macOS the machine does not fall asleep while we live."""
+    if sys.platform == "darwin":
+        import subprocess
+
+        with suppress(OSError):
+            subprocess.Popen(["/usr/bin/caffeinate", "-i", "-w", str(os.getpid())])

@@ -1,0 +1,67 @@
+"""One worker: its places, its config, and the rooms that keep its state on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+
+from rch.config.worker_config import WorkerConfig, load_worker_config
+from rch.contract.records import Capabilities
+from rch.files.paths import worker_paths
+from worker_agent.clock import boot_id, boot_seconds
+from worker_agent.jobs import Jobs
+from worker_agent.leases import Leases
+from worker_agent.sources import Sources
+
+
+class Worker:
+    """What every process of a worker sees; it holds nothing that is not on disk."""
+
+    def __init__(self, env: Mapping[str, str] = os.environ) -> None:
+        self.env = env
+        self.paths = worker_paths(env)
+
+    @cached_property
+    def config(self) -> WorkerConfig:
+        """`worker.toml`; `Failure` CONFIG if it is not right."""
+        return load_worker_config(self.paths.config_file)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """All jobs."""
+        return Jobs(self.paths)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The source store."""
+        return Sources(self.paths.sources, max_bytes=self.config.max_upload_bytes)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Leases and slots."""
+        return Leases(
+            self.paths.leases,
+            self.paths.locks / "leases.lock",
+            slots=self.config.max_concurrent_jobs,
+            grace_seconds=self.config.orphan_grace_seconds,
+            boot_seconds=boot_seconds,
+            boot=boot_id(),
+            alive=self.jobs.holds_slot,
+        )
+
+    @property
+    def probe_cache(self) -> os.PathLike[str]:
+        """Where toolchain probes are kept between processes."""
+        return self.paths.state_dir / "probe"
+
+    def capabilities(self) -> Capabilities:
+        """What this worker says of itself now."""
+        from worker_agent.capabilities import capabilities
+
+        return capabilities(
+            self.config,
+            self.paths.state_dir / "probe",
+            slots_free=self.leases.slots_free(),
+            slots_total=self.config.max_concurrent_jobs,
+        )
