@@ -1,0 +1,253 @@
+"""The end of a job: facts gathered, verdict made, set sealed. The supervisor calls it once (section 8)."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from rch.contract.errors import Failure, Kind, lookup
+from rch.contract.records import (
+    Capabilities,
+    Evidence,
+    ExecutorEnv,
+    JobStateRecord,
+    Metrics,
+    Summary,
+    TestFailure,
+)
+from rch.contract.states import JobState, move_job
+from rch.contract.toolchain import numbers_of
+from rch.contract.worker_rpc import SubmitRequest
+from rch.files.durable import remove_tree
+from worker_agent.backends.config import allow_no_tests
+from worker_agent.backends.swiftpm import XUNIT, XUNIT_SWIFT_TESTING
+from worker_agent.model import EndedByUs, JobLayout, PhaseExit
+from worker_agent.results import seal, summaries
+from worker_agent.results.buildlog import LogFacts, read_log
+from worker_agent.results.junit import junit_xml
+from worker_agent.results.lines import xctest_name
+from worker_agent.results.places import Places
+from worker_agent.results.verdict import Decision, Facts, OwnFailure, decide
+from worker_agent.results.xunit import XunitFile, read_xunit
+
+_SWIFT_TESTING_SINCE = (6,)
+_RICH = ("events.jsonl", "build_summary.json", "test_summary.json", "junit.xml")
+_BULKY = ("result.xcresult", "junit.xml", "events.jsonl", "test_summary.json", "build_summary.json")
+# What manifest, attestation, index and a rewritten summary may take themselves.
+_CLOSING_BYTES = 16 << 10
+_STATES = {"success": JobState.SUCCEEDED, "failed": JobState.FAILED, "cancelled": JobState.CANCELLED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How the execution of a job ended, as its supervisor knows it.
+
+    `state` is the job's last record; `log` what the live reader found (None: the log is read
+    from disk); `failure` a failure of the worker's own before or between phases; `stages_ms`
+    durations of stages that are no phases.
+    """
+
+    phases: tuple[PhaseExit, ...]
+    ended: EndedByUs | None
+    state: JobStateRecord
+    attempts: int
+    duration_ms: int
+    log: LogFacts | None = None
+    failure: Failure | None = None
+    env_keys: tuple[str, ...] = ()
+    stages_ms: dict[str, int] = field(default_factory=dict)
+    log_truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A set that is complete on disk: its summary, and the job's terminal state."""
+
+    summary: Summary
+    state: JobStateRecord
+
+
+def finish(
+    layout: JobLayout,
+    submit: SubmitRequest,
+    ending: Ending,
+    *,
+    worker_name: str,
+    capabilities: Capabilities,
+    now: Callable[[], str],
+) -> Sealed:
+    """Write what is left of the set and its commit marker, and say how the job ended.
+
+    `OSError` goes to the caller; the call may then be made again.
+    """
+    job, folder = submit.job, layout.artifacts
+    facts = gather(layout, submit, ending)
+    decision = decide(facts)
+    failed = summaries.failures(facts, Places(layout.tree))
+    layout.log.touch()
+    seal.write_given(folder, submit, now())
+    seal.put(folder, "metrics.json", _metrics(layout, submit, ending, facts, now()))
+    keys = tuple(sorted(ending.env_keys))
+    seal.put(folder, "executor_env.json", ExecutorEnv(**summaries.envelope(job, now()), keys=keys))
+    _write_rich(layout, submit, facts, failed, now())
+    cut = _fit(layout, capabilities.limits.max_artifact_bytes)
+    if cut is not None:
+        decision = _too_large(decision, cut)
+    summary = summaries.summary(
+        job,
+        facts,
+        decision,
+        created_at=now(),
+        attempts=ending.attempts,
+        duration_ms=ending.duration_ms,
+        failed=failed,
+        log_truncated=ending.log_truncated or (cut is not None and cut.log),
+        simulated=capabilities.simulated,
+    )
+    seal.put(folder, "summary.json", summary)
+    state = _terminal(ending.state, decision, now())
+    seal.put(folder, "job_state.json", state)
+    seal.commit(
+        folder,
+        submit,
+        worker_name=worker_name,
+        backend_version=job.job_key_inputs.toolchain.get("swift_version", "unknown"),
+        capabilities=capabilities,
+        created_at=now(),
+    )
+    return Sealed(summary, state)
+
+
+def gather(layout: JobLayout, submit: SubmitRequest, ending: Ending) -> Facts:
+    """Everything that the verdict rests on."""
+    job = submit.job
+    log = ending.log if ending.log is not None else read_log(layout.log, layout.tree)
+    own = ending.failure
+    tested = any(phase.name == "test" for phase in ending.phases)
+    files: list[XunitFile] = []
+    if tested:
+        files.append(_with_skips(read_xunit(layout.scratch / XUNIT), log))
+        if numbers_of(job.job_key_inputs.toolchain.get("swift_version", "")) >= _SWIFT_TESTING_SINCE:
+            files.append(read_xunit(layout.scratch / XUNIT_SWIFT_TESTING))
+    return Facts(
+        action=job.action,
+        phases=ending.phases,
+        ended=ending.ended,
+        failure=None if own is None else OwnFailure(own.kind, own.subkind, own.message),
+        log=log,
+        xunit=tuple(files),
+        allow_no_tests=allow_no_tests(job),
+    )
+
+
+def _with_skips(file: XunitFile, log: LogFacts) -> XunitFile:
+    """XCTest's file calls a skipped test passed; the console knows better."""
+    cases = tuple(
+        replace(case, outcome="skipped")
+        if case.outcome == "passed" and xctest_name(f"{case.suite}.{case.name}") in log.skipped
+        else case
+        for case in file.cases
+    )
+    return replace(file, cases=cases)
+
+
+def _metrics(layout: JobLayout, submit: SubmitRequest, ending: Ending, facts: Facts, at: str) -> Metrics:
+    stages: Counter[str] = Counter(ending.stages_ms)
+    for phase in ending.phases:
+        stages[phase.name] += phase.duration_ms
+    counts = {
+        "log_bytes": layout.log.stat().st_size,
+        "errors": facts.log.error_count,
+        "warnings": facts.log.warning_count,
+        "tests": len(facts.cases),
+    }
+    return Metrics(
+        **summaries.envelope(submit.job, at),
+        stages_ms=dict(stages),
+        counts=counts,
+        host_timings=submit.host_timings,
+    )
+
+
+def _write_rich(
+    layout: JobLayout, submit: SubmitRequest, facts: Facts, failed: tuple[TestFailure, ...], at: str
+) -> None:
+    """What the profile `rich` adds; what it alone has is removed from a `minimal` set."""
+    job, folder = submit.job, layout.artifacts
+    if job.artifact_profile != "rich":
+        for name in _RICH:
+            (folder / name).unlink(missing_ok=True)
+        return
+    layout.events.touch()
+    seal.put(folder, "build_summary.json", summaries.build_summary(job, facts, created_at=at))
+    if any(phase.name == "test" for phase in facts.phases):
+        seal.put(folder, "test_summary.json", summaries.test_summary(job, facts, failed, created_at=at))
+        seal.put(folder, "junit.xml", junit_xml(facts.cases, failed))
+
+
+def _terminal(state: JobStateRecord, decision: Decision, at: str) -> JobStateRecord:
+    to, seq = move_job(JobState(state.state), state.seq, _STATES[decision.status])
+    return msgspec.structs.replace(state, state=str(to), seq=seq, updated_at=at)
+
+
+# --- the size limit -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """What had to go for the set to fit."""
+
+    total: int
+    limit: int
+    log: bool
+
+
+def _fit(layout: JobLayout, limit: int) -> _Cut | None:
+    """Bring the set under `limit` bytes (0: none); None if it was there already.
+
+    Bulky files go first; then the log loses its end, so that what a follower has read of it
+    stays where it was.
+    """
+    total = _bytes_of(layout)
+    if not limit or total + _CLOSING_BYTES <= limit:
+        return None
+    for name in _BULKY:
+        if _bytes_of(layout) + _CLOSING_BYTES > limit:
+            remove_tree(layout.artifacts / name)
+    size = layout.log.stat().st_size
+    keep = max(0, limit - _CLOSING_BYTES - (_bytes_of(layout) - size))
+    if keep < size:
+        os.truncate(layout.log, keep)
+    return _Cut(total, limit, keep < size)
+
+
+def _bytes_of(layout: JobLayout) -> int:
+    return sum(
+        os.lstat(f"{folder}/{name}").st_size
+        for folder, _, names in os.walk(layout.artifacts)
+        for name in names
+    )
+
+
+def _too_large(decision: Decision, cut: _Cut) -> Decision:
+    """The set does not hold all it should, whatever the tools said; a cancelled job stays cancelled."""
+    if decision.status == "cancelled":
+        return decision
+    why = f"the artifacts take {cut.total} bytes, over the worker's max_artifact_bytes of {cut.limit}"
+    return replace(
+        decision,
+        status="failed",
+        outcome="SIZE_EXCEEDED",
+        exit_code=lookup(Kind.ARTIFACTS, "SIZE_EXCEEDED").exit_code,
+        evidence=(
+            *decision.evidence,
+            Evidence(source="worker", fact=f"{why}; without that: {decision.outcome}"),
+        ),
+        kind=Kind.ARTIFACTS,
+        subkind="SIZE_EXCEEDED",
+        why=why,
+    )

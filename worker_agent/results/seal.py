@@ -1,0 +1,168 @@
+"""Closes an artifact set: every record, then manifest, attestation and index, in that order (section 8).
+
+`job_index.json` is the commit marker: it is written last and atomically, so that a set without
+one was never finished. Each file is durable before the next one is begun.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rch.contract.canonical import jcs, jcs_sha256
+from rch.contract.manifest import UNLISTED, root_sha256, sort_entries
+from rch.contract.records import (
+    Attestation,
+    Capabilities,
+    Destination,
+    EffectiveConfig,
+    Entry,
+    Job,
+    JobIndex,
+    Manifest,
+    Toolchain,
+    encode_record,
+    stable_capabilities,
+)
+from rch.contract.worker_rpc import SubmitRequest
+from rch.files.durable import is_temp_name, sync_dir, sync_file, write_atomic
+from worker_agent.results.summaries import envelope
+
+INDEXED = {
+    "job": "job.json",
+    "job_state": "job_state.json",
+    "job_key_inputs": "job_key_inputs.json",
+    "invocation": "invocation.json",
+    "classifier_policy": "classifier_policy.json",
+    "effective_config": "effective_config.json",
+    "toolchain": "toolchain.json",
+    "destination": "destination.json",
+    "summary": "summary.json",
+    "metrics": "metrics.json",
+    "executor_env": "executor_env.json",
+    "manifest": "manifest.json",
+    "attestation": "attestation.json",
+    "build_log": "build.log",
+    "result_xcresult": "result.xcresult",
+    "events": "events.jsonl",
+    "build_summary": "build_summary.json",
+    "test_summary": "test_summary.json",
+    "junit": "junit.xml",
+}
+"""Names in `job_index.json` and where their files lie in the set."""
+
+_BLOCK = 1 << 20
+
+
+def put(folder: Path, name: str, record: msgspec.Struct | bytes) -> None:
+    """One file of the set, whole and durable."""
+    data = record if isinstance(record, bytes) else encode_record(record)
+    write_atomic(folder / name, data)
+
+
+def write_given(folder: Path, submit: SubmitRequest, created_at: str) -> None:
+    """The records that follow from the submit alone, whatever came of the job."""
+    job = submit.job
+    put(folder, "job.json", job)
+    put(folder, "job_key_inputs.json", jcs(job.job_key_inputs))
+    put(folder, "invocation.json", submit.invocation)
+    if submit.classifier_policy is not None:
+        put(folder, "classifier_policy.json", submit.classifier_policy)
+    put(folder, "effective_config.json", effective_config(job, created_at))
+    put(folder, "toolchain.json", toolchain(job, created_at))
+    put(folder, "destination.json", destination(job, created_at))
+
+
+def effective_config(job: Job, created_at: str) -> EffectiveConfig:
+    """`effective_config.json` from what the host sent in the job."""
+    told: dict[str, Any] = job.effective_config
+    body = told if isinstance(told.get("config"), dict) and "sources" in told else {"config": told}
+    table = {
+        "config": body["config"],
+        "sources": body.get("sources", ()),
+        "redactions": body.get("redactions", ()),
+    }
+    return msgspec.convert({**envelope(job, created_at), **table}, EffectiveConfig)
+
+
+def toolchain(job: Job, created_at: str) -> Toolchain:
+    """`toolchain.json`: the members of the job's identity."""
+    return msgspec.convert({**envelope(job, created_at), **job.job_key_inputs.toolchain}, Toolchain)
+
+
+def destination(job: Job, created_at: str) -> Destination:
+    """`destination.json`, present for every job."""
+    members = {**job.job_key_inputs.destination, "original_constraint": job.original_constraint}
+    return msgspec.convert({**envelope(job, created_at), **members}, Destination)
+
+
+def commit(
+    folder: Path,
+    submit: SubmitRequest,
+    *,
+    worker_name: str,
+    backend_version: str,
+    capabilities: Capabilities,
+    created_at: str,
+) -> None:
+    """Manifest, attestation (unsigned), index. Nothing in `folder` may change from now on."""
+    job = submit.job
+    head = envelope(job, created_at)
+    entries = sort_entries(entries_of(folder))
+    manifest = encode_record(Manifest(**head, entries=entries, artifact_root_sha256=root_sha256(entries)))
+    put(folder, "manifest.json", manifest)
+    attestation = Attestation(
+        **head,
+        source_sha256=job.job_key_inputs.source_sha256,
+        worker={"name": worker_name, "fingerprint": None},
+        capabilities_sha256=jcs_sha256(stable_capabilities(capabilities)),
+        backend={"name": "swiftpm", "version": backend_version},
+        manifest_sha256=hashlib.sha256(manifest).hexdigest(),
+        host_nonce=submit.host_nonce,
+        simulated=capabilities.simulated,
+    )
+    put(folder, "attestation.json", attestation)
+    files = {name: path for name, path in INDEXED.items() if (folder / path).exists()}
+    put(folder, "job_index.json", JobIndex(**head, artifact_profile=job.artifact_profile, files=files))
+
+
+def entries_of(folder: Path) -> Iterator[Entry]:
+    """Every file and folder below `folder` but the three that are not listed; each made durable.
+
+    Links, pipes and the like have no place in a set, nor have temporary files of a cut write:
+    they are removed.
+    """
+    for where, folders, files in os.walk(folder):
+        here = Path(where)
+        for name in [*folders, *files]:
+            path = here / name
+            mode = path.lstat().st_mode
+            listed = path.relative_to(folder).as_posix()
+            if stat.S_ISDIR(mode):
+                yield Entry(path=listed, type="directory", size=0, sha256=None)
+            elif not stat.S_ISREG(mode) or is_temp_name(name):
+                path.unlink()
+            elif listed not in UNLISTED:
+                size, digest = digest_of(path)
+                yield Entry(path=listed, type="file", size=size, sha256=digest)
+        sync_dir(here)
+
+
+def digest_of(path: Path) -> tuple[int, str]:
+    """Size and SHA-256 of a file's bytes, which are durable then."""
+    digest, size = hashlib.sha256(), 0
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        while block := os.read(fd, _BLOCK):
+            digest.update(block)
+            size += len(block)
+        sync_file(fd)
+    finally:
+        os.close(fd)
+    return size, digest.hexdigest()

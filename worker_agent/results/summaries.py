@@ -1,0 +1,193 @@
+"""From facts and verdict to `summary.json`, `build_summary.json` and `test_summary.json` (section 8)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import UNSET
+
+from rch.contract.policy import GRAMMARS, Check
+from rch.contract.records import BuildSummary, Job, Summary, TestFailure, TestSummary, Verdict
+from worker_agent.results.lines import FailureSaid, xctest_name
+from worker_agent.results.places import Places
+from worker_agent.results.verdict import PASSED, Decision, Facts
+from worker_agent.results.xunit import Case
+
+MAX_FAILURES = 500
+_NAMED = 5
+_LINE = 300
+
+
+def envelope(job: Job, created_at: str) -> dict[str, Any]:
+    """The members that every record of the job has."""
+    return {
+        "created_at": created_at,
+        "run_id": job.run_id,
+        "job_id": job.job_id,
+        "job_key": job.job_key,
+    }
+
+
+def narrowing(argv: Sequence[str]) -> tuple[str, ...]:
+    """The words of a sanitized `swift` argv that make it less than the full gate: `--filter=X`."""
+    found: list[str] = []
+    words = iter(argv[1:])
+    for word in words:
+        flag = GRAMMARS["swiftpm"].flags.get(word)
+        if flag is not None:
+            value = None if flag.check is Check.NOTHING else next(words, "")
+            if flag.narrows:
+                found.append(flag.name if value is None else f"{flag.name}={value}")
+    return tuple(found)
+
+
+def failures(facts: Facts, places: Places) -> tuple[TestFailure, ...]:
+    """The failed tests, with the console's message and place where it has them, the first 500."""
+    said: defaultdict[str, list[FailureSaid]] = defaultdict(list)
+    for one in facts.log.failures:
+        said[one.name].append(one)
+    found: list[TestFailure] = []
+    for case in facts.cases:
+        if case.outcome == "failed" and len(found) < MAX_FAILURES:
+            found.append(_failure(case, said, facts, places))
+    return tuple(found)
+
+
+def _failure(
+    case: Case, said: defaultdict[str, list[FailureSaid]], facts: Facts, places: Places
+) -> TestFailure:
+    xctest = xctest_name(f"{case.suite}.{case.name}")
+    console = said.get(xctest) or _same_message(said.get(case.name, []), case)
+    if console:
+        first = console[0]
+        path = (
+            places.relative(first.path) if first.framework == "xctest" else places.named(first.path or "")
+        )
+        return TestFailure(
+            name=case.name,
+            suite=case.suite,
+            message=one_line(first.message),
+            path=path if path is not None else first.path,
+            line=first.line,
+        )
+    message = case.message
+    if facts.log.signal is not None and xctest in facts.log.unfinished:
+        message = facts.log.crashes[0] if facts.log.crashes else f"ended by signal {facts.log.signal}"
+    return TestFailure(name=case.name, suite=case.suite, message=one_line(message) or "failed")
+
+
+def _same_message(said: list[FailureSaid], case: Case) -> list[FailureSaid]:
+    """Of issues in functions of one name, those of this case: its results file repeats the message."""
+    return [one for one in said if one.message and case.message.startswith(one.message)]
+
+
+def one_line(text: str, limit: int = _LINE) -> str:
+    """Text as one printable line of at most `limit` characters."""
+    words = "".join(char if char.isprintable() else " " for char in text[: 4 * limit]).split()
+    line = " ".join(words)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def human_summary(
+    facts: Facts, decision: Decision, failed: Sequence[TestFailure], scope: Sequence[str]
+) -> str:
+    """One line for people."""
+    line = one_line(_sentence(facts, decision, failed))
+    return f"{line} (narrowed: {one_line(', '.join(scope), 120)})" if scope else line
+
+
+def _sentence(facts: Facts, decision: Decision, failed: Sequence[TestFailure]) -> str:
+    if decision.outcome == PASSED:
+        return _success(facts)
+    if decision.subkind == "BUILD_FAILED":
+        return f"build failed: {decision.why}"
+    if decision.subkind == "TESTS_FAILED":
+        return f"{facts.count('failed')} of {len(facts.cases)} tests failed: {_names(failed)}"
+    if decision.subkind == "TESTS_CRASHED":
+        return f"the tests crashed: {decision.why}"
+    if decision.subkind == "INCONSISTENT":
+        named = f" (failed: {_names(failed)})" if failed else ""
+        return f"the results disagree: {decision.why}{named}"
+    return decision.why or decision.outcome
+
+
+def _success(facts: Facts) -> str:
+    warnings = _counted(facts.log.warning_count, "warning")
+    if facts.action != "test":
+        return f"build succeeded, {warnings}" if facts.log.warning_count else "build succeeded"
+    skipped = facts.count("skipped")
+    passed = _counted(facts.count("passed"), "test") + " passed"
+    return f"{passed}, {skipped} skipped" if skipped else passed
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _names(failed: Sequence[TestFailure]) -> str:
+    names = [f"{one.suite.rpartition('.')[2]}.{one.name}" if one.suite else one.name for one in failed]
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def summary(
+    job: Job,
+    facts: Facts,
+    decision: Decision,
+    *,
+    created_at: str,
+    attempts: int,
+    duration_ms: int,
+    failed: Sequence[TestFailure],
+    log_truncated: bool,
+    simulated: bool,
+) -> Summary:
+    """`summary.json`."""
+    scope = narrowing(job.job_key_inputs.sanitized_argv)
+    last = facts.last
+    return Summary(
+        **envelope(job, created_at),
+        status=decision.status,
+        failure_kind=None if decision.kind is None else str(decision.kind),
+        failure_subkind=decision.subkind or UNSET,
+        exit_code=decision.exit_code,
+        attempts=attempts,
+        backend="swiftpm",
+        backend_exit_code=UNSET if last is None or last.exit_code is None else last.exit_code,
+        backend_term_signal=UNSET if last is None or last.term_signal is None else last.term_signal,
+        human_summary=human_summary(facts, decision, failed, scope),
+        duration_ms=duration_ms,
+        artifact_profile=job.artifact_profile,
+        simulated=simulated,
+        verdict=Verdict(outcome=decision.outcome, evidence=decision.evidence),
+        log_truncated=log_truncated or UNSET,
+        scope=scope or UNSET,
+    )
+
+
+def build_summary(job: Job, facts: Facts, *, created_at: str) -> BuildSummary:
+    """`build_summary.json`; it succeeded only if the build phase was run and said 0."""
+    build = next((phase for phase in facts.phases if phase.name == "build"), None)
+    return BuildSummary(
+        **envelope(job, created_at),
+        succeeded=build is not None and build.ok,
+        error_count=facts.log.error_count,
+        warning_count=facts.log.warning_count,
+        diagnostics=facts.log.diagnostics,
+        first_error=facts.log.first_error,
+    )
+
+
+def test_summary(job: Job, facts: Facts, failed: Sequence[TestFailure], *, created_at: str) -> TestSummary:
+    """`test_summary.json`, from counted cases."""
+    return TestSummary(
+        **envelope(job, created_at),
+        total=len(facts.cases),
+        passed=facts.count("passed"),
+        failed=facts.count("failed"),
+        skipped=facts.count("skipped"),
+        failures=tuple(failed),
+        duration_ms=sum(phase.duration_ms for phase in facts.phases if phase.name == "test"),
+    )
