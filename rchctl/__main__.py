@@ -97,8 +97,7 @@ def _without_verb(words: list[str], console: Console) -> None:
     elif words and set(words) <= {"-h", "--help"}:
         console.out(overview())
     elif words:
-        near = nearest(words[0], ["--help", "--version"]) or "--help"
-        raise UsageError(f"unknown flag {words[0]!r}: type 'rchctl {near}'", subkind="UNKNOWN_FLAG")
+        raise UsageError(f"unknown flag {words[0]!r}: type 'rchctl --help'", subkind="UNKNOWN_FLAG")
     else:
         raise UsageError("a verb is missing: type 'rchctl verify', or 'rchctl --help'")
 

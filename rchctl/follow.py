@@ -28,25 +28,28 @@ class Follower:
     """One run's news, shown as they come.
 
     `logs=None`: no log. `leave_unreachable`: end with exit 20 when the run outlives its
-    worker's connection, instead of waiting with it (spec section 4).
+    worker's connection, instead of waiting with it (spec section 4). `for_reader`: end when
+    nobody reads stdout any more.
     """
 
     def __init__(
         self,
         context: Context,
+        client: Client,
         run_id: str,
         *,
         progress: Progress,
         logs: Logs | None = None,
         leave_unreachable: bool = False,
-        client: Client | None = None,
+        for_reader: bool = False,
     ) -> None:
         self._context = context
         self.run_id = run_id
         self._progress = progress
         self._logs = logs
         self._leave_unreachable = leave_unreachable
-        self.client = client
+        self._for_reader = for_reader
+        self.client: Client | None = client
         self._run: dict[str, Any] | None = None
         self._subscription: object = None
         self._seq: int | None = None
@@ -54,11 +57,11 @@ class Follower:
 
     def follow(self) -> dict[str, Any]:
         """The view of the run once it is over."""
-        self._watch_again() if self.client is None else self._mended(self._watch)
+        self._mended(self._watch)
         while self._run is None or not is_over(self._run):
             self._mended(self._step)
-            if self._logs is not None and self._context.console.broken:
-                break  # whom the log was for went away
+            if self._for_reader and self._context.console.broken:
+                break
         run = self._run or {}
         if self._logs is not None:
             self._logs.finish(run)
@@ -133,6 +136,8 @@ class Follower:
         self._seq = view.get("seq")
         for run in view.get("runs", ()):
             self._see(run)
+        if self._logs is not None and self._run is not None:
+            self._logs.catch_up(self._run)
 
     def _connected(self) -> Client:
         if self.client is None:
@@ -149,7 +154,6 @@ class Follower:
 
     def _watch_again(self) -> None:
         """A new connection and subscription, tried for `RECONNECT_SECONDS`."""
-        first = self.client is None
         self.drop()
         deadline = time.monotonic() + RECONNECT_SECONDS
         pause = _FIRST_PAUSE
@@ -159,7 +163,7 @@ class Follower:
                 self._watch()
             except Failure as failure:
                 self.drop()
-                if first or failure.kind is not Kind.DAEMON or failure.subkind == "PROTOCOL":
+                if failure.kind is not Kind.DAEMON or failure.subkind == "PROTOCOL":
                     raise
                 if time.monotonic() + pause > deadline:
                     raise Failure(

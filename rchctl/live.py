@@ -37,6 +37,13 @@ class Submission:
         """Whether the daemon may have the run."""
         return self._pending is not None
 
+    @property
+    def connection(self) -> Client:
+        """The connection that the answer came over."""
+        if self.client is None:
+            raise ConnectionLost("there is no connection to the daemon")
+        return self.client
+
     def submit(self) -> dict[str, Any]:
         """The accepted run; tried again over a connection that breaks."""
         for left in reversed(range(_SUBMIT_TRIES)):
@@ -101,11 +108,11 @@ class LiveRun:
         self._progress.accepted(run)
         self._follower = Follower(
             self._context,
+            self._submission.connection,
             str(run["run_id"]),
             progress=self._progress,
             logs=Logs(self._context.console) if self._show_log else None,
             leave_unreachable=True,
-            client=self._submission.client,
         )
         run = self._run = self._follower.follow()
         return self._ended(run)

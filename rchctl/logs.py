@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +38,10 @@ class Logs:
         end = data.get("offset", 0) + data.get("length", 0)
         place = self._places.setdefault(job_id, _Place(path))
         place.path = path
-        if end < place.offset:  # the worker began the log anew
-            place.offset = 0
         self._show(place, end)
 
-    def finish(self, run: dict[str, Any]) -> None:
-        """Show what is left of every step's log."""
+    def catch_up(self, run: dict[str, Any]) -> None:
+        """Show what there is of every step's log."""
         for step in run.get("steps", ()):
             path, job_id = step.get("log_path"), str(step.get("job_id", ""))
             if not self._wanted(job_id, run):
@@ -53,6 +52,10 @@ class Logs:
                 if not Path(place.path).exists() and isinstance(path, str):
                     place.path = path
                 self._show(place, None)
+
+    def finish(self, run: dict[str, Any]) -> None:
+        """Show what is left when nothing more will come."""
+        self.catch_up(run)
         self._write(b"", last=True)
 
     def _wanted(self, job_id: str, run: dict[str, Any] | None) -> bool:
@@ -82,6 +85,8 @@ class Logs:
 def _pieces(place: _Place, end: int | None) -> Iterator[bytes]:
     """The bytes from where `place` stands up to `end`, or to the file's end."""
     with Path(place.path).open("rb") as file:
+        if os.fstat(file.fileno()).st_size < place.offset:
+            place.offset = 0  # the log was begun anew
         file.seek(place.offset)
         while end is None or place.offset < end:
             piece = file.read(_PIECE if end is None else min(_PIECE, end - place.offset))

@@ -21,10 +21,9 @@ class VerbParser(argparse.ArgumentParser):
     """The parser of one verb. It never prints and never exits."""
 
     def __init__(self, verb: str, summary: str, width: int) -> None:
+        self._width = min(width, 100) - 2
         # A formatter without a width would import shutil for each argument that is added.
-        formatter = partial(
-            argparse.RawDescriptionHelpFormatter, width=min(width, 100) - 2, max_help_position=26
-        )
+        formatter = partial(argparse.RawDescriptionHelpFormatter, width=self._width, max_help_position=26)
         super().__init__(
             prog=f"rchctl {verb}",
             description=f"{summary[:1].upper()}{summary[1:]}.",
@@ -43,6 +42,13 @@ class VerbParser(argparse.ArgumentParser):
         action = super().add_argument(*names, **options)
         self.flags += action.option_strings
         return action
+
+    def format_help(self) -> str:
+        """As argparse; the summary is wrapped, the examples are not."""
+        import textwrap
+
+        self.description = textwrap.fill(self.description or "", self._width)
+        return super().format_help()
 
     def examples(self, *lines: str) -> None:
         """The examples below the help text."""
@@ -75,8 +81,9 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` was probably meant to be."""
     import difflib
 
-    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
-    return found[0] if found else None
+    spellings = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(word.lower(), list(spellings), n=1, cutoff=0.5)
+    return spellings[found[0]] if found else None
 
 
 def one_of(verb: str, what: str, value: str, known: tuple[str, ...]) -> str:

@@ -42,7 +42,9 @@ def run(context: Context) -> Outcome:
     logs = Logs(context.console, action=args.step)
     if args.follow:
         quiet = Progress(context.console, enabled=False)
-        view = Follower(context, str(view["run_id"]), progress=quiet, logs=logs, client=client).follow()
+        view = Follower(
+            context, client, str(view["run_id"]), progress=quiet, logs=logs, for_reader=True
+        ).follow()
     else:
         client.close()
         logs.finish(view)

@@ -25,6 +25,6 @@ def run(context: Context) -> Outcome:
     named = client.call("runs.get", {"run": context.args.run})
     show = not context.args.quiet and (not context.json or context.console.live)
     progress = Progress(context.console, enabled=show)
-    ended = Follower(context, str(named["run_id"]), progress=progress, client=client).follow()
+    ended = Follower(context, client, str(named["run_id"]), progress=progress).follow()
     context.say(verdict(ended, context.console))
     return Outcome(ended, exit_code(ended), run_error(ended))

@@ -1,0 +1,21 @@
+"""The client with a home of its own, and a daemon for it to talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.cli import Cli
+from support.fake_daemon import FakeDaemon
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+@pytest.fixture
+def daemon(cli: Cli) -> Iterator[FakeDaemon]:
+    with FakeDaemon(cli.socket) as fake:
+        yield fake

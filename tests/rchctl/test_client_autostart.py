@@ -1,0 +1,155 @@
+"""Starting the daemon: once, detached, and with its last words when it will not."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import support.fake_daemon
+from support.cli import Cli
+from support.fake_daemon import FakeDaemon
+
+from rch.files.locks import FileLock, is_free
+from rch.files.paths import host_paths
+
+STAND_IN = f"{shlex.quote(sys.executable)} {shlex.quote(support.fake_daemon.__file__)}"
+
+
+@pytest.fixture
+def stub(cli: Cli, tmp_path: Path) -> Iterator[Cli]:
+    """A client whose daemon is the stand-in; it is stopped at the end."""
+    tests = str(Path(support.fake_daemon.__file__).parents[1])
+    cli.env |= {"RCH_RCHD": STAND_IN, "FAKE_DAEMON_STARTS": str(tmp_path / "starts"), "PYTHONPATH": tests}
+    yield cli
+    assert cli("daemon", "stop").returncode == 0
+
+
+def starts(cli: Cli) -> list[list[str]]:
+    path = cli.home / "starts"
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.mark.spec("12")
+def test_a_missing_daemon_is_started_and_stays(stub: Cli) -> None:
+    assert stub("status").returncode == 0
+    assert stub("status").returncode == 0
+    assert len(starts(stub)) == 1
+
+
+def test_many_terminals_start_one_daemon(stub: Cli) -> None:
+    terminals = [stub.start("status") for _ in range(4)]
+    for each in terminals:
+        _, err = each.communicate(timeout=30)
+        assert each.returncode == 0, err
+    assert len(starts(stub)) == 1
+
+
+def test_the_daemon_has_a_session_of_its_own_and_stands_nowhere(stub: Cli) -> None:
+    stub("status")
+    pid, folder = starts(stub)[0]
+    assert os.getsid(int(pid)) == int(pid)
+    assert folder == "/"
+
+
+def test_relative_places_mean_the_same_to_the_daemon(cli: Cli) -> None:
+    cli.env |= {"RCH_RCHD": STAND_IN, "RCH_HOME": "here", "RCH_SOCKET": "short"}
+    cli.env["PYTHONPATH"] = str(Path(support.fake_daemon.__file__).parents[1])
+    assert cli("status").returncode == 0
+    assert (cli.home / "short").exists()
+    assert (cli.home / "here" / "state" / "rchd.log").exists()
+    assert cli("daemon", "stop").returncode == 0
+
+
+def test_a_daemon_that_ends_at_once_has_its_last_words_shown(cli: Cli) -> None:
+    cli.env |= {"RCH_RCHD": STAND_IN, "FAKE_DAEMON_FAIL": "rchd: state is newer\nthan this \x1b[31mversion"}
+    cli.env["PYTHONPATH"] = str(Path(support.fake_daemon.__file__).parents[1])
+    result = cli("status")
+    log = host_paths(cli.environment).log
+    assert result.returncode == 4
+    assert result.stderr.splitlines() == [
+        "  | rchd: state is newer",
+        "  | than this version",
+        "rchctl: the daemon ended at once with exit code 3",
+        f"  hint: read {log}",
+    ]
+
+
+@pytest.mark.parametrize(("args", "env"), [(("--no-autostart",), {}), ((), {"RCH_NO_AUTOSTART": "1"})])
+def test_without_autostart_a_missing_daemon_is_exit_4(
+    cli: Cli, args: tuple[str, ...], env: dict[str, str]
+) -> None:
+    cli.env["RCH_RCHD"] = STAND_IN
+    result = cli("verify", *args, **env)
+    assert result.returncode == 4
+    assert result.stderr.splitlines() == [
+        f"rchctl: no daemon answers at {cli.socket} (No such file or directory)",
+        "  hint: rchctl daemon start",
+    ]
+    assert starts(cli) == []
+
+
+def test_daemon_status_never_starts_one(cli: Cli) -> None:
+    cli.env["RCH_RCHD"] = STAND_IN
+    assert cli("daemon", "status").returncode == 4
+    assert starts(cli) == []
+
+
+def test_daemon_start_and_stop_say_what_is(stub: Cli) -> None:
+    begun = stub("daemon", "start", RCH_NO_AUTOSTART="1")
+    pid = starts(stub)[0][0]
+    assert (begun.returncode, f"pid {pid}" in begun.stdout) == (0, True)
+    assert stub("daemon", "stop").stdout == "rchd stopped\n"
+    assert is_free(host_paths(stub.environment).lock)
+    again = stub("daemon", "stop")
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "no daemon runs" in again.stderr
+
+
+def test_a_daemon_that_is_still_ending_is_waited_for(stub: Cli) -> None:
+    paths = host_paths(stub.environment)
+    with FileLock(paths.lock, "an older daemon"):
+        terminal = stub.start("status")
+        lock = FileLock(paths.start_lock)
+        while lock.try_acquire():  # until the client is about to start one
+            lock.release()
+        assert starts(stub) == []
+    _, err = terminal.communicate(timeout=30)
+    assert terminal.returncode == 0, err
+    assert len(starts(stub)) == 1
+
+
+def test_a_socket_path_that_is_too_long_is_refused(cli: Cli) -> None:
+    result = cli("status", RCH_SOCKET="/tmp/" + "x" * 120)
+    assert result.returncode == 4
+    assert "set RCH_SOCKET or RCH_HOME to a shorter path" in result.stderr
+
+
+@pytest.mark.spec("12")
+def test_another_protocol_names_both_versions_and_the_cure(cli: Cli) -> None:
+    with FakeDaemon(cli.socket, version="9.9.9", protocol=2):
+        result = cli("verify")
+    assert result.returncode == 4
+    assert "rchctl 0.1.0 speaks protocol 1" in result.stderr
+    assert "rchd 9.9.9" in result.stderr
+    assert "  hint: rchctl daemon stop && rchctl daemon start\n" in result.stderr
+
+
+def test_the_cure_works_across_versions(cli: Cli) -> None:
+    with FakeDaemon(cli.socket, version="9.9.9", protocol=2) as daemon:
+        terminal = cli.start("daemon", "stop")
+        assert daemon.stopped.wait(20)
+        daemon.close()
+        assert terminal.communicate(timeout=20)[0] == "rchd stopped\n"
+
+
+def test_another_version_of_the_same_protocol_is_noted(cli: Cli) -> None:
+    with FakeDaemon(cli.socket, version="0.0.9"):
+        result = cli("status", "--json")
+    assert result.returncode == 0
+    assert result.stderr == (
+        "rchctl: note: rchd 0.0.9 is running, this is 0.1.0: rchctl daemon stop && rchctl daemon start\n"
+    )

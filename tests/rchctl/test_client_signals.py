@@ -1,0 +1,109 @@
+"""What SIGINT and SIGTERM do to a verb that owns a run (spec section 4)."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from typing import Any
+
+import pytest
+from support.cli import Cli
+from support.fake_daemon import RUN_ID, Connection, FakeDaemon
+
+
+def watched(cli: Cli, daemon: FakeDaemon, *args: str) -> subprocess.Popen[str]:
+    process = cli.start(*args)
+    daemon.wait_for_watcher()
+    return process
+
+
+@pytest.mark.spec("4")
+@pytest.mark.parametrize(("number", "reason"), [(signal.SIGINT, "USER"), (signal.SIGTERM, "SIGNAL")])
+def test_the_first_signal_cancels_the_run_and_exits_80(
+    cli: Cli, daemon: FakeDaemon, number: int, reason: str
+) -> None:
+    process = watched(cli, daemon, "verify")
+    process.send_signal(number)
+    assert daemon.wait_for("runs.cancel") == {"run": RUN_ID, "reason": reason}
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 80
+    assert f"rchctl wait {RUN_ID}" in err
+
+
+def test_the_envelope_tells_of_the_cancel(cli: Cli, daemon: FakeDaemon) -> None:
+    process = watched(cli, daemon, "verify", "--json")
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    said = json.loads(out)
+    assert (said["ok"], said["exit_code"], said["error"]["kind"]) == (False, 80, "CANCELLED")
+    assert said["data"]["run_id"] == RUN_ID
+
+
+@pytest.mark.spec("4")
+def test_the_second_signal_exits_at_once(cli: Cli, daemon: FakeDaemon) -> None:
+    held = threading.Event()
+
+    def never(_params: dict[str, Any], _connection: Connection) -> dict[str, Any]:
+        held.wait(20)
+        return {}
+
+    daemon.on("runs.cancel", never)
+    process = watched(cli, daemon, "verify")
+    process.send_signal(signal.SIGINT)
+    daemon.wait_for("runs.cancel")
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    held.set()
+    assert process.returncode == 80
+    assert time.monotonic() - begun < 5
+
+
+def test_a_signal_while_the_source_is_taken_cancels_what_comes_of_it(cli: Cli, daemon: FakeDaemon) -> None:
+    interrupted = threading.Event()
+
+    def slow(_params: dict[str, Any], _connection: Connection) -> dict[str, Any]:
+        interrupted.wait(20)
+        return dict(daemon.runs[RUN_ID])
+
+    daemon.on("runs.submit", slow)
+    process = cli.start("verify")
+    daemon.wait_for("runs.submit")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "rchctl: cancelling the run; once more to leave at once\n"
+    interrupted.set()
+    daemon.wait_for("runs.cancel")
+    process.communicate(timeout=20)
+    assert process.returncode == 80
+    assert daemon.count("runs.submit") == 1
+
+
+def test_a_cancel_outlives_a_broken_connection(cli: Cli, daemon: FakeDaemon) -> None:
+    dropped = threading.Event()
+
+    def drop_once(params: dict[str, Any], connection: Connection) -> dict[str, Any]:
+        if not dropped.is_set():
+            dropped.set()
+            connection.sock.shutdown(2)
+            return {}
+        return dict(daemon._runs_cancel(params, connection))
+
+    daemon.on("runs.cancel", drop_once)
+    process = watched(cli, daemon, "verify")
+    process.send_signal(signal.SIGTERM)
+    daemon.wait_for("runs.cancel", times=2)
+    process.communicate(timeout=20)
+    assert process.returncode == 80
+
+
+def test_ctrl_c_leaves_a_run_alone_that_is_only_waited_for(cli: Cli, daemon: FakeDaemon) -> None:
+    process = watched(cli, daemon, "wait", "latest")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert daemon.count("runs.cancel") == 0

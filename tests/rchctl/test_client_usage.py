@@ -1,0 +1,91 @@
+"""What a command line that is not understood is told, and what help says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.cli import Cli
+
+from rchctl.__main__ import main
+from rchctl.verbs import NOT_OFFERED, VERBS
+
+Captured = pytest.CaptureFixture[str]
+
+
+def said(argv: list[str], capfd: Captured) -> tuple[int, str, str]:
+    code = main(argv)
+    out, err = capfd.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["verfy"], "unknown verb 'verfy': type 'rchctl verify'"),
+        (["zzzzzz"], "unknown verb 'zzzzzz': type 'rchctl --help'"),
+        ([], "a verb is missing: type 'rchctl verify', or 'rchctl --help'"),
+        (["--jso"], "unknown flag '--jso': type 'rchctl --help'"),
+        (["verify", "--detatch"], "verify: unknown flag '--detatch': type 'rchctl verify --detach'"),
+        (["status", "--jsn=1"], "status: unknown flag '--jsn': type 'rchctl status --json'"),
+        (["wait"], "wait: RUN is missing: see rchctl wait --help"),
+        (["cancel", "a", "b"], "cancel: unrecognized arguments: b: see rchctl cancel --help"),
+        (["run"], "run: an action is missing: type 'rchctl run --action build'"),
+        (["run", "--action", "tset"], "run: unknown action 'tset': did you mean 'test'?"),
+        (["daemon", "strat"], "daemon: unknown word 'strat': did you mean 'start'?"),
+        (["list", "--state", "faild"], "list: unknown state 'FAILD': did you mean 'FAILED'?"),
+        (["workers", "zzz"], "workers: unknown word 'zzz': it is one of list, probe"),
+        (["list", "--limit", "0"], "list: --limit '0' is no number from 1 to 1000"),
+        (
+            ["verify", "--set", "x"],
+            "verify: --set 'x' is not KEY=VALUE: type --set timeouts.overall_seconds=600",
+        ),
+        (["workers", "list", "w"], "workers list: takes no name: type 'rchctl workers probe w'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_gets_one_line_and_exit_2(argv: list[str], line: str, capfd: Captured) -> None:
+    assert said(argv, capfd) == (2, "", f"rchctl: {line}\n")
+
+
+@pytest.mark.parametrize("verb", sorted(NOT_OFFERED))
+def test_what_is_not_built_yet_refuses_by_name(verb: str, capfd: Captured) -> None:
+    assert said([verb], capfd) == (2, "", f"rchctl: {verb!r} is not offered yet in 0.1.0\n")
+
+
+def test_a_wrong_command_line_is_an_envelope_where_json_is_asked_for(capfd: Captured) -> None:
+    code, out, err = said(["doctor", "--json"], capfd)
+    envelope = json.loads(out)
+    assert (code, err) == (2, "")
+    assert envelope["error"]["subkind"] == "NOT_OFFERED"
+    assert (envelope["ok"], envelope["command"], envelope["exit_code"]) == (False, "doctor", 2)
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_s_help_has_examples(verb: str, capfd: Captured) -> None:
+    code, out, err = said([verb, "--help"], capfd)
+    assert (code, err) == (0, "")
+    assert f"rchctl {verb}" in out.partition("examples:")[2]
+
+
+def test_help_of_help(capfd: Captured) -> None:
+    for argv in (["--help"], ["-h"], ["help"]):
+        code, out, err = said(argv, capfd)
+        assert (code, err) == (0, "")
+        assert all(f"  {verb} " in out for verb in VERBS)
+    assert said(["help", "wait"], capfd) == said(["wait", "--help"], capfd)
+
+
+def test_version_needs_no_daemon(capfd: Captured) -> None:
+    assert said(["--version"], capfd) == (0, "rchctl 0.1.0 (protocol 1)\n", "")
+
+
+def test_help_fits_a_narrow_terminal(capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    _, out, _ = said(["verify", "--help"], capfd)
+    assert max(len(line) for line in out.partition("examples:")[0].splitlines()) <= 60
+
+
+def test_a_defect_is_one_line_and_exit_1(cli: Cli) -> None:
+    result = cli("daemon", "status", RCH_SOCKET="a\udcff\udcfe/s")
+    assert result.returncode in {1, 4}
+    assert "Traceback" not in result.stderr
