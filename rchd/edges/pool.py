@@ -1,0 +1,96 @@
+"""One client per worker of the inventory, made on demand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rch.config.inventory import WorkerEntry
+from rch.contract.errors import Failure, Kind
+from rchd.edges.channels import Transport
+from rchd.edges.local import LocalTransport
+from rchd.edges.ssh_transport import SshTarget, SshTransport
+from rchd.edges.worker_client import Deadlines, WorkerClient
+
+# The worker that is installed beside this daemon.
+LOCAL_COMMAND = (sys.executable, "-m", "worker_agent", "xcode", "rpc")
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    client: WorkerClient
+    transport: Transport
+
+
+class WorkerPool:
+    """Clients by worker name. `local_env` is the environment of `local` workers (None: ours)."""
+
+    def __init__(
+        self,
+        entries: Iterable[WorkerEntry],
+        *,
+        deadlines: Deadlines | None = None,
+        local_env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._entries = {entry.name: entry for entry in entries}
+        self._deadlines = deadlines or Deadlines()
+        self._local_env = local_env
+        self._members: dict[str, _Member] = {}
+
+    def client(self, name: str, *, agent_path: str | None = None) -> WorkerClient:
+        """The worker's client; `agent_path` serves the next time that it dials.
+
+        `Failure` CONFIG when the inventory has no worker of that name.
+        """
+        member = self._members.get(name)
+        if member is None:
+            entry = self._entries.get(name)
+            if entry is None:
+                raise Failure(Kind.CONFIG, f"there is no worker {name!r} in workers.toml")
+            transport = self._transport(entry)
+            member = _Member(WorkerClient(name, transport, deadlines=self._deadlines), transport)
+            self._members[name] = member
+        if agent_path and isinstance(member.transport, SshTransport):
+            member.transport.agent_path = agent_path
+        return member.client
+
+    async def replace(self, entries: Iterable[WorkerEntry]) -> None:
+        """Take a new inventory; clients of workers that changed or went are closed."""
+        before, self._entries = self._entries, {entry.name: entry for entry in entries}
+        for name in [name for name in self._members if self._entries.get(name) != before.get(name)]:
+            await self.drop(name)
+
+    async def drop(self, name: str) -> None:
+        """Close a worker's client; the next `client` makes a new one."""
+        if (member := self._members.pop(name, None)) is not None:
+            await member.client.close()
+
+    async def close(self) -> None:
+        """Close every client."""
+        while self._members:
+            await self.drop(next(iter(self._members)))
+
+    def _transport(self, entry: WorkerEntry) -> Transport:
+        if entry.transport == "local":
+            return LocalTransport(entry.command or LOCAL_COMMAND, self._local_env)
+        return SshTransport(target_of(entry, self._deadlines.connect))
+
+
+def target_of(entry: WorkerEntry, connect_timeout: float) -> SshTarget:
+    """How the inventory's entry is dialled."""
+    return SshTarget(
+        name=entry.name,
+        host=entry.host or entry.name,
+        user=entry.user,
+        port=entry.port,
+        fingerprint=entry.known_host_fingerprint,
+        known_hosts=_path(entry.known_hosts),
+        key_path=_path(entry.ssh_key_path),
+        connect_timeout=connect_timeout,
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text).expanduser()
