@@ -49,7 +49,8 @@ FEATURES = (
 class Call:
     """One request and what its operation may need of the channel.
 
-    `body` is what follows a framed request, empty for others; `pause` sleeps and says whether the caller is gone.
+    `body` is what follows a framed request, empty for others; `pause` sleeps, and says whether the
+    caller is gone.
     """
 
     worker: Worker

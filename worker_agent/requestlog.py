@@ -41,8 +41,11 @@ class RequestLog:
             line["ssh_original_command"], self._command = self._command[:_MOST_COMMAND], None
         self._append(encode_line(line))
 
-    def trace(self, text: str) -> None:
-        """Note what a defect left behind."""
+    def trace(self, error: Exception) -> None:
+        """Note what a defect left behind; the caller is told none of it."""
+        import traceback
+
+        text = "".join(traceback.format_exception(error))
         self._append(encode_line({"at": now(), "pid": os.getpid(), "trace": text}))
 
     def _append(self, data: bytes) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import select
 import time
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -122,7 +121,7 @@ class Channel:
             return RpcError(
                 Code.INTERNAL, error.message.replace(str(self._worker.paths.config_file), "worker.toml")
             )
-        self._log.trace(traceback.format_exc())
+        self._log.trace(error)
         if isinstance(error, OSError) and is_no_space(error):
             return RpcError(Code.NO_SPACE, "no space is left on the worker")
         return RpcError(Code.INTERNAL, f"the worker failed: {type(error).__name__}")

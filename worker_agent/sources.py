@@ -22,9 +22,6 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from rch.contract.ids import is_sha256
-from rch.contract.tar import Member
-from rch.contract.tar_names import TarError
-from rch.contract.tar_reader import Limits, TarReader
 from rch.contract.worker_rpc import Code, RpcError, Stream
 from rch.files.durable import (
     is_no_space,
@@ -36,10 +33,7 @@ from rch.files.durable import (
     write_atomic,
 )
 
-CONFIG_PATH = ".rch/xcode.toml"
-MAX_ENTRIES = 1_000_000
 MAX_UNPACKED_BYTES = 64 << 30
-MAX_CONFIG_BYTES = 1 << 20
 _PIECE = 1 << 20
 
 
@@ -134,13 +128,15 @@ class Sources:
             except DecodeError as error:
                 if str(bound) in str(error):  # the one reason that names the bound
                     raise self._too_large("the unpacked source") from error
-                raise _refused(f"the source: {error}", "compression") from error
+                raise refused(f"the source: {error}", "compression") from error
             tar.seek(0)
             self._admit(source_sha256, tar, plain)
 
     def _admit(self, source_sha256: str, tar: BinaryIO, temp: Path) -> None:
         """Verify a whole tar and give it its name."""
-        facts = _check(source_sha256, tar)
+        from worker_agent.source_check import check_source
+
+        facts = check_source(source_sha256, tar)
         tar.flush()
         sync_file(tar.fileno())
         write_atomic(self._facts_path(source_sha256), msgspec.json.encode(facts))
@@ -186,67 +182,11 @@ def _spool(body: Readable, stream: Stream, raw: BinaryIO) -> None:
     if digest.hexdigest() != stream.content_sha256:
         found, announced = digest.hexdigest(), stream.content_sha256
         message = f"the body's SHA-256 is {found}, stream.content_sha256 is {announced}"
-        raise _refused(message, "transport_digest")
+        raise refused(message, "transport_digest")
 
 
-def _check(source_sha256: str, tar: BinaryIO) -> Facts:
-    """Hold a tar against its digest first and its form second; a wrong digest explains both."""
-    limits = Limits(max_entries=MAX_ENTRIES, max_bytes=MAX_UNPACKED_BYTES)
-    contents, digest = _Contents(TarReader(limits=limits, canonical=True)), hashlib.sha256()
-    wrong: TarError | None = None
-    while piece := tar.read(_PIECE):
-        digest.update(piece)
-        try:
-            if wrong is None:
-                contents.feed(piece)
-        except TarError as error:
-            wrong = error
-    if digest.hexdigest() != source_sha256:
-        message = f"the tar's SHA-256 is {digest.hexdigest()}, source_sha256 is {source_sha256}"
-        raise _refused(message, "bundle_digest")
-    try:
-        if wrong is not None:
-            raise wrong
-        return contents.facts()
-    except TarError as error:
-        raise _refused(f"the source is not a canonical tar: {error}", "not_canonical") from error
-
-
-class _Contents:
-    """Gathers the facts of a source from its members as they pass."""
-
-    def __init__(self, reader: TarReader) -> None:
-        self._reader = reader
-        self._top_level: set[str] = set()
-        self._config: bytes | None = None
-        self._in_config = False
-
-    def feed(self, piece: bytes) -> None:
-        for event in self._reader.feed(piece):
-            if isinstance(event, Member):
-                self._begin(event)
-            elif self._in_config:
-                self._config = (self._config or b"") + bytes(event)
-
-    def _begin(self, member: Member) -> None:
-        self._top_level.add(member.path.partition("/")[0])
-        self._in_config = member.path == CONFIG_PATH and member.kind == "file"
-        if self._in_config:
-            if member.size > MAX_CONFIG_BYTES:
-                raise TarError(f"{CONFIG_PATH} is over {MAX_CONFIG_BYTES} bytes")
-            self._config = b""
-
-    def facts(self) -> Facts:
-        self._reader.close()
-        return Facts(
-            config=self._config,
-            top_level=tuple(sorted(self._top_level)),
-            entries=self._reader.entries,
-            content_bytes=self._reader.bytes,
-        )
-
-
-def _refused(message: str, reason: str) -> RpcError:
+def refused(message: str, reason: str) -> RpcError:
+    """An upload that is not what it says; `reason` tells programs which promise it broke."""
     return RpcError(Code.INVALID_REQUEST, message, {"reason": reason})
 
 

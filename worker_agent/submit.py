@@ -96,7 +96,7 @@ def _admit(worker: Worker, request: SubmitRequest, standing: Standing) -> None:
 def _check_toolchain(worker: Worker, request: SubmitRequest) -> None:
     from worker_agent.capabilities import unchanged
 
-    changed = unchanged(worker.config, worker.paths.state_dir / "probe", request.job.job_key_inputs)
+    changed = unchanged(worker.config, worker.probe_cache, request.job.job_key_inputs)
     if changed is not None:
         raise RpcError(Code.TOOLCHAIN_CHANGED, changed)
 

@@ -1,18 +1,24 @@
-"""One worker: its places, its config, and the rooms that keep its state on disk."""
+"""One worker: its places, its config, and the rooms that keep its state on disk.
+
+The rooms come in when they are asked for: a `status` needs neither the config nor the store.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rch.config.worker_config import WorkerConfig, load_worker_config
-from rch.contract.records import Capabilities
 from rch.files.paths import worker_paths
-from worker_agent.clock import boot_id, boot_seconds
 from worker_agent.jobs import Jobs
-from worker_agent.leases import Leases
-from worker_agent.sources import Sources
+
+if TYPE_CHECKING:
+    from rch.config.worker_config import WorkerConfig
+    from rch.contract.records import Capabilities
+    from worker_agent.leases import Leases
+    from worker_agent.sources import Sources
 
 
 class Worker:
@@ -21,25 +27,28 @@ class Worker:
     def __init__(self, env: Mapping[str, str] = os.environ) -> None:
         self.env = env
         self.paths = worker_paths(env)
+        self.jobs = Jobs(self.paths)
 
     @cached_property
     def config(self) -> WorkerConfig:
         """`worker.toml`; `Failure` CONFIG if it is not right."""
-        return load_worker_config(self.paths.config_file)
+        from rch.config.worker_config import load_worker_config
 
-    @cached_property
-    def jobs(self) -> Jobs:
-        """All jobs."""
-        return Jobs(self.paths)
+        return load_worker_config(self.paths.config_file)
 
     @cached_property
     def sources(self) -> Sources:
         """The source store."""
+        from worker_agent.sources import Sources
+
         return Sources(self.paths.sources, max_bytes=self.config.max_upload_bytes)
 
     @cached_property
     def leases(self) -> Leases:
         """Leases and slots."""
+        from worker_agent.clock import boot_id, boot_seconds
+        from worker_agent.leases import Leases
+
         return Leases(
             self.paths.leases,
             self.paths.locks / "leases.lock",
@@ -51,17 +60,13 @@ class Worker:
         )
 
     @property
-    def probe_cache(self) -> os.PathLike[str]:
-        """Where toolchain probes are kept between processes."""
+    def probe_cache(self) -> Path:
+        """Where the answers of toolchains are kept between processes."""
         return self.paths.state_dir / "probe"
 
     def capabilities(self) -> Capabilities:
         """What this worker says of itself now."""
         from worker_agent.capabilities import capabilities
 
-        return capabilities(
-            self.config,
-            self.paths.state_dir / "probe",
-            slots_free=self.leases.slots_free(),
-            slots_total=self.config.max_concurrent_jobs,
-        )
+        free, total = self.leases.slots_free(), self.config.max_concurrent_jobs
+        return capabilities(self.config, self.probe_cache, slots_free=free, slots_total=total)
