@@ -12,12 +12,23 @@ from rchctl.console import Console
 from rchctl.terminal import LogFilter
 
 _PIECE = 1 << 16
+_REMEMBERED = 256
 
 
 @dataclass(slots=True)
 class _Place:
+    """A log: `offset` bytes of it were shown, the last of them are `shown`."""
+
     path: str
     offset: int = 0
+    shown: bytes = b""
+
+    def took(self, piece: bytes) -> None:
+        self.offset += len(piece)
+        self.shown = (self.shown + piece)[-_REMEMBERED:]
+
+    def begin_anew(self) -> None:
+        self.offset, self.shown = 0, b""
 
 
 class Logs:
@@ -42,6 +53,14 @@ class Logs:
 
     def catch_up(self, run: dict[str, Any]) -> None:
         """Show what there is of every step's log."""
+        self._all(run, final=False)
+
+    def finish(self, run: dict[str, Any]) -> None:
+        """Show what is left when nothing more will come."""
+        self._all(run, final=True)
+        self._write(b"", last=True)
+
+    def _all(self, run: dict[str, Any], *, final: bool) -> None:
         for step in run.get("steps", ()):
             path, job_id = step.get("log_path"), str(step.get("job_id", ""))
             if not self._wanted(job_id, run):
@@ -51,12 +70,7 @@ class Logs:
             if (place := self._places.get(job_id)) is not None:
                 if not Path(place.path).exists() and isinstance(path, str):
                     place.path = path
-                self._show(place, None)
-
-    def finish(self, run: dict[str, Any]) -> None:
-        """Show what is left when nothing more will come."""
-        self.catch_up(run)
-        self._write(b"", last=True)
+                self._show(place, None, final=final)
 
     def _wanted(self, job_id: str, run: dict[str, Any] | None) -> bool:
         if self._action is None:
@@ -64,9 +78,9 @@ class Logs:
         steps = run.get("steps", ()) if run else ()
         return any(step.get("job_id") == job_id and step.get("action") == self._action for step in steps)
 
-    def _show(self, place: _Place, end: int | None) -> None:
+    def _show(self, place: _Place, end: int | None, *, final: bool = False) -> None:
         try:
-            for piece in _pieces(place, end):
+            for piece in _pieces(place, end, final=final):
                 self._write(piece)
         except FileNotFoundError:
             return  # nothing was logged yet
@@ -82,15 +96,24 @@ class Logs:
             self._console.out_bytes(data)
 
 
-def _pieces(place: _Place, end: int | None) -> Iterator[bytes]:
-    """The bytes from where `place` stands up to `end`, or to the file's end."""
+def _pieces(place: _Place, end: int | None, *, final: bool) -> Iterator[bytes]:
+    """The bytes from where `place` stands up to `end`, or to the file's end.
+
+    A daemon that restarts writes the log anew from its beginning: what was shown is not
+    shown again. Where another text stands in its place, a new attempt's, all of it is.
+    """
     with Path(place.path).open("rb") as file:
         if os.fstat(file.fileno()).st_size < place.offset:
-            place.offset = 0  # the log was begun anew
-        file.seek(place.offset)
+            if not final:
+                return
+            place.begin_anew()
+        file.seek(place.offset - len(place.shown))
+        if file.read(len(place.shown)) != place.shown:
+            place.begin_anew()
+            file.seek(0)
         while end is None or place.offset < end:
             piece = file.read(_PIECE if end is None else min(_PIECE, end - place.offset))
             if not piece:
                 return
-            place.offset += len(piece)
+            place.took(piece)
             yield piece
