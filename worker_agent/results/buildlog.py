@@ -63,6 +63,12 @@ class LogFacts:
         errors = [one for one in self.diagnostics if one.severity == "error"]
         return next((one for one in errors if one.path is not None), errors[0] if errors else None)
 
+    @property
+    def crash(self) -> str:
+        """What a crash said for itself: the trap's own words before a signal's number."""
+        fatal = next((text for text in self.crashes if "Fatal error: " in text), None)
+        return fatal or (self.crashes[0] if self.crashes else f"ended by signal {self.signal}")
+
 
 @dataclass(slots=True)
 class _Seen:
@@ -147,11 +153,13 @@ class LogReader:
             news += self._build_line(line)
         if self._phase != "build":
             news += self._test_line(line)
-        room = MAX_HAPPENINGS - self._told
-        self._told += len(news)
-        if len(news) > room > 0:
-            return [*news[: room - 1], Happening("note", {"text": "further events are left out"})]
-        return news if room > 0 else []
+        return [told for one in news if (told := self._within_limit(one)) is not None]
+
+    def _within_limit(self, news: Happening) -> Happening | None:
+        self._told += 1
+        if self._told == MAX_HAPPENINGS:
+            return Happening("note", {"text": "further events are left out"})
+        return news if self._told < MAX_HAPPENINGS else None
 
     # Building ----------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import msgspec
 
@@ -221,8 +222,20 @@ def _fit(layout: JobLayout, limit: int) -> _Cut | None:
     size = layout.log.stat().st_size
     keep = max(0, limit - _CLOSING_BYTES - (_bytes_of(layout) - size))
     if keep < size:
-        os.truncate(layout.log, keep)
+        _cut_text(layout.log, keep)
     return _Cut(total, limit, keep < size)
+
+
+def _cut_text(file: Path, keep: int) -> None:
+    """Keep the first `keep` bytes of a UTF-8 file, less if a character lies across the edge."""
+    with file.open("r+b") as log:
+        log.seek(max(0, keep - 3))
+        head = log.read(keep - log.tell())
+        edge = log.read(1)
+        while head and edge and edge[0] & 0xC0 == 0x80:
+            head, edge = head[:-1], head[-1:]
+            keep -= 1
+        log.truncate(keep)
 
 
 def _bytes_of(layout: JobLayout) -> int:

@@ -26,8 +26,8 @@ def junit_xml(cases: Sequence[Case], failed: Sequence[TestFailure]) -> bytes:
         suite.add_testcases(members)
         document.append(suite)
     document.update_statistics()
-    text: bytes = document.tostring()
-    return text
+    body: bytes = document.tostring()
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + body + b"\n"
 
 
 def _case(case: Case, detail: TestFailure | None) -> TestCase:

@@ -74,7 +74,7 @@ def _failure(
         )
     message = case.message
     if facts.log.signal is not None and xctest in facts.log.unfinished:
-        message = facts.log.crashes[0] if facts.log.crashes else f"ended by signal {facts.log.signal}"
+        message = facts.log.crash
     return TestFailure(name=case.name, suite=case.suite, message=one_line(message) or "failed")
 
 

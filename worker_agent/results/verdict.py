@@ -191,10 +191,9 @@ def _crashed(facts: Facts) -> Decision | None:
         )
     if log.signal is None:
         return None
-    said = log.crashes[0] if log.crashes else f"a test process ended with signal {log.signal}"
-    where = f" in {', '.join(log.unfinished[:3])}" if log.unfinished else ""
+    where = f"{', '.join(log.unfinished[:3])}: " if log.unfinished else ""
     signs = [Evidence(source="build.log", fact=text) for text in log.crashes[:5]]
-    return _fail(facts, Kind.SWIFTPM, "TESTS_CRASHED", f"{said}{where}", *signs)
+    return _fail(facts, Kind.SWIFTPM, "TESTS_CRASHED", f"{where}{log.crash}", *signs)
 
 
 def _tests_failed(facts: Facts) -> Decision | None:

@@ -54,19 +54,29 @@ class _RefusedError(Exception):
 def read_xunit(path: Path) -> XunitFile:
     """One xunit file; a missing one is a problem as any other."""
     try:
-        # A test may have put a pipe in its place, which must not hold up the worker.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        data = _read(path)
     except FileNotFoundError:
         return XunitFile(path.name, problem="was not written")
     except OSError as error:
         return XunitFile(path.name, problem=f"cannot be read: {error.strerror}")
-    with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return XunitFile(path.name, problem="is no regular file")
-        data = file.read(MAX_BYTES + 1)
+    if data is None:
+        return XunitFile(path.name, problem="is no regular file")
     if len(data) > MAX_BYTES:
         return XunitFile(path.name, problem=f"is over {MAX_BYTES} bytes")
     return parse_xunit(path.name, data)
+
+
+def _read(path: Path) -> bytes | None:
+    """The bytes of a regular file, one more than allowed at most; None for anything else."""
+    # A test may have put a pipe in its place, which must not hold up the worker.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        with open(fd, "rb", closefd=False) as file:  # noqa: PTH123  (a descriptor has no path)
+            return file.read(MAX_BYTES + 1)
+    finally:
+        os.close(fd)
 
 
 def parse_xunit(name: str, data: bytes) -> XunitFile:
