@@ -83,6 +83,15 @@ def test_the_environment_of_a_hook_does_not_lead_astray(
     assert tracked(root) == ["a", "d/b"]
 
 
+def test_asking_writes_nothing_into_the_checkout(root: Path) -> None:
+    os.utime(root / "a", (1, 1))  # git would note that it is still the same
+    before = (root / ".git" / "index").read_bytes()
+    assert describe(root) is not None
+    assert (root / ".git" / "index").read_bytes() == before
+    git(root, "status")
+    assert (root / ".git" / "index").read_bytes() != before
+
+
 def test_names_come_as_they_are(root: Path) -> None:
     odd = ['quo"te', "tab\there", "new\nline", "é"]
     make(root, dict.fromkeys(odd, "x"))
