@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from functools import cache
@@ -25,6 +24,8 @@ def boot_id() -> str:
     """Which boot of the machine this is: `boot_seconds` of two boots are never compared."""
     if _LINUX_BOOT_ID.exists():
         return _LINUX_BOOT_ID.read_text(encoding="ascii").strip()
+    import subprocess
+
     asked = subprocess.run(
         ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=True
     )

@@ -8,17 +8,16 @@ import subprocess
 import sys
 import time
 
-from rch.contract.worker_rpc import Code, RpcError
+from rch.contract.worker_rpc import Code, RpcError, SubmitResult
 from rch.files.locks import FileLock
-from worker_agent.supervisor import READY
 from worker_agent.worker import Worker
 
 _PATIENCE_SECONDS = 60.0
 _started: list[subprocess.Popen[bytes]] = []
 
 
-def launch(worker: Worker, job_id: str, lock: FileLock) -> None:
-    """Start the supervisor; return when it owns the job and its RUNNING is durable.
+def launch(worker: Worker, job_id: str, lock: FileLock) -> SubmitResult:
+    """Start the supervisor; give its first word, said when it owns the job and its state is durable.
 
     The lock's descriptor is open in the child before ours is closed, so the job is never
     without an owner; if the child fails at once the lock is free with it. `lock` is released.
@@ -61,23 +60,25 @@ def launch(worker: Worker, job_id: str, lock: FileLock) -> None:
         os.close(errors)
     _started.append(child)
     try:
-        _await_ready(said, job_id)
+        state, seq = _first_word(said, job_id).split()
+        return SubmitResult(state=state, seq=int(seq))
     finally:
         os.close(said)
 
 
-def _await_ready(said: int, job_id: str) -> None:
+def _first_word(said: int, job_id: str) -> str:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     poller = select.poll()
     poller.register(said, select.POLLIN)
     word = b""
-    while word != READY:
+    while not word.endswith(b"\n"):
         if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise RpcError(Code.INTERNAL, f"the supervisor of job {job_id} does not answer")
-        piece = os.read(said, len(READY))
+        piece = os.read(said, 64)
         if not piece:
             raise RpcError(Code.INTERNAL, f"the supervisor of job {job_id} ended at its start")
         word += piece
+    return word.decode()
 
 
 def _collect() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -155,6 +154,8 @@ def _process(name: str, ticks: int) -> Process:
 
 
 def _from_ps() -> Iterator[Process]:
+    import subprocess
+
     asked = subprocess.run(
         ["/bin/ps", "-axo", "pid=,pgid=,sess=,stat=,etime="], capture_output=True, text=True, check=False
     )

@@ -33,7 +33,7 @@ def submit(worker: Worker, request: SubmitRequest) -> SubmitResult:
                 _admit(worker, request, standing)
                 from worker_agent.launch import launch
 
-                launch(worker, job_id, lock)
+                return launch(worker, job_id, lock)
             finally:
                 lock.release()
         standing = worker.jobs.standing(job_id)

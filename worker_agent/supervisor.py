@@ -20,14 +20,12 @@ from rch.files.locks import FileLock
 from worker_agent.life import Life
 from worker_agent.worker import Worker
 
-if TYPE_CHECKING:  # it is imported when READY is said: it takes its time
+if TYPE_CHECKING:  # it comes in once the submitter has its answer: it takes its time
     from worker_agent.execution import Execution
-
-READY = b"ready\n"
 
 
 def supervise(worker: Worker, job_id: str, lock_fd: int, ready_fd: int) -> int:
-    """Own the job behind the lock `lock_fd`; say `READY` on `ready_fd` once that is durable."""
+    """Own the job behind the lock `lock_fd`; say its state and `seq` on `ready_fd` once that is durable."""
     # Ours until the process ends: letting go is the last thing that it does.
     lock = FileLock.adopt(lock_fd, worker.jobs.lock_path(job_id))
     os.set_inheritable(ready_fd, False)
@@ -39,7 +37,7 @@ def supervise(worker: Worker, job_id: str, lock_fd: int, ready_fd: int) -> int:
     life = Life(worker.jobs, request)
     life.begin()
     with suppress(BrokenPipeError):
-        os.write(ready_fd, READY)
+        os.write(ready_fd, f"{life.state.state} {life.state.seq}\n".encode())
     os.close(ready_fd)
     _stay_awake()
     _carry_out(worker, life)

@@ -11,18 +11,18 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 import zstandard
+from support import jobs
 
 from rch.contract.canonical import jcs_sha256
 from rch.contract.records import Capabilities, Job, JobKeyInputs
 from rch.contract.tar import Member, write_tar
 from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_toolchain_inputs
-from support import jobs
 
 COMMAND = (sys.executable, "-m", "worker_agent", "xcode", "rpc")
 MANIFEST = b"// swift-tools-version: 5.9\n"
@@ -45,7 +45,7 @@ T = TypeVar("T")
 _numbers = itertools.count(1)
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818  (the contract's word)
     """The worker said no."""
 
     def __init__(self, error: Mapping[str, Any]) -> None:
@@ -81,10 +81,8 @@ class Pipe:
         line = {"protocol_version": version, "request_id": request_id, **members}
         self.send(json.dumps(line).encode() + b"\n")
         if body:
-            try:
+            with suppress(BrokenPipeError):
                 self.send(body)
-            except BrokenPipeError:
-                pass
         answer = self.answer()
         assert answer["request_id"] == line["request_id"]
         return answer
@@ -112,10 +110,8 @@ class Pipe:
     def close(self) -> None:
         for stream in (self.stdin, self.stdout, self.process.stderr):
             assert stream is not None
-            try:
+            with suppress(BrokenPipeError):
                 stream.close()
-            except BrokenPipeError:
-                pass
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
