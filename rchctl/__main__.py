@@ -119,7 +119,7 @@ def _refused(verb: str, failure: Failure, console: Console, *, as_json: bool) ->
         _envelope(verb, failure.exit_code, {"error": error_body(failure)}, console)
         return failure.exit_code
     if isinstance(log := failure.data.get("log"), list):
-        console.err_text("".join(f"  | {line}\n" for line in log))
+        console.err_bytes("".join(f"  | {line}\n" for line in log).encode())
     console.error(failure.message, None if isinstance(failure, UsageError) else failure.hint)
     return failure.exit_code
 

@@ -85,9 +85,11 @@ class Console:
         self.clear_status()
         self._above(lines)
 
-    def err_text(self, text: str) -> None:
-        """Several lines to stderr as they are."""
-        self._above(text)
+    def err_bytes(self, data: bytes) -> None:
+        """A log on stderr, as it is."""
+        if data:
+            self.clear_status()
+            _write(self._err, data)
 
     def _above(self, text: str) -> None:
         status = self._status

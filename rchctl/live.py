@@ -111,7 +111,7 @@ class LiveRun:
             self._submission.connection,
             str(run["run_id"]),
             progress=self._progress,
-            logs=Logs(self._context.console) if self._show_log else None,
+            logs=Logs(self._context.console, aside=self._context.json) if self._show_log else None,
             leave_unreachable=True,
         )
         run = self._run = self._follower.follow()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ _PIECE = 1 << 16
 _REMEMBERED = 256
 
 
-@dataclass(slots=True)
 class _Place:
     """A log: `offset` bytes of it were shown, the last of them are `shown`."""
 
-    path: str
-    offset: int = 0
-    shown: bytes = b""
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.offset = 0
+        self.shown = b""
 
     def took(self, piece: bytes) -> None:
         self.offset += len(piece)
@@ -32,10 +31,11 @@ class _Place:
 
 
 class Logs:
-    """How far each job's log was shown. `action`: that step alone."""
+    """How far each job's log was shown. `action`: that step alone; `aside`: on stderr."""
 
-    def __init__(self, console: Console, *, action: str | None = None) -> None:
+    def __init__(self, console: Console, *, action: str | None = None, aside: bool = False) -> None:
         self._console = console
+        self._aside = aside
         self._action = action
         self._places: dict[str, _Place] = {}
         self._unreadable: set[str] = set()
@@ -90,10 +90,13 @@ class Logs:
                 self._console.note(f"the log cannot be read: {place.path}: {error.strerror}")
 
     def _write(self, data: bytes, *, last: bool = False) -> None:
-        if self._console.out_is_terminal:
-            self._console.out(self._filter.feed(data, last=last))
+        console = self._console
+        if console.err_is_terminal if self._aside else console.out_is_terminal:
+            data = self._filter.feed(data, last=last).encode()
+        if self._aside:
+            console.err_bytes(data)
         else:
-            self._console.out_bytes(data)
+            console.out_bytes(data)
 
 
 def _pieces(place: _Place, end: int | None, *, final: bool) -> Iterator[bytes]:

@@ -24,7 +24,9 @@ _PHASES = {
 }
 _HOLD_SECONDS = 5.0
 # Over in a moment, and of no use as a line in a log.
-_BRIEF = frozenset({"reserving", "checkingsource", "uploading", "submitting", "publishing", "releasing"})
+_BRIEF = frozenset(
+    {"fetching", "reserving", "checkingsource", "uploading", "submitting", "publishing", "releasing"}
+)
 # What a queue says of a run that it has only just looked at.
 _NO_REASON = frozenset({None, "", "accepted", "resumed"})
 _WAITING = {"worker_unreachable": "the worker is out of reach"}

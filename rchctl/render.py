@@ -39,7 +39,7 @@ def run_error(run: dict[str, Any]) -> dict[str, Any] | None:
         "kind": run.get("failure_kind"),
         "subkind": run.get("failure_subkind"),
         "message": run.get("human_summary") or str(run.get("state")),
-        "hint": run.get("hint"),
+        "hint": remedy(run),
         "exit_code": exit_code(run),
     }
 
@@ -47,34 +47,46 @@ def run_error(run: dict[str, Any]) -> dict[str, Any] | None:
 def label(run: dict[str, Any]) -> str:
     """`KIND / SUBKIND` of a run that failed, else nothing."""
     parts = [one_line(part) for part in (run.get("failure_kind"), run.get("failure_subkind")) if part]
-    return " / ".join(parts)
+    return " / ".join(part for part in parts if part != run.get("state"))
+
+
+def remedy(run: dict[str, Any]) -> str | None:
+    """What mends a run that failed: its own hint, else the registry's."""
+    kind, subkind = run.get("failure_kind"), run.get("failure_subkind")
+    if hint := run.get("hint"):
+        return str(hint)
+    if kind not in set(Kind) or kind == Kind.CANCELLED:
+        return None
+    return lookup(Kind(kind), subkind).remedy.replace("<run>", str(run.get("run_id")))
 
 
 def worker_name(run: dict[str, Any]) -> str:
     """Who serves the run, as every run has to say it."""
-    name = one_line(run.get("worker") or "none")
+    if not run.get("worker"):
+        return "none"
     notes = []
     if run.get("embedded_worker"):
         notes.append("embedded worker on this machine")
     if run.get("simulated"):
         notes.append("simulated")
+    name = one_line(run["worker"])
     return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def verdict(run: dict[str, Any], console: Console) -> str:
     """The block that ends a run."""
     state, simulated = str(run.get("state")), bool(run.get("simulated"))
-    why = f" ({label(run)})" if label(run) and state != "SUCCEEDED" else ""
+    why = label(run) if state != "SUCCEEDED" else ""
     style = "warn" if simulated and state == "SUCCEEDED" else _STYLE.get(state, "warn")
     word = f"{state} (simulated)" if simulated else state
-    lines = [f"verdict: {console.style(one_line(word), style)}{one_line(why) and ' ' + one_line(why)}"]
+    lines = [f"verdict: {console.style(one_line(word), style)}" + (f" ({why})" if why else "")]
     lines += [
         f"  {line}"
         for line in strip_escapes(str(run.get("human_summary") or "")).split("\n")
         if line.strip()
     ]
-    if state != "SUCCEEDED" and run.get("hint"):
-        lines.append(f"  hint: {one_line(run['hint'])}")
+    if hint := remedy(run):
+        lines.append(f"  hint: {one_line(hint)}")
     facts = [
         ("run", one_line(run.get("run_id", ""))),
         ("worker", worker_name(run)),

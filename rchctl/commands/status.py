@@ -46,7 +46,7 @@ def run(context: Context) -> Outcome:
 
 def health_line(health: dict[str, Any]) -> str:
     """Who the daemon is and what it does, on one line."""
-    up = duration(health.get("uptime_seconds", 0) * 1000)
+    up = duration(max(health.get("uptime_seconds", 0), 1) * 1000)
     return (
         f"rchd {one_line(health.get('version', '?'))}: {one_line(health.get('status', '?'))},"
         f" pid {health.get('pid')}, up {up}, {health.get('runs_running', 0)} running,"

@@ -42,7 +42,9 @@ def configure(parser: VerbParser) -> None:
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="no log and no progress: the verdict alone"
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="with --json: the log too, on stderr")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="with --json: log and progress too, on stderr"
+    )
     if parser.verb == "run":
         parser.examples(
             "rchctl run --action build             build only",

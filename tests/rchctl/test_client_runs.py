@@ -54,6 +54,18 @@ def test_verify_exits_with_the_run_s_own_code(
     assert returned == code
 
 
+def test_a_failed_run_without_a_hint_gets_the_registry_s(cli: Cli, daemon: FakeDaemon) -> None:
+    out, _, _ = verified(cli, daemon, {**FAILED, "failure_subkind": None, "hint": None})
+    assert f"  hint: read the first diagnostic: rchctl tail {RUN_ID}\n" in out
+
+
+def test_a_cancelled_run_says_it_once(cli: Cli, daemon: FakeDaemon) -> None:
+    out, _, code = verified(
+        cli, daemon, {"state": "CANCELLED", "exit_code": 80, "failure_kind": "CANCELLED"}
+    )
+    assert (out.splitlines()[0], code) == ("verdict: CANCELLED", 80)
+
+
 def test_a_failed_run_without_a_code_is_no_success(cli: Cli, daemon: FakeDaemon) -> None:
     _, _, code = verified(cli, daemon, {"state": "FAILED", "exit_code": 0})
     assert code == 1
@@ -131,6 +143,16 @@ def test_json_is_one_object_and_nothing_else(cli: Cli, daemon: FakeDaemon, tmp_p
         "hint": FAILED["hint"],
         "exit_code": 50,
     }
+
+
+def test_verbose_json_has_the_log_on_stderr(cli: Cli, daemon: FakeDaemon, tmp_path: Path) -> None:
+    process = cli.start("verify", "--json", "--verbose")
+    daemon.wait_for_watcher()
+    daemon.log(tmp_path / "live.log", "job-build-0000", b"a line of the log\n")
+    daemon.change(**SUCCEEDED)
+    out, err, _ = finish(process)
+    assert json.loads(out)["ok"] is True
+    assert "\na line of the log\n" in err
 
 
 def test_json_of_a_success_has_no_error(cli: Cli, daemon: FakeDaemon) -> None:
