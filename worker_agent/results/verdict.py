@@ -209,7 +209,7 @@ def _no_tests_ran(facts: Facts) -> Decision | None:
     if facts.action != "test" or phase is None or phase.name != "test":
         return None
     explained = phase.ok or facts.log.no_tests_found
-    whole = facts.log.no_tests_found or not _problems(facts)
+    whole = facts.log.no_tests_found or (facts.xunit and not _problems(facts))
     if facts.count("passed") or facts.count("failed") or not explained or not whole:
         return None
     if facts.allow_no_tests:

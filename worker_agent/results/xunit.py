@@ -73,7 +73,7 @@ def _read(path: Path) -> bytes | None:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
-        with open(fd, "rb", closefd=False) as file:  # noqa: PTH123  (a descriptor has no path)
+        with open(fd, "rb", closefd=False) as file:
             return file.read(MAX_BYTES + 1)
     finally:
         os.close(fd)
