@@ -188,6 +188,7 @@ async def _handshake(
     hop: _Hop, tunnel: asyncssh.SSHClientConnection | None
 ) -> tuple[asyncssh.SSHClientConnection, _Client, HostKey]:
     check = HostKeyCheck(hop.where, hop.pin, hop.first_type)
+    hang_ups = 0
     while signatures := check.signatures():
         client = _Client(check)
         try:
@@ -200,18 +201,25 @@ async def _handshake(
                 **_SHARED,
                 **hop.given,
             )
-        except asyncssh.HostKeyNotVerifiable as error:
-            if len(check.seen) == 0:
-                raise host_key_failure(f"host key of {hop.where}: {error}") from error
-        except asyncssh.KeyExchangeFailed as error:
-            if "host key" in str(error):
-                break
-            raise unreachable(f"worker {hop.name}: {hop.where}: {error}") from error
         except (asyncssh.Error, OSError, ValueError) as error:
-            raise _failure_of(error, hop) from error
+            # A server with no key of the types left says so, or just hangs up. As that may also
+            # be a bad line, one hang-up is forgiven; either way the keys so far were not trusted.
+            hang_ups += _hung_up(error)
+            if check.seen and (hang_ups > 1 or _no_such_key(error)):
+                break
+            if not (check.seen and (_hung_up(error) or isinstance(error, asyncssh.HostKeyNotVerifiable))):
+                raise _failure_of(error, hop) from error
         else:
             return raw, client, _accepted(raw, check)
     raise check.failure()
+
+
+def _hung_up(error: Exception) -> bool:
+    return isinstance(error, ConnectionResetError | BrokenPipeError | asyncssh.ConnectionLost)
+
+
+def _no_such_key(error: Exception) -> bool:
+    return isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in str(error)
 
 
 def _same(client: _Client) -> _Client:
@@ -292,7 +300,9 @@ def _choose_key(hop: _Hop, agent_path: str | None) -> None:
     for path in hop.given.get("client_keys", ()):
         try:
             asyncssh.read_private_key(path)
-        except asyncssh.KeyEncryptionError:
+        except ValueError as error:
+            if "passphrase" not in str(error).lower():
+                raise
             if not agent_path:
                 raise _auth_failure(
                     f"worker {hop.name}: the key {path} has a passphrase, and no agent is there",
@@ -323,6 +333,8 @@ def _failure_of(error: Exception, hop: _Hop) -> Failure:
     """What an error of a dial means to the user."""
     if isinstance(error, asyncssh.PermissionDenied):
         return _auth_failure(f"worker {hop.name}: {hop.where} refused every key: {error.reason}")
+    if isinstance(error, asyncssh.HostKeyNotVerifiable) or _no_such_key(error):
+        return host_key_failure(f"host key of {hop.where}: {error}")
     said = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     return unreachable(f"worker {hop.name}: {hop.where}: {said}")
 

@@ -12,10 +12,17 @@ import pytest
 from support import fake_worker
 
 from rch.contract.errors import Failure, Kind
-from rchd.edges.channels import HIGH_WATER, STDERR_KEPT, Channel, LineCut, StderrTail
+from rchd.edges import local
+from rchd.edges.channels import STDERR_KEPT, Channel, LineCut, StderrTail
 from rchd.edges.local import LocalTransport
 
 PROBE = b'{"protocol_version":0,"op":"probe","request_id":"request-0001","payload":{}}\n'
+
+
+@pytest.fixture(autouse=True)
+def short_graces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_EOF_GRACE", 0.1)
+    monkeypatch.setattr(local, "_SIGNAL_GRACE", 0.2)
 
 
 def python(code: str) -> LocalTransport:
@@ -48,15 +55,20 @@ async def test_bytes_go_there_and_back_until_the_end() -> None:
     assert not alive(channel.pid)
 
 
-async def test_a_reader_that_rests_stops_the_writer() -> None:
+async def test_a_reader_that_rests_stops_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys\nfor n in range(64): sys.stdout.buffer.write(b'x' * (1 << 20))"
     transport = python(code)
     channel = await transport.open()
     first = await channel.receive(1)
-    paused = anyio.Event()
-    go_on = channel._pause_source
-    channel._pause_source = lambda: (go_on(), paused.set())[1]  # type: ignore[method-assign]
-    await paused.wait()
+    paused, pause = anyio.Event(), channel._pause_source
+
+    def note_the_pause() -> None:
+        pause()
+        paused.set()
+
+    monkeypatch.setattr(channel, "_pause_source", note_the_pause)
+    if not channel._source_paused:
+        await paused.wait()
     held = len(channel._inbox)
     with anyio.move_on_after(0.2):
         await channel._exited.wait()

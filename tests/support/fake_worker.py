@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 ARTIFACTS = bytes(range(256)) * 4096
 FEATURES = ["session", "upload", "tail", "lease"]
-CAPABILITIES = {
+CAPABILITIES: dict[str, Any] = {
     "hostname": "fake",
     "agent_version": "0",
     "probed_at": "2026-01-01T00:00:00.000Z",
@@ -252,7 +252,10 @@ class FakeWorker:
         self.do_plain(request)
 
     def held_tail(self, request: Request) -> None:
+        """Never answers; makes the file that the argument names, if there is one."""
         del request
+        for mark in self.arguments:
+            Path(mark).touch()
         time.sleep(3600)
 
     # --- transfers gone wrong -------------------------------------------------------------
