@@ -13,8 +13,9 @@ import structlog
 import uuid_utils
 from anyio.abc import TaskGroup
 
-from rch.config.inventory import load_inventory
+from rch.config.inventory import WorkerEntry, load_inventory
 from rch.contract.errors import Failure, Kind
+from rch.contract.ids import timestamp
 from rch.files.durable import make_dirs, write_atomic
 from rch.files.locks import FileLock
 from rch.files.paths import HostPaths, check_socket_path
@@ -35,6 +36,7 @@ from rchd.edges.store import SqliteStore
 log = structlog.get_logger("rchd")
 
 GRACE_SECONDS = 5.0
+HEARTBEAT_SECONDS = 15.0
 
 
 async def serve(paths: HostPaths, ready: Callable[[], None]) -> None:
@@ -67,7 +69,7 @@ async def _run(
     core = Core(
         str(paths.artifacts), [decode_run(row.doc) for row in loaded.runs], last_seq=loaded.last_event_seq
     )
-    pool = WorkerPool(())
+    pool = WorkerPool(_known_workers(paths.workers_toml))
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
     hub = Hub(str(paths.artifacts))
     replies = Replies()
@@ -99,6 +101,7 @@ async def _run(
         )
         group.start_soon(_until_signal, group)
         group.start_soon(driver.run)
+        group.start_soon(_heartbeat, hub, core)
         driver.post(ev.Started(at=now()))
         server = Server(group, api.answer)
         log.info("daemon.started", socket=str(paths.socket), runs=len(core.runs))
@@ -108,6 +111,13 @@ async def _run(
     log.info("daemon.stopped", runs=len(core.runs))
 
 
+async def _heartbeat(hub: Hub, core: Core) -> None:
+    """In silence, followers learn that the daemon is there."""
+    while True:
+        await anyio.sleep(HEARTBEAT_SECONDS)
+        hub.heartbeat(core.seq, timestamp(now()))
+
+
 async def _until_signal(group: TaskGroup) -> None:
     """SIGTERM and SIGINT end the daemon; what runs goes on at its worker and is taken up again."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -115,6 +125,15 @@ async def _until_signal(group: TaskGroup) -> None:
             log.info("daemon.signal", signal=signal.Signals(number).name)
             group.cancel_scope.cancel()
             return
+
+
+def _known_workers(path: Path) -> tuple[WorkerEntry, ...]:
+    """The inventory at start, for the runs that are taken up; a broken one is told at their next call."""
+    try:
+        return load_inventory(path).workers
+    except Failure as failure:
+        log.warning("inventory.refused", message=failure.message)
+        return ()
 
 
 def _host_id(path: Path) -> str:

@@ -171,6 +171,7 @@ class StepRun(msgspec.Struct, kw_only=True):
     summary: Summary | None = None
     host_made: bool = False
     resubmitted: bool = False
+    handovers: int = 0
     followed: bool = False
 
 

@@ -62,6 +62,9 @@ def resume(run: m.Run, at: float) -> Effects:
         effects.append(_renewal_timer(run, run.lease.ttl_seconds))
     if isinstance(run.phase, m.Selecting | m.Reserving):
         run.phase = m.Waiting(reason="resumed")
+    if isinstance(run.phase, m.Following):
+        # How much of the log lies here is the edge's own memory: it is read anew, over the same bytes.
+        run.phase = m.Following(step=run.phase.step)
     if run.cancel is not None:
         return effects + _carry_out_cancel(run, timestamp(at))
     run.tries = 0

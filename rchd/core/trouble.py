@@ -15,6 +15,7 @@ from rchd.core.jobs import job_of
 Effects = list[fx.Effect]
 
 UPLOAD_TRIES = 3
+MAX_HANDOVERS = 4
 FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 30.0
 RELEASE_TRIES = 1
@@ -48,7 +49,7 @@ def refused(run: m.Run, event: ev.WorkerRefused, now: str) -> Effects:
         case m.Submitting() if code == Code.LEASE_EXPIRED and not run.lease_renewed:
             return go(run, m.Rereserving(step=phase.step))
         case m.Following() if code == Code.JOB_NOT_FOUND and run.cancel is None:
-            return go(run, m.Submitting(step=phase.step))
+            return _hand_over_again(run, phase.step, now)
         case m.Releasing():
             run.lease = None
             return end(run, now)
@@ -64,6 +65,18 @@ def refused(run: m.Run, event: ev.WorkerRefused, now: str) -> Effects:
         case _:
             run.trouble = trouble
             return go(run, m.Releasing())
+
+
+def _hand_over_again(run: m.Run, index: int, now: str) -> Effects:
+    """The worker has lost the job; it counts executions itself, this bounds a worker that does not."""
+    step = run.steps[index]
+    step.handovers += 1
+    if step.handovers < MAX_HANDOVERS:
+        return go(run, m.Submitting(step=index))
+    message = f"the worker lost the job {step.handovers} times"
+    trouble = m.Trouble(kind=Kind.EXECUTOR, subkind="WORKER_LOST", message=message)
+    steps.end_here(run, index, trouble, now)
+    return next_step(run, now)
 
 
 def _not_reserved(

@@ -58,6 +58,12 @@ class Hub:
                     )
                 )
 
+    def heartbeat(self, seq: int, at: str) -> None:
+        """Tell everyone that nothing happened."""
+        for follower in list(self._followers.values()):
+            beat = RunEvent(subscription=follower.number, seq=seq, type="heartbeat", run_id=None, at=at)
+            follower.sink(beat)
+
     @property
     def count(self) -> int:
         """How many subscriptions there are."""

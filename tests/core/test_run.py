@@ -355,6 +355,19 @@ def test_a_restart_asks_again_for_what_the_run_awaited(phase: str) -> None:
     assert again.one(wanted).op == run.op
 
 
+@pytest.mark.fault("S5")
+def test_a_restart_reads_the_log_from_its_beginning() -> None:
+    play = Playbook()
+    run = play.accept(accepted())
+    play.to_step(run)
+    play.follow(run)
+    play.news(run, "RUNNING", 2, "half-way")
+    assert play.one(fx.Tail).cursor == "half-way"
+    again = Playbook(run)
+    again.feed(ev.Started(at=play.at))
+    assert again.one(fx.Tail).cursor is None
+
+
 @pytest.mark.spec("4")
 def test_a_cut_line_keeps_a_running_job_and_says_so() -> None:
     play = Playbook()
@@ -445,6 +458,21 @@ def test_a_lease_that_is_granted_too_late_is_given_back() -> None:
         )
     )
     assert play.one(fx.Release).lease_id == "lease-late-01"
+
+
+@pytest.mark.fault("W11")
+def test_a_worker_that_loses_a_job_for_ever_is_not_asked_for_ever() -> None:
+    play = Playbook()
+    run = play.accept(accepted())
+    play.to_step(run)
+    for _ in range(3):
+        play.follow(run)
+        refuse(play, run, "JOB_NOT_FOUND", "EXECUTOR", "PROTOCOL_ERROR")
+        play.one(fx.Submit)
+    play.follow(run)
+    refuse(play, run, "JOB_NOT_FOUND", "EXECUTOR", "PROTOCOL_ERROR")
+    play.answer(run, ev.Released)
+    assert (run.exit_code, run.trouble and run.trouble.subkind) == (40, "WORKER_LOST")
 
 
 @pytest.mark.spec("4")

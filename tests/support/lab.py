@@ -39,10 +39,17 @@ cd "$package"
 exec /bin/sh "./$action.sh"
 """
 
+NO_TESTS = """
+for file in "$XUNIT" "${XUNIT%.xml}-swift-testing.xml"; do
+  echo '<testsuites><testsuite name="None"/></testsuites>' > "$file"
+done
+"""
+
 PASSING_TEST = """
 cat > "$XUNIT" <<XML
 <testsuites><testsuite name="All"><testcase classname="AppTests" name="testOne"/></testsuite></testsuites>
 XML
+echo '<testsuites><testsuite name="None"/></testsuites>' > "${XUNIT%.xml}-swift-testing.xml"
 echo "Test Case 'AppTests.testOne' passed (0.001 seconds)"
 """
 
