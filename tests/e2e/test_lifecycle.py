@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.lab import NO_TESTS, PASSING_TEST, Lab, lab, run_files
+from support.until import until, waiting_project
 
 
 @pytest.fixture
 def user(tmp_path: Path) -> Iterator[Lab]:
     with lab(tmp_path) as made:
         yield made
-
-
-def until(what: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        os.sched_yield()
-
-
-WAITS = """
-echo started
-touch "{marker}"
-while [ ! -e "{gate}" ]; do sleep 0.02; done
-echo ended
-"""
-
-
-def waiting_project(user: Lab) -> tuple[Path, Path, Path]:
-    """A project whose build says that it runs and waits for a gate."""
-    marker, gate = user.root / "marker", user.root / "gate"
-    project = user.project(build=WAITS.format(marker=marker, gate=gate))
-    return project, marker, gate
 
 
 def test_a_detached_run_is_waited_for_by_its_id(user: Lab) -> None:
