@@ -40,7 +40,7 @@ def build(*phases: PhaseExit, log: LogFacts | None = None) -> Facts:
     return Facts(action="build", phases=phases, log=log or LogFacts())
 
 
-def tested(
+def after_tests(
     phases: tuple[PhaseExit, ...],
     xunit: tuple[XunitFile, ...] = OK_TESTS,
     log: LogFacts | None = None,
@@ -89,25 +89,30 @@ ROWS = [
         "a build with warnings and errors of system headers",
         build(*BUILD, log=LogFacts(diagnostics=(ABROAD,))),
     ),
-    passed("tests that all passed", tested(TEST)),
+    passed("tests that all passed", after_tests(TEST)),
     passed(
-        "a skipped test among passed ones", tested(TEST, files(case("testX", "skipped"), case("testY")))
+        "a skipped test among passed ones",
+        after_tests(TEST, files(case("testX", "skipped"), case("testY"))),
     ),
     passed(
         "another project's log printed by a test",
-        tested(TEST, log=LogFacts(failed=frozenset({"B.testZ"}))),
+        after_tests(TEST, log=LogFacts(failed=frozenset({"B.testZ"}))),
     ),
-    passed("a crash printed by a passing test", tested(TEST, log=LogFacts(signal=4))),
-    passed("no test, where that is allowed", tested(TEST, files(), allow_no_tests=True)),
-    passed("only skipped tests, where no test is allowed", tested(TEST, SKIPPED, allow_no_tests=True)),
-    passed("no test target, where that is allowed", tested(RED, MISSING, NO_TESTS, allow_no_tests=True)),
+    passed("a crash printed by a passing test", after_tests(TEST, log=LogFacts(signal=4))),
+    passed("no test, where that is allowed", after_tests(TEST, files(), allow_no_tests=True)),
+    passed("only skipped tests, where no test is allowed", after_tests(TEST, SKIPPED, allow_no_tests=True)),
+    passed(
+        "no test target, where that is allowed", after_tests(RED, MISSING, NO_TESTS, allow_no_tests=True)
+    ),
     own("nothing was run", build(), "START_FAILED"),
     own("swift could not start", build(phase("build", None, error="No such file")), "START_FAILED"),
-    own("swift test could not start", tested((*BUILD, phase("test", None, error="x"))), "START_FAILED"),
+    own(
+        "swift test could not start", after_tests((*BUILD, phase("test", None, error="x"))), "START_FAILED"
+    ),
     own("an end that nobody saw", build(phase("build", None)), "WORKER_LOST"),
     own("a full disk and no diagnostic", build(phase("build", 1), log=LogFacts(no_space=True)), "NO_SPACE"),
     swift("a compiler error", build(phase("build", 1), log=ERRORS), "BUILD_FAILED"),
-    swift("a compiler error in a test job", tested((phase("build", 1),), (), ERRORS), "BUILD_FAILED"),
+    swift("a compiler error in a test job", after_tests((phase("build", 1),), (), ERRORS), "BUILD_FAILED"),
     swift("a build that failed without a word", build(phase("build", 1)), "BUILD_FAILED"),
     swift("a build that was killed", build(phase("build", None, signal=9)), "BUILD_FAILED"),
     swift(
@@ -115,33 +120,37 @@ ROWS = [
         build(phase("build", 1), log=replace(ERRORS, no_space=True)),
         "BUILD_FAILED",
     ),
-    swift("a crash", tested(RED, FAILED, CRASH), "TESTS_CRASHED"),
-    swift("a crash that cut the results", tested(RED, CUT, CRASH), "TESTS_CRASHED"),
-    swift("swift test killed", tested((*BUILD, phase("test", None, signal=11)), CUT), "TESTS_CRASHED"),
-    swift("a failed test", tested(RED, FAILED), "TESTS_FAILED"),
-    swift("a failed test and results that are cut", tested(RED, (*FAILED[:1], CUT[1])), "TESTS_FAILED"),
-    swift("no test", tested(TEST, files()), "NO_TESTS_RAN"),
-    swift("only skipped tests", tested(TEST, SKIPPED), "NO_TESTS_RAN"),
-    swift("no test target", tested(RED, MISSING, NO_TESTS), "NO_TESTS_RAN"),
-    swift("exit 0 with a failed test", tested(TEST, FAILED), "INCONSISTENT"),
-    swift("exit 1 with none", tested(RED), "INCONSISTENT"),
-    swift("exit 1 without any test", tested(RED, files()), "INCONSISTENT"),
-    swift("exit 1 without any test, allowed", tested(RED, files(), allow_no_tests=True), "INCONSISTENT"),
-    swift("a test that ended the process with 0", tested(TEST, CUT), "INCONSISTENT"),
-    swift("no results at all", tested(TEST, MISSING), "INCONSISTENT"),
-    swift("no results at all, allowed", tested(TEST, MISSING, allow_no_tests=True), "INCONSISTENT"),
-    swift("no results file known", tested(TEST, ()), "INCONSISTENT"),
-    swift("tests that were never run", tested(BUILD), "INCONSISTENT"),
-    swift("tests without a build", tested((phase("test"),)), "INCONSISTENT"),
+    swift("a crash", after_tests(RED, FAILED, CRASH), "TESTS_CRASHED"),
+    swift("a crash that cut the results", after_tests(RED, CUT, CRASH), "TESTS_CRASHED"),
+    swift("swift test killed", after_tests((*BUILD, phase("test", None, signal=11)), CUT), "TESTS_CRASHED"),
+    swift("a failed test", after_tests(RED, FAILED), "TESTS_FAILED"),
+    swift(
+        "a failed test and results that are cut", after_tests(RED, (*FAILED[:1], CUT[1])), "TESTS_FAILED"
+    ),
+    swift("no test", after_tests(TEST, files()), "NO_TESTS_RAN"),
+    swift("only skipped tests", after_tests(TEST, SKIPPED), "NO_TESTS_RAN"),
+    swift("no test target", after_tests(RED, MISSING, NO_TESTS), "NO_TESTS_RAN"),
+    swift("exit 0 with a failed test", after_tests(TEST, FAILED), "INCONSISTENT"),
+    swift("exit 1 with none", after_tests(RED), "INCONSISTENT"),
+    swift("exit 1 without any test", after_tests(RED, files()), "INCONSISTENT"),
+    swift(
+        "exit 1 without any test, allowed", after_tests(RED, files(), allow_no_tests=True), "INCONSISTENT"
+    ),
+    swift("a test that ended the process with 0", after_tests(TEST, CUT), "INCONSISTENT"),
+    swift("no results at all", after_tests(TEST, MISSING), "INCONSISTENT"),
+    swift("no results at all, allowed", after_tests(TEST, MISSING, allow_no_tests=True), "INCONSISTENT"),
+    swift("no results file known", after_tests(TEST, ()), "INCONSISTENT"),
+    swift("tests that were never run", after_tests(BUILD), "INCONSISTENT"),
+    swift("tests without a build", after_tests((phase("test"),)), "INCONSISTENT"),
     swift("a build that said 0 with an error", build(*BUILD, log=ERRORS), "INCONSISTENT"),
     swift(
         "a test that failed on the console and passed in the results",
-        tested(TEST, log=LogFacts(failed=frozenset({"A.testX"}))),
+        after_tests(TEST, log=LogFacts(failed=frozenset({"A.testX"}))),
         "INCONSISTENT",
     ),
     swift(
         "a test that started and never ended",
-        tested(TEST, log=LogFacts(unfinished=("A.testX",))),
+        after_tests(TEST, log=LogFacts(unfinished=("A.testX",))),
         "INCONSISTENT",
     ),
 ]
@@ -197,7 +206,7 @@ def test_a_cancel_counts_before_a_failure_of_our_own() -> None:
 
 @pytest.mark.spec("9")
 def test_the_evidence_states_each_phase_and_each_results_file() -> None:
-    decision = decide(tested(RED, (*FAILED[:1], CUT[1])))
+    decision = decide(after_tests(RED, (*FAILED[:1], CUT[1])))
     assert [(one.source, one.fact) for one in decision.evidence] == [
         ("phase build", "exit code 0"),
         ("phase test", "exit code 1"),
@@ -215,13 +224,13 @@ def test_the_reason_of_a_failed_build_is_its_first_error_with_a_place() -> None:
 
 
 def test_the_reason_of_a_crash_is_the_test_and_the_trap() -> None:
-    assert decide(tested(RED, FAILED, CRASH)).why == "A.testX: A.swift:3: Fatal error: boom"
+    assert decide(after_tests(RED, FAILED, CRASH)).why == "A.testX: A.swift:3: Fatal error: boom"
 
 
 def test_what_disagrees_is_named() -> None:
     log = LogFacts(failed=frozenset({"A.testX"}), unfinished=("A.testY", "B.testZ"))
-    why = decide(tested(TEST, CUT, log)).why
+    why = decide(after_tests(TEST, CUT, log)).why
     assert "xunit-swift-testing.xml is cut short" in why
     assert "A.testX failed on the console and passed in the results" in why
     assert "B.testZ" not in why
-    assert decide(tested(TEST, FAILED)).why == "swift test said 0 with 1 failed tests"
+    assert decide(after_tests(TEST, FAILED)).why == "swift test said 0 with 1 failed tests"

@@ -107,7 +107,7 @@ def _common(facts: Facts) -> tuple[Evidence, ...]:
 
 def _how(phase: PhaseExit) -> str:
     if phase.start_error is not None:
-        return f"could not start: {phase.start_error}"
+        return f"could not start: {phase.start_error.encode(errors='replace').decode()}"
     if phase.term_signal is not None:
         return f"ended by signal {phase.term_signal}"
     return f"exit code {phase.exit_code}"
@@ -153,7 +153,7 @@ def _not_started(facts: Facts) -> Decision | None:
     if phase is None:
         return _fail(facts, Kind.EXECUTOR, "START_FAILED", "nothing was run")
     if phase.start_error is not None:
-        why = f"{phase.name} could not start: {phase.start_error}"
+        why = f"{phase.name} {_how(phase)}"
         return _fail(facts, Kind.EXECUTOR, "START_FAILED", why)
     if phase.exit_code is None and phase.term_signal is None:
         return _fail(facts, Kind.EXECUTOR, "WORKER_LOST", f"how {phase.name} ended is not known")
