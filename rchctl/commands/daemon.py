@@ -78,5 +78,5 @@ def _stop(context: Context) -> Outcome:
             hint=f"read {context.paths.log}",
         )
     left = drained.get("runs_running", 0)
-    context.say(f"rchd stopped{f'; {left} runs go on when it starts again' if left else ''}\n")
+    context.say(f"rchd stopped{f'; {left} running: taken up again by the next start' if left else ''}\n")
     return Outcome({"stopped": True, **drained})
