@@ -157,11 +157,20 @@ def test_a_crash_tells_the_signal_the_trap_and_the_test_that_did_not_end() -> No
     assert facts.unfinished == ("SumTests.testOfNone",)
 
 
+def test_the_words_of_the_crash_are_the_last_before_the_backtrace() -> None:
+    facts = facts_of("Fatal error: printed\n" * 30 + CRASHING + "Fatal error: printed later\n")
+    assert facts.crash == "Sample/Sum.swift:3: Fatal error: nothing to sum"
+
+
 @pytest.mark.parametrize(
     "line",
-    ["error: Exited with unexpected signal code 11", "error: Exited with signal code 11"],
+    [
+        "error: Exited with unexpected signal code 11",
+        "error: Exited with signal code 11",
+        "rsp 0x00007fcf117fbb00  error: Process '/x.xctest' exited with unexpected signal code 11",
+    ],
 )
-def test_older_words_for_a_crash_are_known(line: str) -> None:
+def test_other_words_for_a_crash_are_known(line: str) -> None:
     assert facts_of(line).signal == 11
 
 

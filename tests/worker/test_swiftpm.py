@@ -1,21 +1,28 @@
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import UNSET
 from support import jobs
 
 from rch.config.worker_config import WorkerConfig
 from rch.contract.errors import Failure, Kind
-from rch.contract.records import ToolchainEntry
+from rch.contract.records import Summary, ToolchainEntry
 from worker_agent.backends import backend_for
 from worker_agent.backends.config import allow_no_tests, config_of
 from worker_agent.backends.env import job_env
 from worker_agent.capabilities import toolchains
-from worker_agent.model import Phase
+from worker_agent.model import Phase, PhaseExit
+from worker_agent.results.buildlog import LogReader
+from worker_agent.results.finish import Ending, finish
 
-DEMO = Path(__file__).parents[2] / "contrib" / "demo"
+PACKAGES = Path(__file__).parents[1] / "packages"
 
 
 def phases(tmp_path: Path, *argv: str) -> tuple[Phase, ...]:
@@ -171,3 +178,78 @@ def real_swift(tmp_path: Path) -> ToolchainEntry:
     if not found:
         pytest.skip("no Swift toolchain on PATH or in the usual places")
     return found[0]
+
+
+class RealJob:
+    """A package on the machine's own toolchain, its phases run as a supervisor runs them."""
+
+    def __init__(self, package: Path, root: Path) -> None:
+        self.swift = real_swift(root)
+        self.layout = jobs.layout(root / "job")
+        shutil.copytree(package, self.layout.tree, dirs_exist_ok=True)
+        self.job = jobs.job("test", swift=self.swift)
+        self.phases = {phase.name: phase for phase in backend_for(self.job).phases(self.job, self.layout)}
+
+    def run(self, name: str, reader: LogReader, base: Mapping[str, str]) -> PhaseExit:
+        phase = self.phases[name]
+        env = job_env(base, toolchain_dir=self.swift.path, tmp=self.layout.tmp, pass_env=("ODD",))
+        reader.begin(name)
+        done = subprocess.run(
+            phase.argv,
+            cwd=phase.cwd,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        reader.feed(done.stdout)
+        reader.end()
+        return PhaseExit(name, done.returncode, None, 1)
+
+    def summary(self, phases: tuple[PhaseExit, ...], reader: LogReader) -> Summary:
+        shutil.rmtree(self.layout.artifacts)
+        self.layout.artifacts.mkdir()
+        ending = Ending(
+            phases=phases,
+            ended=None,
+            state=jobs.state(self.job),
+            attempts=1,
+            duration_ms=1,
+            log=reader.facts(),
+        )
+        return finish(
+            self.layout,
+            jobs.submit(self.job),
+            ending,
+            worker_name="mini",
+            capabilities=jobs.capabilities(swift=self.swift),
+            now=lambda: jobs.NOW,
+        ).summary
+
+
+@pytest.mark.swift
+@pytest.mark.spec("9")
+@pytest.mark.timeout(180)
+def test_a_real_swift_is_believed_only_as_far_as_its_results_go(tmp_path: Path) -> None:
+    real = RealJob(PACKAGES / "odd", tmp_path)
+    built = LogReader(real.layout.tree, real.layout.build)
+    build = real.run("build", built, os.environ)
+    assert build.ok, built.facts().first_error
+    outcomes = {}
+    for way in ("", "xctest-exit", "suite-exit", "suite-crash"):
+        shutil.rmtree(real.layout.scratch)
+        real.layout.scratch.mkdir()
+        reader = LogReader(real.layout.tree, real.layout.build)
+        test = real.run("test", reader, {**os.environ, "ODD": way})
+        summary = real.summary((build, test), reader)
+        outcomes[way] = (summary.status, summary.failure_subkind, summary.human_summary)
+    assert outcomes[""] == ("success", UNSET, "5 tests passed, 2 skipped")
+    status, subkind, line = outcomes["xctest-exit"]
+    assert (status, subkind) == ("failed", "INCONSISTENT")
+    assert "OddTests.testMayEndTheProcess started and never ended" in line
+    status, subkind, line = outcomes["suite-exit"]
+    assert (status, subkind) == ("failed", "INCONSISTENT")
+    assert "xunit-swift-testing.xml is cut short" in line
+    status, subkind, line = outcomes["suite-crash"]
+    assert (status, subkind) == ("failed", "TESTS_CRASHED")
+    assert "Fatal error: in a suite" in line

@@ -33,7 +33,9 @@ ERROR = Diagnostic(path="Sources/A.swift", line=3, column=9, severity="error", m
 BARE = Diagnostic(path=None, line=None, column=None, severity="error", message="link command failed")
 ABROAD = Diagnostic(path="/usr/x.h", line=1, column=1, severity="error", message="x")
 OK_TESTS = files(case("testX"), case("testY"))
-CRASH = LogFacts(signal=4, crashes=("signal 4", "A.swift:3: Fatal error: boom"), unfinished=("A.testX",))
+CRASH = LogFacts(
+    signal=4, crashes=("signal 4",), trap="A.swift:3: Fatal error: boom", unfinished=("A.testX",)
+)
 
 
 def build(*phases: PhaseExit, log: LogFacts | None = None) -> Facts:

@@ -49,6 +49,7 @@ class LogFacts:
     warning_count: int = 0
     failures: tuple[lines.FailureSaid, ...] = ()
     crashes: tuple[str, ...] = ()
+    trap: str | None = None
     signal: int | None = None
     passed: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
@@ -66,8 +67,7 @@ class LogFacts:
     @property
     def crash(self) -> str:
         """What a crash said for itself: the trap's own words before a signal's number."""
-        fatal = next((text for text in self.crashes if "Fatal error: " in text), None)
-        return fatal or (self.crashes[0] if self.crashes else f"ended by signal {self.signal}")
+        return self.trap or (self.crashes[0] if self.crashes else f"ended by signal {self.signal}")
 
 
 @dataclass(slots=True)
@@ -80,6 +80,8 @@ class _Seen:
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[lines.FailureSaid] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
+    words: str | None = None
+    trap: str | None = None
     signal: int | None = None
     outcomes: dict[str, set[str]] = field(
         default_factory=lambda: {"passed": set(), "failed": set(), "skipped": set()}
@@ -137,6 +139,7 @@ class LogReader:
             warning_count=seen.counts["warning"],
             failures=tuple(seen.failures),
             crashes=tuple(seen.crashes),
+            trap=seen.trap or seen.words,
             signal=seen.signal,
             passed=frozenset(seen.outcomes["passed"]),
             failed=frozenset(seen.outcomes["failed"]),
@@ -225,6 +228,10 @@ class LogReader:
         seen = self._seen
         if died.signal is not None:
             seen.signal = died.signal
+        elif died.kind == "trap":  # a test may print such words too: the last before the end count
+            seen.words = died.text[:500]
+        else:
+            seen.trap = seen.trap or seen.words
         if len(seen.crashes) >= 20:
             return []
         seen.crashes.append(died.text[:500])

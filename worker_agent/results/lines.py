@@ -25,7 +25,8 @@ _ISSUE = re.compile(r"\S{1,2}\s{1,2}Test (.{1,1024}?) recorded an issue\b")
 _PLACE = re.compile(r" at ([^\s:]{1,255}):(\d{1,7}):(\d{1,7}): ")
 _AKA = re.compile(r"\(aka '([^']{1,512})'\)$")
 _CASES = re.compile(r" with \d{1,7} test cases?$")
-_SIGNAL = re.compile(r"error: .{0,2048}?[Ee]xited with (?:unexpected )?signal code (\d{1,3})")
+# Anywhere in a line: SwiftPM says it on stderr, in the midst of what the dying test still prints.
+_SIGNAL = re.compile(r"[Ee]xited with (?:unexpected )?signal code (\d{1,3})")
 _FATAL = re.compile(r"(?:([^:\x00]{1,1024}):(\d{1,7}): )?[Ff]atal error: (.+)")
 _CRASHED = re.compile(r"\*\*\* Program crashed: (.{1,200}?) \*\*\*")
 
@@ -65,9 +66,14 @@ class FailureSaid:
 
 @dataclass(frozen=True, slots=True)
 class CrashSaid:
-    """A sign of a crash; `signal` where SwiftPM itself says that a test process was ended by one."""
+    """A sign of a crash.
+
+    `signal` is set where SwiftPM itself says that a test process was ended by one; `kind` is
+    signal, trap (the runtime's last words) or headline (of the backtrace that follows them).
+    """
 
     text: str
+    kind: str
     signal: int | None = None
 
 
@@ -133,13 +139,13 @@ def issue_place(line: str, name: str) -> FailureSaid | None:
 
 def crash(line: str) -> CrashSaid | None:
     """SwiftPM's word that a test process died, the runtime's trap, or the backtracer's headline."""
-    if "signal code" in line and (found := _SIGNAL.match(line)) is not None:
-        return CrashSaid(f"a test process ended with signal {found[1]}", int(found[1]))
+    if "signal code" in line and (found := _SIGNAL.search(line)) is not None:
+        return CrashSaid(f"a test process ended with signal {found[1]}", "signal", int(found[1]))
     if "atal error: " in line and (found := _FATAL.match(line)) is not None:
         place = f"{found[1]}:{found[2]}: " if found[1] else ""
-        return CrashSaid(f"{place}Fatal error: {found[3].strip()}")
+        return CrashSaid(f"{place}Fatal error: {found[3].strip()}", "trap")
     if (found := _CRASHED.match(line)) is not None:
-        return CrashSaid(f"crashed: {found[1]}")
+        return CrashSaid(f"crashed: {found[1]}", "headline")
     return None
 
 
