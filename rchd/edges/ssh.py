@@ -119,6 +119,7 @@ class _Hop:
     given: dict[str, Any]
     pin: str | None = None
     first_type: str | None = None
+    key_path: Path | None = None
     known_hosts: tuple[Path, ...] = ()
     where: str = ""
     via: str | None = None
@@ -140,7 +141,7 @@ async def dial(target: SshTarget, agent_path: str | None, key_type: str | None) 
 
     `Failure` SSH / HOST_KEY (nothing but the handshake was sent), AUTH or UNREACHABLE.
     """
-    hop = _Hop(target.name, target.host, _options_of(target), target.fingerprint, key_type)
+    hop = _Hop(target.name, target.host, _options_of(target), target.fingerprint, key_type, target.key_path)
     if target.known_hosts is not None:
         hop.known_hosts = (target.known_hosts,)
     jumps: list[asyncssh.SSHClientConnection] = []
@@ -156,19 +157,22 @@ async def dial(target: SshTarget, agent_path: str | None, key_type: str | None) 
 
 
 async def _through(
-    hop: _Hop, agent_path: str | None, jumps: list[asyncssh.SSHClientConnection], *, chained: bool = False
+    hop: _Hop, agent_path: str | None, jumps: list[asyncssh.SSHClientConnection], depth: int = 0
 ) -> tuple[asyncssh.SSHClientConnection, _Client, HostKey]:
     """Reach `hop`, over the jump hosts that the SSH config names; they are added to `jumps`.
 
     The library would dial the jump hosts by itself, by its own ideas of trust.
     """
-    if len(jumps) > _MOST_JUMPS:
-        raise unreachable(f"worker {hop.name}: over {_MOST_JUMPS} jump hosts")
+    if depth > _MOST_JUMPS:
+        raise unreachable(
+            f"worker {hop.name}: the SSH config leads over more than {_MOST_JUMPS} jump hosts"
+        )
     await to_thread.run_sync(_prepare, hop, agent_path)
-    if hop.via and not chained:
-        for number, step in enumerate(hop.via.split(",")):
-            raw, *_ = await _through(_jump(hop, step.strip()), agent_path, jumps, chained=number > 0)
-            jumps.append(raw)
+    # A jump host has jumps of its own only where it is the first; none leads to itself.
+    steps = [_jump(hop, step.strip()) for step in hop.via.split(",")] if hop.via and not jumps else []
+    for step in steps if hop.host not in {step.host for step in steps} else []:
+        raw, *_ = await _through(step, agent_path, jumps, depth + 1)
+        jumps.append(raw)
     return await _handshake(hop, jumps[-1] if jumps else None)
 
 
@@ -268,8 +272,6 @@ def _options_of(target: SshTarget) -> dict[str, Any]:
         given["username"] = target.user
     if target.port is not None:
         given["port"] = target.port
-    if target.key_path is not None:
-        given["client_keys"] = [str(target.key_path)]
     return given
 
 
@@ -277,7 +279,11 @@ def _prepare(hop: _Hop, agent_path: str | None) -> None:
     """Read the SSH config, the keys and known_hosts, off the event loop; fills in `hop`."""
     hop.where = hop.host
     try:
-        _choose_key(hop, agent_path)
+        config = asyncssh.SSHClientConnectionOptions(
+            host=hop.host, **_SHARED, **{**hop.given, "client_keys": None}
+        ).config
+        agent = str(config.get("IdentityAgent") or agent_path or os.environ.get("SSH_AUTH_SOCK", ""))
+        hop.given |= _keys_to_offer(hop, agent)
         options = asyncssh.SSHClientConnectionOptions(host=hop.host, **_SHARED, **hop.given)
     except asyncssh.ConfigParseError as error:
         raise unreachable(f"worker {hop.name}: the SSH config: {error}") from error
@@ -285,9 +291,6 @@ def _prepare(hop: _Hop, agent_path: str | None) -> None:
         raise _auth_failure(f"worker {hop.name}: {hop.host}: {error}") from error
     hop.where = f"{options.host}:{options.port}"
     hop.via = options.tunnel if isinstance(options.tunnel, str) else None
-    identity_agent = options.config.get("IdentityAgent")
-    if identity_agent is None and "agent_path" not in hop.given:
-        hop.given["agent_path"] = agent_path or ""
     files = hop.known_hosts or _known_hosts_files(options)
     try:
         hop.known = asyncssh.read_known_hosts([str(path) for path in files])
@@ -295,23 +298,23 @@ def _prepare(hop: _Hop, agent_path: str | None) -> None:
         raise host_key_failure(f"worker {hop.name}: known_hosts: {error}") from error
 
 
-def _choose_key(hop: _Hop, agent_path: str | None) -> None:
-    """A named key is used alone; one with a passphrase is left to the agent."""
-    for path in hop.given.get("client_keys", ()):
-        try:
-            asyncssh.read_private_key(path)
-        except ValueError as error:
-            if "passphrase" not in str(error).lower():
-                raise
-            if not agent_path:
-                raise _auth_failure(
-                    f"worker {hop.name}: the key {path} has a passphrase, and no agent is there",
-                    hint=f"ssh-add {path}",
-                ) from None
-            del hop.given["client_keys"]
-            hop.given |= {"agent_path": agent_path, "agent_identities": [f"{path}.pub"]}
-        else:
-            hop.given["agent_path"] = ""
+def _keys_to_offer(hop: _Hop, agent: str) -> dict[str, Any]:
+    """A key that the inventory names is offered alone; one with a passphrase is left to the agent."""
+    if hop.key_path is None:
+        return {"agent_path": agent}
+    path = str(hop.key_path)
+    try:
+        asyncssh.read_private_key(path)
+    except ValueError as error:
+        if "passphrase" not in str(error).lower():
+            raise
+        if not agent:
+            raise _auth_failure(
+                f"worker {hop.name}: the key {path} has a passphrase, and no agent is there",
+                hint=f"ssh-add {path}",
+            ) from None
+        return {"agent_path": agent, "agent_identities": [f"{path}.pub"]}
+    return {"agent_path": "", "client_keys": [path]}
 
 
 def _known_hosts_files(options: asyncssh.SSHClientConnectionOptions) -> list[Path]:

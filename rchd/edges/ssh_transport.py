@@ -55,7 +55,8 @@ class SessionRefused(Exception):  # noqa: N818  (the server's word, not a mistak
 class SshTransport:
     """Channels to one worker; dials again when a connection is full or gone.
 
-    `agent_path` names the socket of the key agent to ask when it next dials.
+    `agent_path` names the socket of the key agent to ask when it next dials; without it the
+    SSH config's IdentityAgent is asked, or the agent of the daemon's own environment.
     """
 
     def __init__(self, target: SshTarget, *, agent_path: str | None = None) -> None:

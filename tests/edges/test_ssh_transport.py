@@ -84,8 +84,10 @@ async def test_loading_the_pool_does_not_load_the_ssh_library() -> None:
     assert shown.stdout == b"False\n"
 
 
-async def test_bytes_are_carried_whole_in_both_directions(tmp_path: Path) -> None:
-    with sshd.SshdServer(tmp_path, command=["cat"]) as server:
+@pytest.mark.fault("S11")
+@pytest.mark.parametrize("options", [(), ("RekeyLimit 1M",)], ids=["", "with new keys every MiB"])
+async def test_bytes_are_carried_whole_in_both_directions(tmp_path: Path, options: tuple[str, ...]) -> None:
+    with sshd.SshdServer(tmp_path, command=["cat"], options=options) as server:
         transport = transport_to(server)
         channel = await transport.open()
         block, received = os.urandom(1 << 20), bytearray()
@@ -348,9 +350,22 @@ async def test_a_key_with_a_passphrase_is_left_to_the_agent(
     await transport.close()
 
 
-async def test_a_key_with_a_passphrase_and_no_agent_names_the_command(
-    server: sshd.SshdServer, tmp_path: Path
+async def test_an_agent_may_be_named_by_the_config(
+    server: sshd.SshdServer, agent: str, tmp_path: Path
 ) -> None:
+    key = locked_key(server, agent, tmp_path)
+    config = tmp_path / "config"
+    config.write_text(f"Host *\n IdentityAgent {agent}\n")
+    for key_path in (key, None):
+        transport = SshTransport(replace(target_of(server), key_path=key_path, config=(config,)))
+        await transport.open()
+        await transport.close()
+
+
+async def test_a_key_with_a_passphrase_and_no_agent_names_the_command(
+    server: sshd.SshdServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     key = locked_key(server, None, tmp_path)
     failure = await refused(SshTransport(replace(target_of(server), key_path=key)))
     assert failure.label == "SSH / AUTH"
@@ -400,6 +415,24 @@ async def test_a_jump_host_leads_to_the_worker(server: sshd.SshdServer, tmp_path
         assert jump.sessions() == 1
         await client.close()
         await until_sessions(jump, 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [("Host *\n ProxyJump door\n", None), ("Host door\n ProxyJump mini\n", "more than 8")]
+)
+async def test_a_jump_host_that_leads_back_ends(
+    server: sshd.SshdServer, tmp_path: Path, line: str, said: str | None
+) -> None:
+    with sshd.SshdServer(tmp_path / "door", forwarding=True) as jump:
+        config = jump_config(tmp_path / "config", server, jump, jump.known_hosts(tmp_path / "known"))
+        config.write_text(config.read_text() + line)
+        pin = server.fingerprints["ed25519"]
+        transport = SshTransport(SshTarget(name="mini", host="mini", fingerprint=pin, config=(config,)))
+        if said is None:
+            await transport.open()
+            await transport.close()
+        else:
+            assert said in (await refused(transport)).message
 
 
 @pytest.mark.fault("S8")
