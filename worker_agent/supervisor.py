@@ -30,7 +30,8 @@ def supervise(worker: Worker, job_id: str, lock_fd: int, ready_fd: int) -> int:
     lock = FileLock.adopt(lock_fd, worker.jobs.lock_path(job_id))
     os.set_inheritable(ready_fd, False)
     for number in (signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+        # A handler, not SIG_IGN: a tool would inherit that, and never heed the INT of a cancel.
+        signal.signal(number, lambda _number, _frame: None)
     request = worker.jobs.request(job_id)
     if request is None:
         raise FileNotFoundError(f"job {job_id} has no request")

@@ -6,12 +6,14 @@ import hashlib
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +25,9 @@ from rch.contract.canonical import jcs_sha256
 from rch.contract.records import Capabilities, Job, JobKeyInputs
 from rch.contract.tar import Member, write_tar
 from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_toolchain_inputs
+from rch.files.locks import is_free
+from rch.files.paths import worker_paths
+from worker_agent.jobs import Jobs
 
 COMMAND = (sys.executable, "-m", "worker_agent", "xcode", "rpc")
 MANIFEST = b"// swift-tools-version: 5.9\n"
@@ -158,6 +163,16 @@ class Bench:
         with self.pipe() as pipe:
             return pipe.ask(op, body, **payload)
 
+    def end(self) -> None:
+        """End whatever a failed test left running."""
+        for folder in (self.data / "jobs").glob("*"):
+            lock = self.home / "state" / "locks" / f"job-{folder.name}.lock"
+            if not is_free(lock):
+                with suppress(AssertionError):
+                    os.kill(supervisor_of(self, folder.name), signal.SIGKILL)
+                until(partial(is_free, lock))
+            Jobs(worker_paths(self.env)).end_leftovers(folder.name)
+
     def capabilities(self, pipe: Pipe) -> Capabilities:
         if self._capabilities is None:
             self._capabilities = msgspec.convert(pipe.ask("probe")["capabilities"], Capabilities)
@@ -196,6 +211,16 @@ class Bench:
         return self.job(
             pipe, self.upload(pipe, tar({"Package.swift": MANIFEST, "build.sh": text})), *argv, **more
         )
+
+
+@contextmanager
+def a_bench(root: Path, config: str = "") -> Iterator[Bench]:
+    """A bench; nothing of it runs on afterwards."""
+    bench = Bench(root, config)
+    try:
+        yield bench
+    finally:
+        bench.end()
 
 
 def submit(pipe: Pipe, job: Job, **more: Any) -> dict[str, Any]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.worker_pipe import COMMAND, Bench, Refused
+from support.worker_pipe import COMMAND, Bench, Refused, a_bench
 
 from rch.contract.framing import MAX_LINE
+from worker_agent.requestlog import RequestLog
+from worker_agent.rpc import Channel
+from worker_agent.worker import Worker
 
 HOSTILE = {
     "no JSON": b"hello\n",
@@ -46,21 +53,44 @@ HOSTILE = {
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with a_bench(tmp_path) as bench:
+        yield bench
 
 
 @pytest.mark.spec("3.1")
 @pytest.mark.fault("C3")
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_frame_is_refused_and_closes_its_channel(bench: Bench, case: str) -> None:
-    done = subprocess.run(
-        COMMAND, input=HOSTILE[case], capture_output=True, env=bench.env, timeout=20, check=False
-    )
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    answers = [json.loads(line) for line in served(bench, HOSTILE[case]).splitlines()]
     assert [answer["error"]["code"] for answer in answers] == ["INVALID_REQUEST"]
-    assert done.returncode == 0
-    assert done.stderr == b""
+
+
+def served(bench: Bench, sent: bytes) -> bytes:
+    """What a channel answers to these bytes and an end, without a process of its own."""
+    (reading, feed), (answers, writing) = os.pipe(), os.pipe()
+    worker = Worker(bench.env)
+    channel = Channel(worker, reading, writing, RequestLog(worker.paths.log, bench.env))
+    feeder = threading.Thread(target=_feed, args=(feed, sent))
+    feeder.start()
+    channel.serve()
+    for fd in (reading, writing):
+        os.close(fd)
+    feeder.join()
+    with os.fdopen(answers, "rb") as file:
+        return file.read()
+
+
+def _feed(feed: int, sent: bytes) -> None:
+    with suppress(BrokenPipeError), os.fdopen(feed, "wb") as file:
+        file.write(sent)
+
+
+@pytest.mark.spec("3.1")
+def test_a_process_ends_in_peace_after_a_refused_frame(bench: Bench) -> None:
+    sent = b"hello\n" * 10
+    done = subprocess.run(COMMAND, input=sent, capture_output=True, env=bench.env, timeout=20, check=False)
+    assert (done.returncode, done.stderr, done.stdout.count(b"\n")) == (0, b"", 1)
 
 
 @pytest.mark.spec("3.1")
@@ -144,8 +174,7 @@ def test_a_bad_request_id_is_echoed_only_if_it_is_a_short_string(
         "payload": {"job_id": "job-00000001"},
     }
     sent = json.dumps(line).encode() + b"\n"
-    done = subprocess.run(COMMAND, input=sent, capture_output=True, env=bench.env, timeout=20, check=True)
-    answer = json.loads(done.stdout)
+    answer = json.loads(served(bench, sent))
     assert answer["error"]["code"] == "INVALID_REQUEST"
     assert answer["request_id"] == echoed
 

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
 from support.small_disk import fill, small_disk
-from support.worker_pipe import MANIFEST, Bench, Pipe, Refused, submit, tar, until
+from support.worker_pipe import MANIFEST, Bench, Pipe, Refused, a_bench, submit, tar, until
 
 SOURCE = tar({"Package.swift": MANIFEST, "Sources/a/main.swift": os.urandom(200_000)})
 DIGEST = hashlib.sha256(SOURCE).hexdigest()
@@ -20,8 +21,9 @@ PACKED = zstandard.compress(SOURCE)
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with a_bench(tmp_path) as bench:
+        yield bench
 
 
 def stream(body: bytes, **other: Any) -> dict[str, Any]:
