@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import rch
 from rch.contract.errors import Failure, Kind
 from rchctl.console import Console
-from rchctl.context import Context, Outcome
+from rchctl.context import Context, Outcome, error_body
 from rchctl.parser import UsageError, VerbParser, nearest
 from rchctl.signals import Interrupted
 from rchctl.verbs import NOT_OFFERED, VERBS, overview
@@ -100,17 +100,6 @@ def _without_verb(words: list[str], console: Console) -> None:
         raise UsageError(f"unknown flag {words[0]!r}: type 'rchctl --help'", subkind="UNKNOWN_FLAG")
     else:
         raise UsageError("a verb is missing: type 'rchctl verify', or 'rchctl --help'")
-
-
-def error_body(failure: Failure) -> dict[str, Any]:
-    """A failure as the envelope tells it."""
-    return {
-        "kind": str(failure.kind),
-        "subkind": failure.subkind,
-        "message": failure.message,
-        "hint": failure.hint,
-        "exit_code": failure.exit_code,
-    }
 
 
 def _refused(verb: str, failure: Failure, console: Console, *, as_json: bool) -> int:

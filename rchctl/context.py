@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rch.contract.errors import Failure
 from rch.files.paths import HostPaths, host_paths
 from rchctl.console import Console
 
@@ -20,6 +21,17 @@ class Outcome(NamedTuple):
     data: dict[str, Any]
     exit_code: int = 0
     error: dict[str, Any] | None = None
+
+
+def error_body(failure: Failure) -> dict[str, Any]:
+    """A failure as the envelope tells it."""
+    return {
+        "kind": str(failure.kind),
+        "subkind": failure.subkind,
+        "message": failure.message,
+        "hint": failure.hint,
+        "exit_code": failure.exit_code,
+    }
 
 
 class Context:

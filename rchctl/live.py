@@ -8,7 +8,7 @@ from typing import Any
 
 from rch.contract.errors import Failure, Kind
 from rchctl.client import Client, ConnectionLost, RemoteFailure
-from rchctl.context import Context, Outcome
+from rchctl.context import Context, Outcome, error_body
 from rchctl.follow import Follower
 from rchctl.logs import Logs
 from rchctl.progress import Progress
@@ -159,15 +159,8 @@ class LiveRun:
         message = f"run {run_id} is cancelled; its worker ends it: rchctl wait {run_id}"
         if not self._context.json:
             self._context.console.note(message)
-        failure = Failure(Kind.CANCELLED, message)
-        error = {
-            "kind": str(failure.kind),
-            "subkind": None,
-            "message": message,
-            "hint": f"rchctl wait {run_id}",
-            "exit_code": failure.exit_code,
-        }
-        return Outcome(run, failure.exit_code, error)
+        failure = Failure(Kind.CANCELLED, message, hint=f"rchctl wait {run_id}")
+        return Outcome(run, failure.exit_code, error_body(failure))
 
     def _unacknowledged(self) -> Failure:
         if self._run is None:

@@ -9,18 +9,16 @@ from __future__ import annotations
 import codecs
 import re
 
-# CSI, the string sequences (OSC, DCS, APC, PM, SOS) up to their end, and the short ones.
-_ESCAPES = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"
-    r"|\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
-    r"|\x1b[ -/]*[0-~]"
-    r"|\x9b[0-?]*[ -/]*[@-~]"
-    r"|[\x90\x98\x9d-\x9f][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
-)
+# A cursor sequence, a string sequence (OSC, DCS, APC, PM, SOS) up to its end, and a short one;
+# the first two also in their one-character forms.
+_CURSOR = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"
+_STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*"
+_SHORT = r"\x1b[ -/]*"
+_ESCAPES = re.compile(rf"{_CURSOR}[@-~]|{_STRING}(?:\x07|\x1b\\|\x9c)|{_SHORT}[0-~]")
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _RETURNS = re.compile(r"\r+\n|\r")
 # A sequence that has begun and may end in the next piece of the log.
-_UNFINISHED = re.compile(r"(?:\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b\x9c]*\x1b?|[ -/]*)|\r+)\Z")
+_UNFINISHED = re.compile(rf"(?:{_CURSOR}|{_STRING}\x1b?|{_SHORT}|\r+)\Z")
 _LONGEST_CARRY = 4096
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rchctl.context import Context, Outcome
+from rch.contract.errors import Failure, Kind
+from rchctl.context import Context, Outcome, error_body
 from rchctl.parser import UsageError, VerbParser, one_of
 from rchctl.render import table
 
@@ -24,7 +25,7 @@ def configure(parser: VerbParser) -> None:
 
 
 def run(context: Context) -> Outcome:
-    """A probe that finds no usable worker says so in `detail`; the exit code tells of the call."""
+    """`probe` exits 20 when none of the workers that were asked has answered."""
     args = context.args
     what = one_of("workers", "word", args.what, ("list", "probe"))
     if what == "list":
@@ -43,7 +44,19 @@ def run(context: Context) -> Outcome:
             )
         elif not workers:
             context.console.note(f"{view.get('inventory')} names no worker")
+    if what == "probe" and workers and not any(each.get("status") == "ok" for each in workers):
+        return _nobody(view, workers, context)
     return Outcome(view)
+
+
+def _nobody(view: dict[str, Any], workers: list[dict[str, Any]], context: Context) -> Outcome:
+    told = "; ".join(f"{each.get('name')}: {each.get('detail')}" for each in workers)
+    failure = Failure(
+        Kind.SSH, f"no worker answers: {told}", hint="check address, key and pin in workers.toml"
+    )
+    if not context.json:
+        context.console.error(failure.message, failure.hint)
+    return Outcome(view, failure.exit_code, error_body(failure))
 
 
 def _workers_table(workers: list[dict[str, Any]], context: Context) -> str:

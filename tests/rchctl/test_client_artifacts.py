@@ -102,7 +102,7 @@ def test_one_file_by_its_name(cli: Cli, run_dir: Path, name: str) -> None:
 
 def test_an_unknown_name_is_told_the_nearest(cli: Cli, run_dir: Path) -> None:
     assert run_dir.exists()
-    result = cli("artifacts", "latest", "--path", "biuld.log")
+    result = cli("artifacts", "latest", "--path", "bild.log")
     assert result.returncode == 2
     assert "did you mean 'build.log'?" in result.stderr
 
@@ -228,7 +228,13 @@ def test_workers_are_listed_and_probed(cli: Cli, daemon: FakeDaemon) -> None:
     }
     view = {"workers": [worker], "inventory": "/c/workers.toml", "embedded": False}
     daemon.on("workers.probe", view)
-    out = cli("workers", "probe", "studio").stdout
+    probed = cli("workers", "probe", "studio")
+    out = probed.stdout
+    assert probed.returncode == 20
+    assert "no worker answers: studio: host key differs" in probed.stderr
+    assert json.loads(cli("workers", "probe", "--json").stdout)["data"]["workers"][0]["status"] == "failed"
+    daemon.on("workers.probe", {**view, "workers": [worker, {**worker, "status": "ok"}]})
+    assert cli("workers", "probe").returncode == 0
     assert daemon.wait_for("workers.probe") == {"name": "studio"}
     assert out.splitlines()[1].split()[:6] == ["studio", "failed", "ssh", "studio.local", "10", "ios,fast"]
     assert "host key differs" in out

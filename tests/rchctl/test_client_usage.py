@@ -22,7 +22,7 @@ def said(argv: list[str], capfd: Captured) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (["verfy"], "unknown verb 'verfy': type 'rchctl verify'"),
+        (["verfi"], "unknown verb 'verfi': type 'rchctl verify'"),
         (["zzzzzz"], "unknown verb 'zzzzzz': type 'rchctl --help'"),
         ([], "a verb is missing: type 'rchctl verify', or 'rchctl --help'"),
         (["--jso"], "unknown flag '--jso': type 'rchctl --help'"),
@@ -32,8 +32,8 @@ def said(argv: list[str], capfd: Captured) -> tuple[int, str, str]:
         (["cancel", "a", "b"], "cancel: unrecognized arguments: b: see rchctl cancel --help"),
         (["run"], "run: an action is missing: type 'rchctl run --action build'"),
         (["run", "--action", "tset"], "run: unknown action 'tset': did you mean 'test'?"),
-        (["daemon", "strat"], "daemon: unknown word 'strat': did you mean 'start'?"),
-        (["list", "--state", "faild"], "list: unknown state 'FAILD': did you mean 'FAILED'?"),
+        (["daemon", "startt"], "daemon: unknown word 'startt': did you mean 'start'?"),
+        (["list", "--state", "failedd"], "list: unknown state 'FAILEDD': did you mean 'FAILED'?"),
         (["workers", "zzz"], "workers: unknown word 'zzz': it is one of list, probe"),
         (["list", "--limit", "0"], "list: --limit '0' is no number from 1 to 1000"),
         (
