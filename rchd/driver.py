@@ -59,13 +59,13 @@ class Driver:
         self._hub = hub
         self._artifacts = artifacts
         self._reply = reply
-        self._events: deque[ev.AnyEvent] = deque()
+        self._events: deque[ev.Event] = deque()
         self._news = anyio.Event()
         self._timers = Timers(self.post)
         self._scopes: dict[str, set[anyio.CancelScope]] = {}
         self.trouble: str | None = None
 
-    def post(self, event: ev.AnyEvent) -> None:
+    def post(self, event: ev.Event) -> None:
         """Hand in an event; callable from any task of the loop."""
         self._events.append(event)
         self._news.set()
@@ -153,7 +153,7 @@ class Driver:
             if effect.op >= 0:
                 scopes.add(scope)
             try:
-                event = await self._performer.perform(effect, self.post)
+                event: ev.Answer = await self._performer.perform(effect, self.post)
             except Exception as error:
                 log.exception("effect.failed", effect=type(effect).__name__, run_id=effect.run_id)
                 event = ev.LineCut(

@@ -174,6 +174,7 @@ def _submit(run: m.Run, index: int) -> fx.Submit:
         policy=policy_of(run, job),
         job_state_seq=run.steps[index].seq,
         host_nonce=run.accepted.steps[index].host_nonce,
+        timings=dict(run.timings),
         lease_id=lease_id,
         fence=fence,
     )

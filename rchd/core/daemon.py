@@ -36,7 +36,7 @@ class Core:
         self._dirty: set[str] = set()
         self._written: dict[str, bytes] = {}
 
-    def handle(self, event: ev.AnyEvent) -> Effects:
+    def handle(self, event: ev.Event) -> Effects:
         """What is to be done about `event`."""
         match event:
             case ev.RunAccepted():
@@ -49,8 +49,10 @@ class Core:
                 return [] if event.reply is None else [fx.Reply(reply=event.reply, running=running)]
             case ev.StageNews():
                 return self._stage(event)
-            case _:
+            case ev.RunEvent():
                 return self._run_event(event) + self._turns(event.at)
+            case _:
+                raise TypeError(f"{type(event).__name__} is no event of this vocabulary")
 
     def take_dirty(self) -> list[m.Run]:
         """The runs that changed since the last call."""

@@ -126,6 +126,7 @@ class Submit(WorkerCall, frozen=True, kw_only=True):
     policy: ClassifierPolicyRecord
     job_state_seq: int
     host_nonce: str
+    timings: dict[str, int]
     lease_id: str | None
     fence: int | None
 

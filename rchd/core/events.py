@@ -73,9 +73,10 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(RunEvent, frozen=True, kw_only=True):
-    """The answer to effect `op` of a run."""
+    """The answer to effect `op` of a run, which took `ms` at the edge."""
 
     op: int
+    ms: int = 0
 
 
 class Probed(Answer, frozen=True, kw_only=True):
@@ -103,8 +104,6 @@ class SourceKnown(Answer, frozen=True, kw_only=True):
 
 class Uploaded(Answer, frozen=True, kw_only=True):
     """The worker has stored the source."""
-
-    duration_ms: int
 
 
 class Submitted(Answer, frozen=True, kw_only=True):

@@ -172,6 +172,7 @@ class StepRun(msgspec.Struct, kw_only=True):
     host_made: bool = False
     resubmitted: bool = False
     handovers: int = 0
+    timings: dict[str, int] = {}
     followed: bool = False
 
 

@@ -95,7 +95,7 @@ def _step_records(run: m.Run, index: int) -> dict[str, Record]:
             run_id=run.run_id,
             job_id=step.job.job_id,
             job_key=step.job.job_key,
-            stages_ms=dict(run.timings),
+            stages_ms={**run.timings, **step.timings},
             counts={
                 "source_bytes": run.accepted.source.tar_bytes,
                 "source_files": run.accepted.source.files,

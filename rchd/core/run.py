@@ -23,13 +23,14 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import step as steps
-from rchd.core.ask import ask, go, log_path, renew
+from rchd.core.ask import ask, go, log_path, renew, retry
 from rchd.core.ends import begin, end, fail
 from rchd.core.select import nobody, select
-from rchd.core.trouble import line_cut, next_step, refused
+from rchd.core.trouble import line_cut, next_step, pause, refused
 
 Effects = list[fx.Effect]
 
+CONNECT_TRIES = 3
 OVERALL_GRACE_SECONDS = 60.0
 RELEASE_SECONDS = 5.0
 
@@ -84,6 +85,25 @@ def on_event(run: m.Run, event: ev.RunEvent) -> Effects:
             return _late_reserved(run, event)
         case ev.Answer() if event.op != run.op:
             return []
+        case ev.Answer():
+            _clock(run, event)
+            return _answer(run, event, now)
+        case _:
+            return []
+
+
+def _clock(run: m.Run, event: ev.Answer) -> None:
+    """How long each stage took at the edge; a tail lasts as long as its job and is no stage."""
+    if isinstance(event, ev.TailNews):
+        return
+    index = getattr(run.phase, "step", None)
+    timings = run.timings if index is None else run.steps[index].timings
+    stage = type(run.phase).__name__.lower()
+    timings[stage] = timings.get(stage, 0) + event.ms
+
+
+def _answer(run: m.Run, event: ev.Answer, now: str) -> Effects:
+    match event:
         case ev.LineCut():
             return line_cut(run, event, now)
         case ev.WorkerRefused():
@@ -100,8 +120,18 @@ def _probed(run: m.Run, _phase: m.Selecting, event: ev.Probed, now: str) -> Effe
     run.embedded = event.embedded
     run.selection = select(run.accepted.options, event.reports)
     if not run.selection.choices:
-        return fail(run, now, nobody(run.selection, event.reports))
+        return _nobody(run, run.selection, event, now)
     return go(run, m.Reserving())
+
+
+def _nobody(run: m.Run, selection: m.Selection, event: ev.Probed, now: str) -> Effects:
+    """Nobody can serve; where it is the line alone, ask again a little later."""
+    failure = nobody(selection, event.reports)
+    run.tries += 1
+    if failure.subkind == "UNREACHABLE" and run.tries < CONNECT_TRIES:
+        run.waiting = f"{failure.message}; asking again"
+        return retry(run, pause(run.tries))
+    return fail(run, now, failure)
 
 
 def _reserved(run: m.Run, phase: m.Reserving, event: ev.Reserved, now: str) -> Effects:
@@ -143,8 +173,7 @@ def _source_known(run: m.Run, _phase: m.CheckingSource, event: ev.SourceKnown, n
     return next_step(run, now) if event.exists else go(run, m.Uploading())
 
 
-def _uploaded(run: m.Run, _phase: m.Uploading, event: ev.Uploaded, now: str) -> Effects:
-    run.timings["upload"] = event.duration_ms
+def _uploaded(run: m.Run, _phase: m.Uploading, _event: ev.Uploaded, now: str) -> Effects:
     return next_step(run, now)
 
 

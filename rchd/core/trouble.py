@@ -122,7 +122,7 @@ def line_cut(run: m.Run, event: ev.LineCut, now: str) -> Effects:
         return end(run, now)
     if isinstance(phase, m.CheckingSource | m.Uploading):
         if run.cancel is None and run.tries < UPLOAD_TRIES and (cut or event.kind == Kind.TRANSFER):
-            return retry(run, _pause(run.tries))
+            return retry(run, pause(run.tries))
         run.trouble = trouble
         return go(run, m.Releasing())
     if not cut:
@@ -148,7 +148,7 @@ def _out_of_reach(run: m.Run, event: ev.LineCut, trouble: m.Trouble, now: str) -
     run.waiting = "worker_unreachable"
     run.waiting_since = run.waiting_since if run.waiting_since is not None else event.at
     if event.at - run.waiting_since < run.accepted.options.max_wait_seconds:
-        return retry(run, _pause(run.tries))
+        return retry(run, pause(run.tries))
     phase = run.phase
     if isinstance(phase, m.Submitting | m.Following | m.Cancelling | m.Rereserving | m.Fetching):
         steps.end_here(run, phase.step, trouble, now)
@@ -156,5 +156,6 @@ def _out_of_reach(run: m.Run, event: ev.LineCut, trouble: m.Trouble, now: str) -
     return go(run, m.Releasing())
 
 
-def _pause(tries: int) -> float:
+def pause(tries: int) -> float:
+    """Seconds before try `tries` + 1."""
     return min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** (tries - 1))

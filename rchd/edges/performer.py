@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import msgspec
 import structlog
 
 from rch.contract.errors import Failure, Kind
@@ -41,7 +42,7 @@ TAIL_MAX_BYTES = 256 << 10
 CALL_SECONDS = 30.0
 PROGRESS_SECONDS = 0.1
 
-Post = Callable[[ev.AnyEvent], None]
+Post = Callable[[ev.Event], None]
 
 
 class Performer:
@@ -67,7 +68,7 @@ class Performer:
         """The snapshot of `worker` is not to be used again."""
         self._prober.forget(worker)
 
-    async def perform(self, effect: fx.Outward, post: Post) -> ev.AnyEvent | None:
+    async def perform(self, effect: fx.Outward, post: Post) -> ev.Answer:
         """The event that answers `effect`."""
         operation = type(effect).__name__.lower()
         began = time.monotonic()
@@ -86,12 +87,12 @@ class Performer:
                 message=failure.message,
                 hint=failure.hint,
             )
+        ms = ms_since(began)
         if not isinstance(effect, fx.Tail):
-            ms = round((time.monotonic() - began) * 1000)
             log.info("rpc", op=operation, run_id=effect.run_id, answer=type(event).__name__, ms=ms)
-        return event
+        return msgspec.structs.replace(event, ms=ms)
 
-    async def _dispatch(self, effect: fx.Outward, post: Post) -> ev.AnyEvent:
+    async def _dispatch(self, effect: fx.Outward, post: Post) -> ev.Answer:
         match effect:
             case fx.Probe():
                 return await self._prober.probed(effect)
@@ -134,7 +135,7 @@ class Performer:
             renewal=effect.lease_id is not None,
         )
 
-    async def _call(self, effect: fx.Outward) -> ev.AnyEvent:
+    async def _call(self, effect: fx.Outward) -> ev.Answer:
         if not isinstance(effect, fx.WorkerCall):
             raise TypeError(f"{type(effect).__name__} is no effect that this edge knows")
         client = self._client(effect)
@@ -167,10 +168,9 @@ class Performer:
             lease_id=effect.lease_id,
             fence=effect.fence,
         )
-        began = time.monotonic()
         tell = _Progress(effect.run_id, "upload", post)
         await self._client(effect).upload(request, self._spool / source.spool_name, progress=tell)
-        return ev.Uploaded(at=time.time(), run_id=effect.run_id, op=effect.op, duration_ms=ms_since(began))
+        return ev.Uploaded(at=time.time(), run_id=effect.run_id, op=effect.op)
 
     async def _tail(self, effect: fx.Tail) -> ev.TailNews:
         request = TailRequest(
@@ -203,7 +203,7 @@ class Performer:
             events=result.events,
         )
 
-    async def _fetch(self, effect: fx.Fetch, post: Post) -> ev.AnyEvent:
+    async def _fetch(self, effect: fx.Fetch, post: Post) -> ev.Answer:
         job = effect.job
         at = artifacts.places(self._artifacts, effect.run_id, effect.step_dir, job.job_id)
         await anyio.to_thread.run_sync(artifacts.prepare, at)
@@ -261,19 +261,20 @@ class _Progress:
         )
 
 
-async def _has_source(client: WorkerClient, effect: fx.HasSource) -> ev.AnyEvent:
+async def _has_source(client: WorkerClient, effect: fx.HasSource) -> ev.Answer:
     request = HasSourceRequest(source_sha256=effect.source_sha256, lease_id=effect.lease_id)
     found = await client.has_source(request)
     return ev.SourceKnown(at=time.time(), run_id=effect.run_id, op=effect.op, exists=found.exists)
 
 
-async def _submit(client: WorkerClient, effect: fx.Submit) -> ev.AnyEvent:
+async def _submit(client: WorkerClient, effect: fx.Submit) -> ev.Answer:
     request = SubmitRequest(
         job=effect.job,
         invocation=effect.invocation,
         classifier_policy=effect.policy,
         job_state_seq=effect.job_state_seq,
         host_nonce=effect.host_nonce,
+        host_timings=effect.timings,
         lease_id=effect.lease_id,
         fence=effect.fence,
     )
@@ -283,7 +284,7 @@ async def _submit(client: WorkerClient, effect: fx.Submit) -> ev.AnyEvent:
     )
 
 
-async def _cancel(client: WorkerClient, effect: fx.CancelJob) -> ev.AnyEvent:
+async def _cancel(client: WorkerClient, effect: fx.CancelJob) -> ev.Answer:
     request = CancelRequest(
         job_id=effect.job_id, reason=effect.reason, lease_id=effect.lease_id, fence=effect.fence
     )
@@ -291,7 +292,7 @@ async def _cancel(client: WorkerClient, effect: fx.CancelJob) -> ev.AnyEvent:
     return ev.CancelNoted(at=time.time(), run_id=effect.run_id, op=effect.op, state=result.state)
 
 
-async def _release(client: WorkerClient, effect: fx.Release) -> ev.AnyEvent:
+async def _release(client: WorkerClient, effect: fx.Release) -> ev.Answer:
     await client.release(ReleaseRequest(lease_id=effect.lease_id, fence=effect.fence))
     return ev.Released(at=time.time(), run_id=effect.run_id, op=effect.op)
 

@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from rchd.core.events import AnyEvent, TimerFired
+from rchd.core.events import Event, TimerFired
 
 
 class Timers:
     """One timer a run and name; a later one of the same name replaces it."""
 
-    def __init__(self, post: Callable[[AnyEvent], None]) -> None:
+    def __init__(self, post: Callable[[Event], None]) -> None:
         self._post = post
         self._handles: dict[tuple[str, str], asyncio.TimerHandle] = {}
 

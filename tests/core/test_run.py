@@ -26,7 +26,7 @@ def test_a_run_goes_from_acceptance_to_success() -> None:
     play.one(fx.HasSource)
     play.answer(run, ev.SourceKnown, exists=False)
     play.one(fx.Upload)
-    play.answer(run, ev.Uploaded, duration_ms=3)
+    play.answer(run, ev.Uploaded)
     assert play.one(fx.Submit).job_state_seq == 1
 
     play.finish_step(run, 0)
@@ -87,6 +87,11 @@ def test_a_rejected_step_ends_the_run_with_10_and_nothing_is_executed() -> None:
 def test_no_worker_that_can_be_asked_ends_20() -> None:
     play = Playbook()
     run = play.accept(accepted())
+    for _ in range(2):
+        play.answer(run, ev.Probed, reports=(unreachable(),), embedded=False)
+        timer = play.one(fx.StartTimer)
+        play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="retry", op=timer.op))
+        play.one(fx.Probe)
     play.answer(run, ev.Probed, reports=(unreachable(),), embedded=False)
     assert (run.state, run.exit_code) == ("FAILED", 20)
     assert "mac: probe failed: connection refused" in run.human_summary
@@ -232,7 +237,7 @@ def test_a_missing_source_is_uploaded_and_submitted_once_more() -> None:
     play.to_step(run)
     refuse(play, run, "SOURCE_MISSING", "TRANSFER")
     play.one(fx.Upload)
-    play.answer(run, ev.Uploaded, duration_ms=1)
+    play.answer(run, ev.Uploaded)
     play.one(fx.Submit)
     refuse(play, run, "SOURCE_MISSING", "TRANSFER")
     play.answer(run, ev.Released)
