@@ -42,17 +42,25 @@ _PLACES = frozenset(
 
 
 def connect(
-    paths: HostPaths, env: Mapping[str, str], console: Console, *, may_start: bool = True
+    paths: HostPaths,
+    env: Mapping[str, str],
+    console: Console,
+    *,
+    may_start: bool = True,
+    within: float = START_SECONDS,
 ) -> Client:
-    """A greeted connection. `Failure` DAEMON says why there is none, and what to do."""
+    """A greeted connection. `Failure` DAEMON says why there is none, and what to do.
+
+    `within` bounds, in seconds, the start of a daemon and its greeting, each.
+    """
     try:
         client = Client.open(paths)
     except NoDaemon:
         if not may_start:
             raise
-        client = _start(paths, env)
+        client = _start(paths, env, within)
     try:
-        server = client.hello()
+        server = client.hello(silence=within)
     except BaseException:
         client.close()
         raise
@@ -61,11 +69,11 @@ def connect(
     return client
 
 
-def _start(paths: HostPaths, env: Mapping[str, str]) -> Client:
+def _start(paths: HostPaths, env: Mapping[str, str], within: float) -> Client:
     """Start the daemon unless another client does, and wait until it listens."""
     from rch.files.locks import FileLock
 
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + within
     lock = FileLock(paths.start_lock, "rchctl starts the daemon")
     try:
         while not lock.try_acquire():
@@ -118,9 +126,7 @@ def _listening(paths: HostPaths) -> Client | None:
 
 def _pause(deadline: float, paths: HostPaths, what: str) -> None:
     if time.monotonic() > deadline:
-        raise Failure(
-            Kind.DAEMON, f"{what}: no answer within {START_SECONDS:.0f} s", hint=f"read {paths.log}"
-        )
+        raise Failure(Kind.DAEMON, f"{what}: no answer in time", hint=f"read {paths.log}")
     with window():
         time.sleep(_PAUSE)
 

@@ -106,7 +106,7 @@ class Client:
         """Hang up."""
         self._sock.close()
 
-    def hello(self, *, any_version: bool = False) -> dict[str, Any]:
+    def hello(self, *, any_version: bool = False, silence: float = HELLO_SECONDS) -> dict[str, Any]:
         """Greet; refuses a daemon that speaks another protocol, with the command that mends it.
 
         `any_version`: for the requests that work across all versions.
@@ -118,7 +118,7 @@ class Client:
             "features": FEATURES,
         }
         try:
-            self.server = self.call("hello", ours, HELLO_SECONDS)
+            self.server = self.call("hello", ours, silence)
         except RemoteFailure as failure:
             if any_version:
                 return self.server

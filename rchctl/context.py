@@ -60,11 +60,14 @@ class Context:
         """Whether a missing daemon may be started."""
         return not self.args.no_autostart and self.env.get("RCH_NO_AUTOSTART", "") in {"", "0"}
 
-    def connect(self) -> Client:
+    def connect(self, within: float | None = None) -> Client:
         """A greeted connection, the daemon started if need be; `Failure` DAEMON otherwise."""
         from rchctl import autostart
 
-        return autostart.connect(self.paths, self.env, self.console, may_start=self.may_start)
+        seconds = autostart.START_SECONDS if within is None else min(within, autostart.START_SECONDS)
+        return autostart.connect(
+            self.paths, self.env, self.console, may_start=self.may_start, within=seconds
+        )
 
     def call(self, method: str, params: dict[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
         """One request on a connection of its own."""

@@ -19,6 +19,7 @@ ACKNOWLEDGE_SECONDS = 10.0
 # Without progress from the snapshot of the source for so long, the daemon is taken for lost.
 _SUBMIT_SILENCE = 120.0
 _SUBMIT_TRIES = 3
+_PAUSE = 0.2
 
 
 class Submission:
@@ -31,11 +32,8 @@ class Submission:
         self._params = {**params, "client_token": os.urandom(16).hex(), "progress": True}
         self._pending: int | None = None
         self.client: Client | None = None
-
-    @property
-    def sent(self) -> bool:
-        """Whether the daemon may have the run."""
-        return self._pending is not None
+        # Whether the daemon may have the run.
+        self.sent = False
 
     @property
     def connection(self) -> Client:
@@ -55,12 +53,13 @@ class Submission:
                     raise
         raise AssertionError
 
-    def answer(self, silence: float) -> dict[str, Any]:
+    def answer(self, silence: float, within: float | None = None) -> dict[str, Any]:
         """Wait for the answer, sending first whatever is not sent on this connection."""
         if self.client is None:
-            self.client = self._context.connect()
+            self.client = self._context.connect(within)
             self._pending = None
         if self._pending is None:
+            self.sent = True
             self._pending = self.client.send("runs.submit", self._params)
         return self.client.wait(self._pending, silence, self._event)
 
@@ -133,26 +132,26 @@ class LiveRun:
         client = self._follower.client if self._follower else self._submission.client
         while True:
             try:
-                return self._cancelled(self._ask(client, stop, deadline - time.monotonic()))
-            except ConnectionLost as failure:
+                return self._cancelled(self._ask(client, stop, deadline))
+            except RemoteFailure as failure:
+                raise self._unacknowledged(f"refused to end it: {failure.message}") from failure
+            except Failure as failure:
                 client = None
                 self._submission.drop()
-                if time.monotonic() + 0.2 > deadline:
-                    raise self._unacknowledged() from failure
-                time.sleep(0.2)
+                if failure.kind is not Kind.DAEMON or time.monotonic() + _PAUSE > deadline:
+                    raise self._unacknowledged("did not acknowledge it") from failure
+                time.sleep(_PAUSE)
 
-    def _ask(self, client: Client | None, stop: Interrupted, left: float) -> dict[str, Any]:
+    def _ask(self, client: Client | None, stop: Interrupted, deadline: float) -> dict[str, Any]:
+        def left() -> float:
+            return max(deadline - time.monotonic(), 0.1)
+
         if self._run is None:
-            self._run = self._submission.answer(max(left, 0.1))
+            self._run = self._submission.answer(left(), within=left())
             client = self._submission.client
         if client is None:
-            client = self._context.connect()
-        params = {"run": self._run["run_id"], "reason": stop.reason}
-        try:
-            return client.call("runs.cancel", params, max(left, 0.1))
-        except RemoteFailure as failure:
-            failure.data["run_id"] = self._run["run_id"]
-            raise
+            client = self._context.connect(left())
+        return client.call("runs.cancel", {"run": self._run["run_id"], "reason": stop.reason}, left())
 
     def _cancelled(self, run: dict[str, Any]) -> Outcome:
         run_id = run.get("run_id")
@@ -162,16 +161,10 @@ class LiveRun:
         failure = Failure(Kind.CANCELLED, message, hint=f"rchctl wait {run_id}")
         return Outcome(run, failure.exit_code, error_body(failure))
 
-    def _unacknowledged(self) -> Failure:
+    def _unacknowledged(self, what: str) -> Failure:
         if self._run is None:
-            return Failure(
-                Kind.CANCELLED,
-                "interrupted, and the daemon did not say whether it has the run",
-                hint="rchctl list",
-            )
+            message = f"interrupted, and the daemon {what}; it may have the run"
+            return Failure(Kind.CANCELLED, message, hint="rchctl list")
         run_id = self._run["run_id"]
-        return Failure(
-            Kind.CANCELLED,
-            f"interrupted, and the daemon did not acknowledge the end of run {run_id}",
-            hint=f"rchctl cancel {run_id}",
-        )
+        message = f"interrupted; the end of run {run_id} was asked for, and the daemon {what}"
+        return Failure(Kind.CANCELLED, message, hint=f"rchctl cancel {run_id}")

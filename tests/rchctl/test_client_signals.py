@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -12,6 +13,10 @@ from typing import Any
 import pytest
 from support.cli import Cli
 from support.fake_daemon import RUN_ID, Connection, FakeDaemon
+
+from rch.contract.errors import Failure, Kind
+from rchctl import live
+from rchctl.__main__ import main
 
 
 def watched(cli: Cli, daemon: FakeDaemon, *args: str) -> subprocess.Popen[str]:
@@ -80,6 +85,40 @@ def test_a_signal_while_the_source_is_taken_cancels_what_comes_of_it(cli: Cli, d
     process.communicate(timeout=20)
     assert process.returncode == 80
     assert daemon.count("runs.submit") == 1
+
+
+def test_a_cancel_that_is_refused_is_told_and_still_80(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.on("runs.cancel", Failure(Kind.INTERNAL, "state cannot be written"))
+    process = watched(cli, daemon, "verify")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 80
+    assert "the daemon refused to end it: state cannot be written" in err
+    assert f"hint: rchctl cancel {RUN_ID}" in err
+
+
+def test_a_cancel_without_a_daemon_ends_in_ten_seconds(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(live, "ACKNOWLEDGE_SECONDS", 0.3)
+    for name, value in cli.environment.items():
+        monkeypatch.setenv(name, value)
+    with FakeDaemon(cli.socket) as daemon:
+
+        def leave(_params: dict[str, Any], _connection: Connection) -> dict[str, Any]:
+            threading.Thread(target=daemon.close).start()
+            daemon.stopped.wait(0.2)
+            return {}
+
+        daemon.on("runs.cancel", leave)
+
+        def interrupt() -> None:
+            daemon.wait_for_watcher()
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt).start()
+        assert main(["verify", "--no-autostart"]) == 80
+    assert "the daemon did not acknowledge it" in capfd.readouterr().err
 
 
 def test_a_cancel_outlives_a_broken_connection(cli: Cli, daemon: FakeDaemon) -> None:
