@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -31,6 +32,11 @@ class Packed(msgspec.Struct, frozen=True, kw_only=True):
 
     header: FetchHeader
     path: Path
+
+    def line(self) -> dict[str, Any]:
+        """The members of the header line, those of `stream` all written out."""
+        members: dict[str, Any] = msgspec.to_builtins(self.header)
+        return {**members, "stream": msgspec.structs.asdict(self.header.stream)}
 
 
 def fetch(jobs: Jobs, request: FetchRequest, *, request_id: str, protocol_version: int) -> Packed:

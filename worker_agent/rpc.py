@@ -136,7 +136,7 @@ class Channel:
         with packed.path.open("rb") as file:
             file.seek(packed.header.offset)
             left = packed.header.stream.content_length
-            self._send(encode_line(msgspec.to_builtins(packed.header)))
+            self._send(encode_line(packed.line()))
             while left:
                 piece = file.read(min(left, _PIECE))
                 if not piece:

@@ -9,13 +9,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 import zstandard
@@ -28,6 +29,9 @@ from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_
 from rch.files.locks import is_free
 from rch.files.paths import worker_paths
 from worker_agent.jobs import Jobs
+from worker_agent.requestlog import RequestLog
+from worker_agent.rpc import Channel
+from worker_agent.worker import Worker
 
 COMMAND = (sys.executable, "-m", "worker_agent", "xcode", "rpc")
 MANIFEST = b"// swift-tools-version: 5.9\n"
@@ -61,15 +65,10 @@ class Refused(Exception):  # noqa: N818  (the contract's word)
 
 
 class Pipe:
-    """One channel to a worker process."""
+    """One channel to a worker: what is written is requests, what is read is answers."""
 
-    def __init__(self, env: Mapping[str, str], command: tuple[str, ...] = COMMAND) -> None:
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(env)
-        )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+    def __init__(self, stdin: IO[bytes], stdout: IO[bytes]) -> None:
+        self.stdin, self.stdout = stdin, stdout
 
     def send(self, data: bytes) -> None:
         self.stdin.write(data)
@@ -110,18 +109,60 @@ class Pipe:
 
     def is_closed(self) -> bool:
         """Whether the worker ended the channel; waits for it."""
-        return self.stdout.read() == b"" and self.process.wait(10) == 0
+        return self.stdout.read() == b""
 
     def close(self) -> None:
-        for stream in (self.stdin, self.stdout, self.process.stderr):
-            assert stream is not None
-            with suppress(BrokenPipeError):
-                stream.close()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        """End the requests, and wait for the end of the answers."""
+        with suppress(BrokenPipeError):
+            self.stdin.close()
+        self.stdout.read()
+        self.stdout.close()
+
+
+class ProcessPipe(Pipe):
+    """A channel of `rch-worker xcode rpc` itself."""
+
+    def __init__(self, env: Mapping[str, str], command: tuple[str, ...] = COMMAND) -> None:
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(env)
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self.stderr = self.process.stderr
+        super().__init__(self.process.stdin, self.process.stdout)
+
+    def kill(self) -> None:
+        """End the process the hard way."""
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        super().close()
+        self.process.wait(10)
+        self.stderr.close()
+
+
+class ThreadPipe(Pipe):
+    """A channel in a thread of the test's own process: as good where the process is not the point."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        (reading, requests), (answers, writing) = os.pipe(), os.pipe()
+        super().__init__(os.fdopen(requests, "wb"), os.fdopen(answers, "rb"))
+        self._thread = threading.Thread(target=self._serve, args=(dict(env), reading, writing))
+        self._thread.start()
+
+    def _serve(self, env: Mapping[str, str], reading: int, writing: int) -> None:
+        worker = Worker(env)
+        channel = Channel(worker, reading, writing, RequestLog(worker.paths.log, env))
+        with suppress(BrokenPipeError):
+            channel.serve()
+        os.close(reading)
+        os.close(writing)
+
+    def close(self) -> None:
+        super().close()
+        self._thread.join()
 
 
 class Bench:
@@ -151,15 +192,25 @@ class Bench:
         (self.home / "config" / "worker.toml").write_text(f'swift = "{self.toolchain}"\n{text}')
 
     @contextmanager
-    def pipe(self, command: tuple[str, ...] = COMMAND) -> Iterator[Pipe]:
-        pipe = Pipe(self.env, command)
+    def pipe(self) -> Iterator[Pipe]:
+        """A channel."""
+        pipe = ThreadPipe(self.env)
+        try:
+            yield pipe
+        finally:
+            pipe.close()
+
+    @contextmanager
+    def process(self, command: tuple[str, ...] = COMMAND) -> Iterator[ProcessPipe]:
+        """A channel with a process of its own."""
+        pipe = ProcessPipe(self.env, command)
         try:
             yield pipe
         finally:
             pipe.close()
 
     def ask(self, op: str, body: bytes = b"", **payload: Any) -> dict[str, Any]:
-        """One request to a process of its own."""
+        """One request on a channel of its own."""
         with self.pipe() as pipe:
             return pipe.ask(op, body, **payload)
 

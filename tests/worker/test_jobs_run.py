@@ -14,6 +14,7 @@ from support.worker_pipe import (
     MANIFEST,
     Bench,
     Pipe,
+    ProcessPipe,
     Refused,
     a_bench,
     follow,
@@ -56,7 +57,7 @@ def ended(bench: Bench, job: Job) -> tuple[str, str | None, object, int]:
 
 @pytest.mark.spec("3.3")
 def test_a_job_that_succeeds_is_followed_to_its_end(bench: Bench) -> None:
-    with bench.pipe() as pipe:
+    with bench.process() as pipe:
         job = bench.script(pipe, "echo one; echo two >&2\n")
         assert submit(pipe, job) == {"state": "RUNNING", "seq": 2}
         log, events, state = follow(pipe, job.job_id)
@@ -261,7 +262,7 @@ def test_fifty_submits_of_one_job_at_once_are_one_execution(bench: Bench) -> Non
             "request_id": "request-0001",
             "payload": submit_payload(job),
         }
-        pipes = [Pipe(bench.env) for _ in range(10)]
+        pipes = [ProcessPipe(bench.env) for _ in range(10)]
         for channel in pipes:
             channel.send((json.dumps(line) + "\n").encode() * 5)
         answers = [channel.answer()["payload"] for channel in pipes for _ in range(5)]
@@ -278,11 +279,10 @@ def test_fifty_submits_of_one_job_at_once_are_one_execution(bench: Bench) -> Non
 
 @pytest.mark.spec("3.3")
 def test_a_job_goes_on_when_the_channel_that_submitted_it_is_gone(bench: Bench) -> None:
-    with bench.pipe() as pipe:
+    with bench.process() as pipe:
         job = bench.script(pipe, f"while [ ! -e {bench.root}/go ]; do sleep 0.02; done; echo late\n")
         submit(pipe, job)
-        pipe.process.kill()
-        pipe.process.wait()
+        pipe.kill()
     (bench.root / "go").touch()
     with bench.pipe() as pipe:
         assert follow(pipe, job.job_id)[::2] == ("late\n", "SUCCEEDED")

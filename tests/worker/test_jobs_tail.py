@@ -222,12 +222,11 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 @pytest.mark.fault("S5")
 def test_a_reader_that_is_cut_off_goes_on_at_its_cursor(bench: Bench) -> None:
     script = f"echo zażółć; while [ ! -e {bench.root}/go ]; do sleep 0.01; done; echo jaźń\n"
-    with bench.pipe() as pipe:
+    with bench.process() as pipe:
         job = bench.script(pipe, script)
         submit(pipe, job)
         cursor = tail_until(pipe, job.job_id, "zażółć")
-        pipe.process.kill()
-        pipe.process.wait()
+        pipe.kill()
     (bench.root / "go").touch()
     with bench.pipe() as pipe:
         assert follow(pipe, job.job_id, cursor)[::2] == ("jaźń\n", "SUCCEEDED")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import statistics
 import subprocess
@@ -15,12 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.worker_pipe import COMMAND, Bench, Refused, a_bench
+from support.worker_pipe import COMMAND, Bench, Refused, ThreadPipe, a_bench
 
 from rch.contract.framing import MAX_LINE
-from worker_agent.requestlog import RequestLog
-from worker_agent.rpc import Channel
-from worker_agent.worker import Worker
 
 HOSTILE = {
     "no JSON": b"hello\n",
@@ -67,23 +63,20 @@ def test_a_hostile_frame_is_refused_and_closes_its_channel(bench: Bench, case: s
 
 
 def served(bench: Bench, sent: bytes) -> bytes:
-    """What a channel answers to these bytes and an end, without a process of its own."""
-    (reading, feed), (answers, writing) = os.pipe(), os.pipe()
-    worker = Worker(bench.env)
-    channel = Channel(worker, reading, writing, RequestLog(worker.paths.log, bench.env))
-    feeder = threading.Thread(target=_feed, args=(feed, sent))
+    """What a channel answers to these bytes and an end."""
+    pipe = ThreadPipe(bench.env)
+    feeder = threading.Thread(target=_feed, args=(pipe, sent))
     feeder.start()
-    channel.serve()
-    for fd in (reading, writing):
-        os.close(fd)
+    answer = pipe.stdout.read()
     feeder.join()
-    with os.fdopen(answers, "rb") as file:
-        return file.read()
+    pipe.close()
+    return answer
 
 
-def _feed(feed: int, sent: bytes) -> None:
-    with suppress(BrokenPipeError), os.fdopen(feed, "wb") as file:
-        file.write(sent)
+def _feed(pipe: ThreadPipe, sent: bytes) -> None:
+    with suppress(BrokenPipeError):
+        pipe.send(sent)
+        pipe.stdin.close()
 
 
 @pytest.mark.spec("3.1")
@@ -182,7 +175,7 @@ def test_a_bad_request_id_is_echoed_only_if_it_is_a_short_string(
 @pytest.mark.spec("3.1")
 def test_the_ssh_command_is_logged_once_and_otherwise_ignored(bench: Bench) -> None:
     bench.env["SSH_ORIGINAL_COMMAND"] = "rm -rf /"
-    with bench.pipe() as pipe:
+    with bench.process() as pipe:
         pipe.ask("has_source", source_sha256="0" * 64)
         with pytest.raises(Refused):
             pipe.ask("status", job_id="job-00000001")
@@ -207,12 +200,11 @@ def test_a_stray_print_does_not_reach_the_protocol(bench: Bench) -> None:
         "rpc.perform = noisy\n"
         "rpc.serve_stdio(os.environ)\n"
     )
-    with bench.pipe((sys.executable, "-c", program)) as pipe:
+    with bench.process((sys.executable, "-c", program)) as pipe:
         assert pipe.ask("has_source", source_sha256="0" * 64) == {"exists": False}
         pipe.stdin.close()
         assert pipe.stdout.read() == b""
-        assert pipe.process.stderr is not None
-        assert pipe.process.stderr.read() == b"noise\nraw noisechild noise\n"
+        assert pipe.stderr.read() == b"noise\nraw noisechild noise\n"
 
 
 @pytest.mark.spec("3.1")
@@ -240,7 +232,7 @@ def test_a_defect_is_told_by_its_name_alone_and_the_channel_goes_on(bench: Bench
 
 def test_a_status_comes_quickly_on_a_standing_channel(bench: Bench) -> None:
     times = []
-    with bench.pipe() as pipe:
+    with bench.process() as pipe:
         for _ in range(200):
             began = time.perf_counter()
             with pytest.raises(Refused, match="JOB_NOT_FOUND"):

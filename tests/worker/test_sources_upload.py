@@ -177,12 +177,11 @@ def test_two_uploads_of_one_source_at_once_both_succeed(bench: Bench) -> None:
 
 def test_what_a_dead_upload_left_is_swept_and_a_living_one_is_not_touched(bench: Bench) -> None:
     incoming = bench.data / "sources" / "incoming"
-    with bench.pipe() as dying, bench.pipe() as living, bench.pipe() as pipe:
+    with bench.process() as dying, bench.pipe() as living, bench.pipe() as pipe:
         for other in (dying, living):
             other.send(_header(PACKED) + PACKED[:-10])
         until(lambda: len(list(incoming.glob("*"))) == 2)
-        dying.process.kill()
-        dying.process.wait()
+        dying.kill()
         bench.upload(pipe, tar({"Package.swift": MANIFEST}))
         assert len(list(incoming.glob("*"))) == 1
         living.send(PACKED[-10:])
