@@ -155,7 +155,7 @@ class LiveRun:
 
     def _cancelled(self, run: dict[str, Any]) -> Outcome:
         run_id = run.get("run_id")
-        message = f"run {run_id} is cancelled; its worker ends it: rchctl wait {run_id}"
+        message = f"run {run_id} is being cancelled; its end: rchctl wait {run_id}"
         if not self._context.json:
             self._context.console.note(message)
         failure = Failure(Kind.CANCELLED, message, hint=f"rchctl wait {run_id}")
