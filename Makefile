@@ -23,7 +23,7 @@ demo: $(STAMP)  ## verify the demo package end to end in a throw-away home (.dem
 	@scripts/demo
 
 test: $(STAMP)  ## run the tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling
 	$(BIN)/ruff check .
