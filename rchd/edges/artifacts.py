@@ -34,9 +34,10 @@ from rch.files.durable import make_dirs, remove_tree, sync_dir, write_atomic
 from rch.files.extract import Extracted, ExtractError, Limits, extract
 from rch.files.unzstd import bounded_reader
 
-MAX_ENTRIES = 1_000_000
-MAX_RATIO = 200
-MIN_OUTPUT = 64 << 20
+EXTRA_ENTRIES = 64  # beyond what is listed, so that a few strangers are named and many are ended
+UNLISTED_BYTES = 16 << 20  # room for the three files that no manifest lists
+ENTRY_BYTES = 4 << 10  # room for an entry's headers and padding, and its line in manifest.json
+NAME_COPIES = 8  # a name stands in its header and, escaped, in manifest.json
 
 _R = TypeVar("_R", bound=Record)
 
@@ -103,13 +104,15 @@ def unpack_and_verify(
 ) -> Verified:
     """Unpack the stream into staging and check it against the job that was asked for.
 
-    `Mismatch` for whatever does not agree; the bad set then lies at `rejected`.
+    `max_bytes` bounds the content of the files. `Mismatch` for whatever does not agree; what was
+    unpacked of the bad set then lies at `rejected`. `OSError` for what this machine cannot do.
     """
     try:
+        content, output = _bounds(header.manifest, max_bytes)
         with at.stream.open("rb") as raw:
-            bound = min(max_bytes, max(MIN_OUTPUT, at.stream.stat().st_size * MAX_RATIO))
-            limits = Limits(max_entries=MAX_ENTRIES, max_bytes=bound)
-            reader = bounded_reader(raw, max_output=bound)
+            entries = len(header.manifest.entries) + EXTRA_ENTRIES
+            limits = Limits(max_entries=entries, max_bytes=content)
+            reader = bounded_reader(raw, max_output=output)
             found = extract(reader, at.staged, limits=limits, canonical=False, durable=True)
         verified = _verify(at.staged, found, header, job, host_nonce)
     except ExtractError as error:
@@ -124,9 +127,22 @@ def unpack_and_verify(
     return verified
 
 
+def _bounds(manifest: Manifest, max_bytes: int) -> tuple[int, int]:
+    """How many bytes of content, and of tar, a set with this manifest can have (fault Z1).
+
+    What is announced is the bound, never a ratio: a log of equal lines packs a thousandfold.
+    """
+    announced = sum(max(0, entry.size) for entry in manifest.entries)
+    if announced > max_bytes + UNLISTED_BYTES:
+        raise Mismatch([f"manifest.json: announces {announced} bytes, over the {max_bytes} that are taken"])
+    around = sum(ENTRY_BYTES + NAME_COPIES * len(entry.path.encode()) for entry in manifest.entries)
+    content = announced + around + UNLISTED_BYTES
+    return content, content + around + UNLISTED_BYTES
+
+
 def _keep_rejected(at: Places) -> None:
-    remove_tree(at.rejected)
     if at.staged.exists():
+        remove_tree(at.rejected)
         make_dirs(at.rejected.parent, 0o755)
         at.staged.rename(at.rejected)
 
@@ -156,7 +172,7 @@ def _read(staged: Path, name: str, kind: type[_R]) -> _R:
     try:
         return decode_record(path.read_bytes(), kind)
     except ValueError as error:
-        raise Mismatch([f"{name}: {error}"]) from error
+        raise Mismatch([f"{name}: {error}"], trust=kind is Attestation) from error
 
 
 def _verify(
@@ -167,7 +183,7 @@ def _verify(
         raise Mismatch(["manifest.json: differs from the one in the header"])
     entries = [_entry(each) for each in found]
     errors = differences(manifest.entries, entries)
-    if root_sha256(manifest.entries) != manifest.artifact_root_sha256:
+    if _root(manifest) != manifest.artifact_root_sha256:
         errors.append("manifest.json: artifact_root_sha256 is not that of its entries")
     if errors:
         raise Mismatch(errors)
@@ -177,7 +193,8 @@ def _verify(
         f"job_index.json: {path} is not in the set" for path in index.files.values() if path not in names
     ]
     errors += [f"{name}: missing" for name in UNLISTED - names]
-    if (staged / "job_key_inputs.json").read_bytes() != jcs(job.job_key_inputs):
+    inputs = staged / "job_key_inputs.json"
+    if not inputs.is_file() or inputs.read_bytes() != jcs(job.job_key_inputs):
         errors.append("job_key_inputs.json: not those of the job that was asked for")
     summary = _read(staged, "summary.json", Summary)
     state = _read(staged, "job_state.json", JobStateRecord)
@@ -188,6 +205,13 @@ def _verify(
         raise Mismatch(errors)
     _check_attestation(staged, job, host_nonce)
     return Verified(summary=summary, state=state)
+
+
+def _root(manifest: Manifest) -> str | None:
+    try:
+        return root_sha256(manifest.entries)
+    except ValueError:  # a size that no canonical JSON holds
+        return None
 
 
 def _entry(each: Extracted) -> Entry:
