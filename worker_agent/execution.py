@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from worker_agent.backends.config import config_of
 from worker_agent.backends.env import job_env
 from worker_agent.buildfiles import BuildLog, EventFile, Redactor
 from worker_agent.clock import now
-from worker_agent.life import Life
+from worker_agent.life import Life, note_trace
 from worker_agent.model import EndedByUs, Phase, PhaseExit
 from worker_agent.processes import adopt_orphans, own_group
 from worker_agent.results.buildlog import Happening, LogReader
@@ -72,7 +71,7 @@ class Execution:
                 Kind.EXECUTOR, f"the job could not go on: {error.strerror}", subkind=subkind
             )
         except Exception as error:  # noqa: BLE001  (whatever it is, the job comes to an end)
-            traceback.print_exc()
+            note_trace()
             self._failure = Failure(Kind.EXECUTOR, f"rch-worker failed: {type(error).__name__}")
         finally:
             room.lock.release()
@@ -182,10 +181,11 @@ class Execution:
         )
         return sealed.state
 
-    def make_room(self) -> None:
-        """Give up all that is not the set, for a disk that is full."""
+    def make_room(self, *, no_space: bool) -> None:
+        """Give up all that is not the set, for a disk that did not take it; the job has failed by that."""
         if self._failure is None:
-            self._failure = Failure(Kind.EXECUTOR, "the artifacts could not be written", subkind="NO_SPACE")
+            subkind = "NO_SPACE" if no_space else None
+            self._failure = Failure(Kind.EXECUTOR, "the artifacts could not be written", subkind=subkind)
         self.clean_up()
         remove_tree(self._layout.build)
         (self._layout.tree.parent / "source").unlink(missing_ok=True)

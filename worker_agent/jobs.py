@@ -1,7 +1,7 @@
 """A job on disk: its records, its lock, and what stands when its owner is gone (spec section 3.3).
 
     locks/<job_id>.lock       held by the supervisor as long as it lives, outside of the folder
-    cancels/<job_id>.json     the intent to end the job; without a job it is the tombstone
+    cancels/<job_id>          the intent to end the job; without a job it is the tombstone
     jobs/<job_id>/
       request.json            the submit as it came
       attempt.json            which execution this is; it counts before anything is done
@@ -16,6 +16,8 @@ until then it is answered as not found, with `lost` in the data.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +26,7 @@ import msgspec
 from rch.contract.records import JobStateRecord, Summary, decode_record, encode_record
 from rch.contract.states import is_terminal
 from rch.contract.worker_rpc import SubmitRequest
-from rch.files.durable import make_dirs, write_atomic
+from rch.files.durable import make_dirs, sync_dir, write_atomic
 from rch.files.locks import FileLock, is_free
 from rch.files.paths import WorkerPaths
 from worker_agent.model import JobLayout
@@ -119,7 +121,11 @@ class Jobs:
 
     def cancel_intent(self, job_id: str) -> CancelIntent | None:
         """Why the job is to end, if it is."""
-        return _decoded(self._cancel_path(job_id), CancelIntent)
+        try:
+            reason, _, at = str(self._cancel_path(job_id).readlink()).partition(" ")
+        except FileNotFoundError:
+            return None
+        return CancelIntent(reason=reason, at=at)
 
     def summary(self, job_id: str) -> Summary | None:
         """The sealed summary of the last execution, None while there is none."""
@@ -195,16 +201,20 @@ class Jobs:
         fresh.replace(path)
 
     def request_cancel(self, job_id: str, reason: str, at: str) -> None:
-        """Note durably that the job is to end, also one that is not known yet."""
+        """Note durably that the job is to end, also one that is not known yet.
+
+        The note is a link that leads nowhere: it is made at one stroke, the first one stands, and
+        it needs no block of a disk that may be full.
+        """
         path = self._cancel_path(job_id)
-        if path.exists():
-            return
         make_dirs(path.parent)
-        write_atomic(path, msgspec.json.encode(CancelIntent(reason=reason, at=at)), mode=0o600)
+        with suppress(FileExistsError):
+            path.symlink_to(f"{reason} {at}")
+        sync_dir(path.parent)
 
     def is_cancelled(self, job_id: str) -> bool:
         """Whether an intent stands: one `stat`, for those who look often."""
-        return self._cancel_path(job_id).exists()
+        return os.path.lexists(self._cancel_path(job_id))
 
     def end_leftovers(self, job_id: str) -> bool:
         """End what a lost execution left running; False if something stays. The caller owns the lock."""
@@ -225,7 +235,7 @@ class Jobs:
             lock.release()
 
     def _cancel_path(self, job_id: str) -> Path:
-        return self._paths.state_dir / "cancels" / f"{job_id}.json"
+        return self._paths.state_dir / "cancels" / job_id
 
 
 def _bytes(path: Path) -> bytes | None:

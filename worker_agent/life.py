@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import traceback
+from contextlib import suppress
+
 import msgspec
 
 from rch.contract.records import JobStateRecord
 from rch.contract.states import JobState, move_job
 from rch.contract.worker_rpc import SubmitRequest
+from rch.files.durable import is_no_space
 from worker_agent.clock import now
 from worker_agent.jobs import MAX_ATTEMPTS, Attempt, Jobs
 from worker_agent.model import EndedByUs
+
+
+def note_trace() -> None:
+    """Leave the trace of the exception at hand in `supervisor.log`, if the disk has room for it."""
+    with suppress(OSError):
+        traceback.print_exc()
 
 
 class Life:
@@ -39,14 +49,21 @@ class Life:
             self.request_cancel()
 
     def request_cancel(self) -> None:
-        """CANCEL_REQUESTED, unless the job stands there already."""
+        """CANCEL_REQUESTED, unless the job stands there already.
+
+        A full disk does not keep a job from being ended: its states then do without this one.
+        """
         if self.state.state == JobState.RUNNING:
-            self.end_with(self.moved(JobState.CANCEL_REQUESTED))
+            try:
+                self.end_with(self.moved(JobState.CANCEL_REQUESTED))
+            except OSError as error:
+                if not is_no_space(error):
+                    raise
 
     def end_with(self, state: JobStateRecord) -> None:
         """Make a following state durable."""
-        self.state = state
         self._jobs.write_state(state)
+        self.state = state
 
     def moved(self, to: JobState) -> JobStateRecord:
         """The record after a transition, not written yet."""

@@ -10,18 +10,26 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rch.contract.records import JobStateRecord
 from rch.contract.states import JobState
+from rch.files.durable import is_no_space
 from rch.files.locks import FileLock
-from worker_agent.life import Life
+from worker_agent.life import Life, note_trace
 from worker_agent.worker import Worker
 
 if TYPE_CHECKING:  # it comes in once the submitter has its answer: it takes its time
     from worker_agent.execution import Execution
+
+
+_SPACE_PATIENCE_SECONDS = 600.0
+_SPACE_LOOK_SECONDS = 0.5
+
+T = TypeVar("T")
 
 
 def supervise(worker: Worker, job_id: str, lock_fd: int, ready_fd: int) -> int:
@@ -56,26 +64,50 @@ def _carry_out(worker: Worker, life: Life) -> None:
     if life.over is None:
         execution.run()
         gone = worker.jobs.end_leftovers(job_id)
-    end = _sealed(execution)
+    patience = Patience(_SPACE_PATIENCE_SECONDS)
+    end = _sealed(execution, patience)
     if end is None:  # there is no set to fetch, but the job is at its end and says so
         cancelled = life.state.state == JobState.CANCEL_REQUESTED
         end = life.moved(JobState.CANCELLED if cancelled else JobState.FAILED)
     if gone:
-        worker.leases.drop(job_id)
-    life.end_with(end)
+        patience.outlast(lambda: worker.leases.drop(job_id))
+    patience.outlast(lambda: life.end_with(end))
     execution.clean_up()
 
 
-def _sealed(execution: Execution) -> JobStateRecord | None:
-    for again in (True, False):
-        try:
-            return execution.seal()
-        except Exception:  # noqa: BLE001  (whatever it is, the job comes to an end)
-            traceback.print_exc()
-        if again:
-            with suppress(OSError):
-                execution.make_room()
-    return None
+def _sealed(execution: Execution, patience: Patience) -> JobStateRecord | None:
+    """The terminal state of a sealed set, None where no set can be had."""
+    try:
+        return execution.seal()
+    except OSError as error:
+        note_trace()
+        no_space = is_no_space(error)
+    except Exception:  # noqa: BLE001  (whatever it is, the job comes to an end)
+        note_trace()
+        return None
+    try:
+        execution.make_room(no_space=no_space)
+        return patience.outlast(execution.seal)
+    except Exception:  # noqa: BLE001  (as above)
+        note_trace()
+        return None
+
+
+class Patience:
+    """Waits for space on a full disk, `seconds` in all; whoever owns a job does not give it up at once."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+
+    def outlast(self, act: Callable[[], T]) -> T:
+        """What `act` gives, tried again while the disk is full."""
+        while True:
+            try:
+                return act()
+            except OSError as error:
+                if not is_no_space(error) or time.monotonic() > self._deadline:
+                    raise
+            time.sleep(_SPACE_LOOK_SECONDS)
 
 
 def _stay_awake() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -190,6 +191,12 @@ class Bench:
 
     def configure(self, text: str) -> None:
         (self.home / "config" / "worker.toml").write_text(f'swift = "{self.toolchain}"\n{text}')
+
+    def move(self, folder: Path) -> None:
+        """Have the worker's home in `folder`."""
+        shutil.copytree(self.home, folder / "worker")
+        self.home, self.data = folder / "worker", folder / "worker" / "data"
+        self.env["RCH_WORKER_HOME"] = str(self.home)
 
     @contextmanager
     def pipe(self) -> Iterator[Pipe]:
