@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from rch.contract.errors import Kind
-from rch.contract.ids import timestamp
+from rch.contract.ids import parse_timestamp, timestamp
 from rch.contract.records import CancelIntent
 from rch.contract.states import JobState, can_mirror, is_terminal
 from rch.contract.worker_rpc import PROTOCOL_MAX
@@ -54,15 +54,15 @@ def take_turn(run: m.Run) -> Effects:
 def resume(run: m.Run, at: float) -> Effects:
     """Go on where the persisted phase stands; every effect is idempotent."""
     effects: Effects = []
-    if not isinstance(run.phase, m.Waiting):
-        run.resumed_at = timestamp(at)
+    if isinstance(run.phase, m.Waiting | m.Selecting | m.Reserving):
+        run.phase = m.Waiting(reason="the daemon was started again")
+        waited = at - parse_timestamp(run.created_at)
+        left = max(0.0, run.accepted.options.max_wait_seconds - waited)
+        effects.append(fx.StartTimer(run_id=run.run_id, name="max_wait", seconds=left))
     else:
-        wait = float(run.accepted.options.max_wait_seconds)
-        effects.append(fx.StartTimer(run_id=run.run_id, name="max_wait", seconds=wait))
+        run.resumed_at = timestamp(at)
     if run.lease is not None:
         effects.append(_renewal_timer(run, run.lease.ttl_seconds))
-    if isinstance(run.phase, m.Selecting | m.Reserving):
-        run.phase = m.Waiting(reason="resumed")
     if isinstance(run.phase, m.Following):
         # How much of the log lies here is the edge's own memory: it is read anew, over the same bytes.
         run.phase = m.Following(step=run.phase.step)

@@ -24,6 +24,8 @@ from rch.contract.local_api import (
 
 MAX_IN_FLIGHT = 64
 MAX_SUBSCRIPTIONS = 64
+MAX_ID = 256
+MAX_NUMBER = 1 << 53  # what every JSON reader holds exactly
 WITHOUT_HELLO = frozenset({"hello", "daemon.health", "daemon.drain", "daemon.shutdown", "rpc.describe"})
 
 
@@ -73,7 +75,7 @@ class Session:
         except FrameError as error:
             return Refusal(line=_error(None, Failure(Kind.USAGE, str(error)), PARSE_ERROR), close=True)
         call_id = raw.get("id")
-        if raw.get("jsonrpc") != "2.0" or isinstance(call_id, bool | float | list | dict):
+        if raw.get("jsonrpc") != "2.0" or not _is_id(call_id):
             failure = Failure(Kind.USAGE, "not a JSON-RPC 2.0 request")
             return Refusal(line=_error(None, failure, INVALID_REQUEST))
         return self._call(raw, call_id if isinstance(call_id, str | int) else None)
@@ -91,6 +93,7 @@ class Session:
             failure = Failure(Kind.USAGE, f"over {MAX_IN_FLIGHT} requests in flight on one connection")
             return Refusal(line=_error(call_id, failure, INVALID_REQUEST))
         try:
+            _refuse_numbers(raw.get("params"))
             params = decode_params(raw.get("params"), METHODS[method][0])
             if isinstance(params, HelloParams):
                 self._hello(params)
@@ -119,6 +122,26 @@ class Session:
         """`Failure` where the connection has as many subscriptions as it may."""
         if len(self.subscriptions) >= MAX_SUBSCRIPTIONS:
             raise Failure(Kind.USAGE, f"over {MAX_SUBSCRIPTIONS} subscriptions on one connection")
+
+
+def _is_id(value: object) -> bool:
+    """Whether `value` can be said back: text that is not long, or a whole number."""
+    if isinstance(value, str):
+        return len(value) <= MAX_ID
+    return value is None or (type(value) is int and abs(value) <= MAX_NUMBER)
+
+
+def _refuse_numbers(params: object) -> None:
+    """`Failure` for a number that could be neither stored nor said back as it came."""
+    waiting = [params]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
+            raise Failure(Kind.USAGE, "params: a number is beyond 2^53")
 
 
 def result_line(call: Call, result: object) -> bytes:

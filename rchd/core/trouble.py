@@ -14,6 +14,7 @@ from rchd.core.jobs import job_of
 
 Effects = list[fx.Effect]
 
+RESERVE_TRIES = 3
 UPLOAD_TRIES = 3
 MAX_HANDOVERS = 4
 FIRST_RETRY_SECONDS = 2.0
@@ -114,6 +115,9 @@ def line_cut(run: m.Run, event: ev.LineCut, now: str) -> Effects:
             run.lease = None
             return end(run, now)
         return retry(run, 0.2)
+    if isinstance(phase, m.Reserving) and cut and run.cancel is None and run.tries < RESERVE_TRIES:
+        # It may have been granted: the same run is given the same lease again.
+        return retry(run, pause(run.tries))
     if isinstance(phase, m.Reserving | m.Selecting):
         choices = run.selection.choices if run.selection else ()
         if isinstance(phase, m.Reserving) and phase.index + 1 < len(choices):

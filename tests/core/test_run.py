@@ -433,6 +433,19 @@ def test_an_upload_is_tried_three_times() -> None:
     play.one(fx.Release)
 
 
+def test_a_lease_whose_grant_was_lost_is_asked_for_again() -> None:
+    play = Playbook()
+    run = play.accept(accepted())
+    play.answer(run, ev.Probed, reports=(report(),), embedded=False)
+    for _ in range(2):
+        cut(play, run)
+        timer = next(e for e in play.of(fx.StartTimer) if e.name == "retry")
+        play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="retry", op=timer.op))
+        play.one(fx.Reserve)
+    play.grant(run)
+    assert run.state == "RUNNING"
+
+
 def test_a_stale_answer_changes_nothing() -> None:
     play = Playbook()
     run = play.accept(accepted())
@@ -449,8 +462,9 @@ def test_a_lease_that_is_granted_too_late_is_given_back() -> None:
     run = play.accept(accepted())
     play.answer(run, ev.Probed, reports=(report(),), embedded=False)
     op = run.op
+    play.feed(ev.CancelAsked(at=play.at, run_id=run.run_id, reason="USER"))
     cut(play, run)
-    assert run.state == "FAILED"
+    assert run.state == "CANCELLED"
     play.feed(
         ev.Reserved(
             at=play.at,
