@@ -7,8 +7,8 @@ scripts can rely on it. Standard library alone: the thin client imports this mod
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Kind(StrEnum):
@@ -32,8 +32,7 @@ class Kind(StrEnum):
     DAEMON = "DAEMON"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One row of the registry. `remedy` is one line for the user."""
 
     exit_code: int

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from rch.contract.errors import Failure, Kind
 
@@ -17,8 +17,7 @@ from rch.contract.errors import Failure, Kind
 _SUN_PATH_BYTES = 104 if sys.platform == "darwin" else 108
 
 
-@dataclass(frozen=True, slots=True)
-class HostPaths:
+class HostPaths(NamedTuple):
     """Where the daemon and its clients keep their things. All paths are absolute."""
 
     config_dir: Path
@@ -78,8 +77,7 @@ class HostPaths:
         return self.state_dir / "host_id"
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerPaths:
+class WorkerPaths(NamedTuple):
     """Where a worker keeps its things. All paths are absolute."""
 
     config_file: Path
