@@ -10,7 +10,6 @@ import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -29,7 +28,7 @@ from rchd.core import model as m
 from rchd.core.session import MAX_IN_FLIGHT, MAX_SUBSCRIPTIONS, Call
 from rchd.core.views import run_view
 from rchd.driver import Driver, decode_run
-from rchd.edges.hub import Hub
+from rchd.edges.hub import Held, Hub, with_text
 from rchd.edges.intake import Intake
 from rchd.edges.snapshot import Progress
 from rchd.edges.socket import Connection
@@ -239,14 +238,15 @@ class Api:
         return reply.view or await self._view(view.run_id)
 
     async def _watch(self, params: api.WatchParams, connection: Connection) -> api.WatchView:
-        connection.session.may_follow()
         if params.run == "all":
             views = tuple(self._run_view(run) for run in self._driver.core.runs.values())
             wanted = "all"
         else:
             view = await self._view(params.run)
             views, wanted = (view,), view.run_id
-        sink = _with_text(connection.tell) if "log_text" in params.include else connection.tell
+        connection.session.may_follow()
+        tell = with_text(connection.tell) if "log_text" in params.include else connection.tell
+        sink = Held(tell)
         # No await between the snapshot's seq and the subscription: nothing falls in between.
         follower = self._hub.follow(wanted, sink)
         seq = self._driver.core.seq
@@ -255,41 +255,43 @@ class Api:
             for v in views
         )
         connection.session.subscriptions.add(follower.number)
-        connection.on_close.append(lambda: self._hub.leave(follower.number))
+        connection.at_close(follower.number, lambda: self._hub.leave(follower.number))
+        past: list[api.RunEvent] = []
         if params.after_seq is not None:
-            await self._replay(params.after_seq, seq, wanted, follower.number, connection)
+            past = await self._past(params.after_seq, seq, wanted, follower.number)
+        # The answer is written before the loop turns: news follow it, old ones first.
+        asyncio.get_running_loop().call_soon(sink.release, past)
         return api.WatchView(subscription=follower.number, seq=seq, runs=views)
 
-    async def _replay(
-        self, after: int, until: int, run: str, subscription: int, connection: Connection
-    ) -> None:
+    async def _past(self, after: int, until: int, run: str, subscription: int) -> list[api.RunEvent]:
+        """The durable events from `after` to `until`; a gap at the end where they are too many."""
         rows = await anyio.to_thread.run_sync(
             lambda: self._store.events_after(
                 after, run_id=None if run == "all" else run, limit=REPLAY_LIMIT
             )
         )
-        for row in rows:
-            if row.seq <= until:
-                connection.tell(
-                    api.RunEvent(
-                        subscription=subscription,
-                        seq=row.seq,
-                        type=row.type,
-                        run_id=row.run_id,
-                        at=row.at,
-                        run=msgspec.json.decode(row.doc, type=api.RunView),
-                    )
-                )
-        if len(rows) == REPLAY_LIMIT:
-            connection.tell(
-                api.RunEvent(
-                    subscription=subscription, seq=until, type="gap", run_id=None, at=timestamp(time.time())
-                )
+        found = [
+            api.RunEvent(
+                subscription=subscription,
+                seq=row.seq,
+                type=row.type,
+                run_id=row.run_id,
+                at=row.at,
+                run=msgspec.json.decode(row.doc, type=api.RunView),
             )
+            for row in rows
+            if row.seq <= until
+        ]
+        if len(rows) == REPLAY_LIMIT:
+            at = timestamp(time.time())
+            gap = api.RunEvent(subscription=subscription, seq=until, type="gap", run_id=None, at=at)
+            found.append(gap)
+        return found
 
     async def _unwatch(self, params: api.UnwatchParams, connection: Connection) -> dict[str, object]:
         if params.subscription in connection.session.subscriptions:
             connection.session.subscriptions.discard(params.subscription)
+            connection.not_at_close(params.subscription)
             self._hub.leave(params.subscription)
         return {}
 
@@ -348,17 +350,3 @@ def _teller(connection: Connection) -> Callable[[Progress], None]:
         loop.call_soon_threadsafe(connection.tell, event)
 
     return tell
-
-
-def _with_text(tell: Callable[[api.RunEvent], None]) -> Callable[[api.RunEvent], None]:
-    """Adds the text itself to log news, for clients that cannot read the file."""
-
-    def told(event: api.RunEvent) -> None:
-        if event.type == "log":
-            with Path(event.data["path"]).open("rb") as file:
-                file.seek(event.data["offset"])
-                text = file.read(event.data["length"]).decode("utf-8", "replace")
-            event = msgspec.structs.replace(event, data={**event.data, "text": text})
-        tell(event)
-
-    return told

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from rch.contract.local_api import RunEvent
 from rchd.core.effects import Announce
@@ -68,3 +72,49 @@ class Hub:
     def count(self) -> int:
         """How many subscriptions there are."""
         return len(self._followers)
+
+
+class Held:
+    """Keeps news back until the answer and what went before them are told."""
+
+    def __init__(self, tell: Sink) -> None:
+        self._tell = tell
+        self._held: list[RunEvent] | None = []
+
+    def __call__(self, event: RunEvent) -> None:
+        """Tell it, or keep it."""
+        if self._held is None:
+            self._tell(event)
+        else:
+            self._held.append(event)
+
+    def release(self, past: list[RunEvent]) -> None:
+        """Tell `past`, then what came meanwhile and is not in it."""
+        held, self._held = self._held or [], None
+        told = {event.seq for event in past if event.type == "run"}
+        for event in past:
+            self._tell(event)
+        for event in held:
+            if event.type != "run" or event.seq not in told:
+                self._tell(event)
+
+
+def with_text(tell: Sink) -> Sink:
+    """Adds the text itself to log news, for clients that cannot read the file."""
+
+    def told(event: RunEvent) -> None:
+        if event.type == "log":
+            text = _log_text(event.data)
+            event = msgspec.structs.replace(event, data={**event.data, "text": text})
+        tell(event)
+
+    return told
+
+
+def _log_text(data: dict[str, Any]) -> str:
+    try:
+        with Path(data["path"]).open("rb") as file:
+            file.seek(data["offset"])
+            return str(file.read(data["length"]), "utf-8", "replace")
+    except OSError:  # the file was taken away: the news of it are still true
+        return ""

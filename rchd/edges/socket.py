@@ -39,7 +39,7 @@ def listening(path: Path) -> Iterator[socket.socket]:
     """A listening socket at `path`, 0600 from its first instant, gone at the end if still ours.
 
     `Failure` DAEMON where the path is too long, its folder is not ours alone, or another
-    daemon holds it.
+    daemon holds it, or something that is no socket lies there.
     """
     check_socket_path(path)
     _own_folder(path.parent)
@@ -51,21 +51,30 @@ def listening(path: Path) -> Iterator[socket.socket]:
             subkind="ALREADY_RUNNING",
         )
     temp = path.with_name(f".{os.getpid():x}")
-    check_socket_path(temp)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    inode = -1
     try:
+        check_socket_path(temp)
         inode = _bind(sock, temp, path)
         yield sock
-        with contextlib.suppress(OSError):
-            if path.stat().st_ino == inode:
-                path.unlink()
     finally:
+        with contextlib.suppress(OSError):
+            if path.lstat().st_ino == inode:
+                path.unlink()
         sock.close()
         temp.unlink(missing_ok=True)
         lock.release()
 
 
 def _bind(sock: socket.socket, temp: Path, path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise Failure(
+                Kind.DAEMON,
+                f"{path} is there and is no socket",
+                subkind="SOCKET_PATH",
+                hint="move it away, or set RCH_SOCKET to another path",
+            )
     temp.unlink(missing_ok=True)
     mask = os.umask(0o177)
     try:
@@ -112,15 +121,21 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._half_line: asyncio.TimerHandle | None = None
         self._gapped: set[int] = set()
-        self._last_seq = 0
-        self.on_close: list[Callable[[], None]] = []
+        self._last: RunEvent | None = None
+        self._at_close: dict[int, Callable[[], None]] = {}
+
+    @property
+    def _open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Look who it is before a byte is read."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  (what a stream server gives)
         self._transport = transport
-        sock = transport.get_extra_info("socket")
-        uid = peer_uid(sock)
+        try:
+            uid = peer_uid(transport.get_extra_info("socket"))
+        except OSError:  # it has left again
+            uid = -1
         if uid != os.geteuid():
             log.warning("peer.refused", uid=uid)
             transport.abort()
@@ -137,19 +152,34 @@ class Connection(asyncio.Protocol):
         self._server.connections.discard(self)
         self._transport = None
         self._stop_clock()
-        for callback in self.on_close:
+        while self._at_close:
+            self._at_close.popitem()[1]()
+
+    def at_close(self, number: int, callback: Callable[[], None]) -> None:
+        """Call back when the client is gone: at once where it is already."""
+        if self._transport is None:
             callback()
+        else:
+            self._at_close[number] = callback
+
+    def not_at_close(self, number: int) -> None:
+        """What stands under `number` is over before the connection is."""
+        self._at_close.pop(number, None)
 
     def data_received(self, data: bytes) -> None:
-        """Take whole lines; a half one has a deadline."""
+        """Take whole lines; nothing after a refusal that hangs up."""
         self._reader.feed(data)
-        self._stop_clock()
         try:
-            while self._transport is not None and (line := self._reader.line()) is not None:
+            while self._open and (line := self._reader.line()) is not None:
+                self._stop_clock()
                 self._line(line)
         except FrameError as error:
             self._refuse(str(error))
-        if self._reader.pending and self._transport is not None:
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        """A half line has a deadline, which more bytes of the same line do not move."""
+        if self._half_line is None and self._reader.pending and self._open:
             loop = asyncio.get_running_loop()
             message = f"a line was not ended within {HALF_LINE_SECONDS:g} s"
             self._half_line = loop.call_later(HALF_LINE_SECONDS, self._refuse, message)
@@ -175,7 +205,8 @@ class Connection(asyncio.Protocol):
             line = refusal_line(call, failure)
         except Exception as error:
             log.exception("call.failed", method=call.method)
-            line = refusal_line(call, Failure(Kind.INTERNAL, f"{call.method} failed: {error}"))
+            what = " ".join(str(error).split())[:300]
+            line = refusal_line(call, Failure(Kind.INTERNAL, f"{call.method} failed: {what}"))
         self.session.answered()
         if not call.notification:
             self.write(line)
@@ -190,19 +221,19 @@ class Connection(asyncio.Protocol):
 
     def write(self, line: bytes) -> None:
         """Send a line, if anyone is there."""
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and self._open:
             self._transport.write(line)
 
     def tell(self, event: RunEvent) -> None:
         """Send news; where the client does not read, remember that there is a gap instead."""
         if self._transport is None:
             return
-        self._last_seq = event.seq
+        self._last = event
         if self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             self._gapped.add(event.subscription)
             return
         if event.subscription in self._gapped:
-            self._tell_gap(event)
+            self._tell_gap(event, event.subscription)
         self.write(event_line(event))
 
     def hang_up(self) -> None:
@@ -210,18 +241,24 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def pause_writing(self) -> None:
+        """The client does not read: it is asked for nothing more, so that answers do not pile up."""
+        self._stop_clock()
+        if self._transport is not None:
+            self._transport.pause_reading()
+
     def resume_writing(self) -> None:
         """The client reads again: it is told at once what it missed."""
         for subscription in sorted(self._gapped):
-            self._tell_gap(
-                RunEvent(subscription=subscription, seq=self._last_seq, type="gap", run_id=None, at="")
-            )
+            if self._last is not None:
+                self._tell_gap(self._last, subscription)
+        if self._transport is not None:
+            self._transport.resume_reading()
+        self._start_clock()
 
-    def _tell_gap(self, event: RunEvent) -> None:
-        self._gapped.discard(event.subscription)
-        gap = RunEvent(
-            subscription=event.subscription, seq=event.seq, type="gap", run_id=event.run_id, at=event.at
-        )
+    def _tell_gap(self, event: RunEvent, subscription: int) -> None:
+        self._gapped.discard(subscription)
+        gap = RunEvent(subscription=subscription, seq=event.seq, type="gap", run_id=None, at=event.at)
         self.write(event_line(gap))
 
 

@@ -1,0 +1,580 @@
+"""The Unix socket held to its word by clients of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from blockbuster import blockbuster_ctx
+from support.trees import as_nobody
+
+from rch.contract.errors import Failure, Kind
+from rch.contract.local_api import MAX_MESSAGE, RunEvent
+from rchd.core.session import MAX_IN_FLIGHT, Call
+from rchd.edges import socket as edge
+from rchd.edges.socket import Connection, Server, listening
+
+Answer = Callable[[Call, Connection], Awaitable[object]]
+
+
+async def echo(call: Call, _connection: Connection) -> object:
+    """Says which method was called."""
+    return {"method": call.method}
+
+
+@asynccontextmanager
+async def serving(path: Path, answer: Answer = echo) -> AsyncIterator[Server]:
+    """The real server at `path`."""
+    with listening(path) as sock:
+        async with anyio.create_task_group() as group:
+            server = Server(group, answer)
+            ready = anyio.Event()
+            group.start_soon(server.serve, sock, ready.set)
+            await ready.wait()
+            yield server
+            group.cancel_scope.cancel()
+
+
+class Client:
+    """One connection, line by line."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def call(self, method: str, params: object = None, call_id: object = 1) -> dict[str, Any]:
+        self.send(request(method, params, call_id))
+        return await self.read()
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def read(self) -> dict[str, Any]:
+        line = await asyncio.wait_for(self.reader.readline(), 10)
+        assert line, "the daemon hung up"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    async def rest(self) -> bytes:
+        """All until the daemon hangs up."""
+        with contextlib.suppress(ConnectionResetError):
+            return await asyncio.wait_for(self.reader.read(), 10)
+        return b""
+
+
+@asynccontextmanager
+async def client(path: Path, *, hello: bool = True) -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_unix_connection(path, limit=64 << 20)
+    it = Client(reader, writer)
+    try:
+        if hello:
+            answer = await it.call("hello", {"client": "test", "version": "1"})
+            assert "result" in answer, answer
+        yield it
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def request(method: str, params: object = None, call_id: object = 1) -> bytes:
+    said = {"jsonrpc": "2.0", "id": call_id, "method": method, "params": params}
+    return json.dumps(said).encode() + b"\n"
+
+
+async def settle(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until `condition` holds."""
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110  (what is looked at has no event)
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "s"
+
+
+# --- the file -----------------------------------------------------------------------------
+
+
+@pytest.mark.spec("12")
+def test_the_socket_is_private_from_its_first_instant(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    real = socket.socket.listen
+
+    def listen(sock: socket.socket, backlog: int) -> None:
+        bound = Path(sock.getsockname())
+        seen.append((stat.S_IMODE(bound.stat().st_mode), bound.name, path.exists()))
+        real(sock, backlog)
+
+    monkeypatch.setattr(socket.socket, "listen", listen)
+    before = os.umask(0)
+    try:
+        with listening(path):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert os.umask(0) == 0
+    finally:
+        os.umask(before)
+    assert seen == [(0o600, f".{os.getpid():x}", False)]
+
+
+@pytest.mark.fault("H7")
+async def test_a_stale_socket_is_replaced(path: Path) -> None:
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(path))
+    left.close()
+    async with serving(path), client(path) as it:
+        assert (await it.call("daemon.health"))["result"] == {"method": "daemon.health"}
+    assert [entry.name for entry in path.parent.iterdir()] == ["s.lock"]
+
+
+@pytest.mark.fault("H7")
+def test_what_is_no_socket_is_never_replaced(path: Path) -> None:
+    for make in (lambda: path.write_text("precious"), path.mkdir, lambda: path.symlink_to("elsewhere")):
+        make()
+        before = path.lstat().st_ino
+        with pytest.raises(Failure, match="is there and is no socket") as refused, listening(path):
+            pass
+        assert refused.value.subkind == "SOCKET_PATH"
+        assert path.lstat().st_ino == before
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.mark.fault("H6")
+def test_a_second_daemon_is_refused_and_the_first_goes_on(path: Path) -> None:
+    with listening(path):
+        inode = path.stat().st_ino
+        with pytest.raises(Failure, match="another daemon listens") as refused, listening(path):
+            pass
+        assert refused.value.subkind == "ALREADY_RUNNING"
+        assert path.stat().st_ino == inode
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(path))
+
+
+@pytest.mark.spec("12")
+def test_only_our_own_socket_is_removed_at_the_end(path: Path) -> None:
+    with listening(path):
+        path.unlink()
+        other = socket.socket(socket.AF_UNIX)
+        other.bind(str(path))
+    assert path.is_socket()
+    other.close()
+
+
+def test_the_socket_is_gone_after_a_failure_too(path: Path) -> None:
+    with pytest.raises(RuntimeError), listening(path):
+        raise RuntimeError
+    assert not path.exists()
+    with listening(path):
+        pass
+
+
+@pytest.mark.fault("H7")
+def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    folder.chmod(0o750)
+    with pytest.raises(Failure, match="has mode 0750, 0700 is needed"), listening(folder / "s"):
+        pass
+
+
+@pytest.mark.fault("H7")
+def test_a_folder_of_another_is_refused(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    folder = tmp_path / "run"
+    folder.mkdir(0o700)
+    os.chown(folder, 65534, 65534)
+    with pytest.raises(Failure, match="belongs to uid 65534"), listening(folder / "s"):
+        pass
+
+
+@pytest.mark.fault("H7")
+def test_a_path_too_long_is_refused_by_its_length(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="bytes with its closing NUL"), listening(tmp_path / ("x" * 120)):
+        pass
+
+
+# --- who may speak ------------------------------------------------------------------------
+
+
+@pytest.mark.spec("12")
+@pytest.mark.fault("C6")
+async def test_another_user_is_refused_whatever_the_modes_say(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can be another user")
+    calls = []
+
+    async def note(call: Call, _connection: Connection) -> object:
+        calls.append(call.method)
+        return {}
+
+    async with serving(path, note) as server:
+        monkeypatch.chdir(path.parent)
+        path.parent.chmod(0o711)
+        path.chmod(0o666)  # noqa: ASYNC240  (a call that does not wait)
+        with socket.socket(socket.AF_UNIX) as stranger:
+            with as_nobody():
+                stranger.connect("s")
+            stranger.setblocking(False)
+            with contextlib.suppress(OSError):
+                stranger.send(request("daemon.health"))
+            said = b"-"
+            with contextlib.suppress(ConnectionResetError):
+                said = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(stranger, 100), 10)
+        assert said in {b"", b"-"}
+        assert not server.connections
+        async with client(path):
+            pass
+    assert calls == ["hello"]
+
+
+@pytest.mark.spec("12")
+async def test_connections_are_capped_and_the_refusal_names_the_cap(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "MAX_CONNECTIONS", 2)
+    async with serving(path), client(path), client(path), client(path, hello=False) as third:
+        assert "over 2 connections" in (await third.read())["error"]["message"]
+        assert await third.rest() == b""
+
+
+async def test_fifty_clients_at_once_are_all_answered(path: Path) -> None:
+    async with serving(path) as server:
+        answers: list[dict[str, Any]] = []
+
+        async def one(number: int) -> None:
+            async with client(path) as it:
+                answers.append(await it.call("daemon.health", None, number))
+
+        async with anyio.create_task_group() as group:
+            for number in range(50):
+                group.start_soon(one, number)
+        assert sorted(answer["id"] for answer in answers) == list(range(50))
+        await settle(lambda: not server.connections)
+
+
+async def test_the_loop_is_never_blocked_by_a_client(path: Path) -> None:
+    async with serving(path):
+        with blockbuster_ctx("rchd"):
+            async with client(path) as it:
+                for method in ("daemon.health", "rpc.describe", "nonsense"):
+                    await it.call(method)
+                it.send(b"nonsense\n")
+                await it.rest()
+
+
+# --- what is said -------------------------------------------------------------------------
+
+
+@pytest.mark.spec("12")
+async def test_hello_comes_first(path: Path) -> None:
+    async with serving(path), client(path, hello=False) as it:
+        assert "before hello" in (await it.call("runs.list"))["error"]["message"]
+        await it.call("hello", {"client": "test", "version": "1"})
+        assert (await it.call("runs.list"))["result"] == {"method": "runs.list"}
+
+
+async def test_a_request_in_single_bytes_and_two_in_one_piece_are_the_same(path: Path) -> None:
+    async with serving(path), client(path) as it:
+        for byte in request("runs.list", {}, "slow"):
+            it.send(bytes([byte]))
+            await it.writer.drain()
+        assert (await it.read())["id"] == "slow"
+        it.send(request("runs.list", {}, "a") + request("workers.list", {}, "b"))
+        assert {(await it.read())["id"], (await it.read())["id"]} == {"a", "b"}
+
+
+async def test_a_notification_is_carried_out_and_not_answered(path: Path) -> None:
+    calls = []
+
+    async def note(call: Call, _connection: Connection) -> object:
+        calls.append(call.method)
+        return {}
+
+    async with serving(path, note), client(path) as it:
+        it.send(b'{"jsonrpc":"2.0","method":"workers.list"}\n')
+        assert (await it.call("runs.list", {}, 5))["id"] == 5
+    assert calls == ["hello", "workers.list", "runs.list"]
+
+
+@pytest.mark.fault("C3")
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b"nonsense",
+        b'{"jsonrpc":"2.0","id":NaN}',
+        b'{"jsonrpc":"2.0","id":1,"id":2}',
+        b"[" * 10_000,
+        b"\xff\xfe\xfd",
+        b"\xef\xbb\xbf{}",
+        b'{"a":"\\ud800"}',
+        b'{"jsonrpc":"2.0","id":1,"method":"hello"}\x00',
+        b'{"a":"' + b"x" * MAX_MESSAGE + b'"}',
+        b"Content-Length: 100\r",
+    ],
+    ids=["text", "nan", "twice", "deep", "utf8", "bom", "surrogate", "nul", "oversize", "content_length"],
+)
+async def test_hostile_bytes_are_answered_and_nothing_after_them_is_heard(
+    path: Path, hostile: bytes
+) -> None:
+    calls = []
+
+    async def note(call: Call, _connection: Connection) -> object:
+        calls.append(call.method)
+        return {}
+
+    async with serving(path, note) as server, client(path) as it:
+        it.send(hostile + b"\n" + request("runs.submit", {"start": "/"}))
+        said = (await it.rest()).splitlines()
+        assert len(said) == 1
+        error = json.loads(said[0])["error"]
+        assert error["data"]["exit_code"] == 2
+        await settle(lambda: not server.connections)
+        async with client(path):
+            pass
+    assert calls == ["hello", "hello"]
+
+
+@pytest.mark.fault("C3")
+async def test_a_line_without_an_end_is_refused_at_the_limit_and_not_kept(path: Path) -> None:
+    async with serving(path), client(path) as it:
+        it.send(b"x" * (MAX_MESSAGE + 1))
+        assert f"a line is over {MAX_MESSAGE} bytes".encode() in await it.rest()
+
+
+@pytest.mark.fault("C3")
+@pytest.mark.parametrize("call_id", [10**30, 1.5, "x" * 1000])
+async def test_an_id_that_cannot_be_said_back_ends_neither_line_nor_daemon(
+    path: Path, call_id: object
+) -> None:
+    async with serving(path), client(path) as it:
+        assert (await it.call("runs.list", {}, call_id))["error"]["code"] == -32600
+        assert (await it.call("runs.list", {}, 2))["id"] == 2
+
+
+async def test_a_defect_in_one_call_is_told_on_one_line_and_ends_nothing(path: Path) -> None:
+    async def broken(call: Call, _connection: Connection) -> object:
+        if call.method == "runs.list":
+            raise ZeroDivisionError("first\nsecond")
+        if call.method == "workers.list":
+            return object()
+        raise Failure(Kind.CONFIG, "no such key", subkind="UNKNOWN_KEY")
+
+    async with serving(path, broken), client(path, hello=False) as it:
+        assert (await it.call("hello", {"client": "a", "version": "1"}))["error"]["data"]["exit_code"] == 3
+        error = (await it.call("runs.list"))["error"]
+        assert (error["code"], error["message"]) == (-32603, "runs.list failed: first second")
+        assert (await it.call("workers.list"))["error"]["data"]["kind"] == "INTERNAL"
+
+
+@pytest.mark.spec("12")
+async def test_too_many_requests_in_flight_are_refused_and_the_others_answered(path: Path) -> None:
+    gate = anyio.Event()
+
+    async def wait(call: Call, _connection: Connection) -> object:
+        if call.method != "hello":
+            await gate.wait()
+        return {}
+
+    async with serving(path, wait), client(path) as it:
+        for number in range(MAX_IN_FLIGHT + 3):
+            it.send(request("daemon.health", {}, number))
+        early = [await it.read() for _ in range(3)]
+        assert all(f"over {MAX_IN_FLIGHT} requests" in answer["error"]["message"] for answer in early)
+        gate.set()
+        late = [await it.read() for _ in range(MAX_IN_FLIGHT)]
+        assert sorted(answer["id"] for answer in late) == list(range(MAX_IN_FLIGHT))
+
+
+# --- slow, gone and silent ones -----------------------------------------------------------
+
+
+@pytest.mark.spec("12")
+@pytest.mark.fault("C1")
+async def test_a_half_line_has_a_deadline_that_more_bytes_do_not_move(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "HALF_LINE_SECONDS", 0.2)
+    async with serving(path), client(path) as it:
+        answer = asyncio.create_task(it.rest())
+        began = asyncio.get_running_loop().time()
+        for byte in request("runs.list") * 100:
+            if answer.done():
+                break
+            if byte != ord("\n"):
+                it.send(bytes([byte]))
+            await asyncio.wait([answer], timeout=0.02)
+        assert b"a line was not ended within 0.2 s" in await answer
+        assert asyncio.get_running_loop().time() - began < 2
+
+
+@pytest.mark.fault("C1")
+async def test_whole_lines_one_after_the_other_have_no_deadline(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each piece ends one line and begins the next: none of them is late."""
+    monkeypatch.setattr(edge, "HALF_LINE_SECONDS", 0.2)
+    async with serving(path), client(path) as it:
+        said = request("runs.list")
+        it.send(said[:5])
+        began = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() - began < 0.5:
+            it.send(said[5:] + said[:5])
+            assert "result" in await it.read()
+            await asyncio.sleep(0.02)
+        it.send(said[5:])
+        await it.read()
+
+
+@pytest.mark.fault("C1")
+async def test_many_slow_clients_do_not_hold_up_a_good_one(path: Path) -> None:
+    async with serving(path), contextlib.AsyncExitStack() as stack:
+        for _ in range(200):
+            slow = await stack.enter_async_context(client(path, hello=False))
+            slow.send(b"{")
+        async with client(path) as good:
+            began = asyncio.get_running_loop().time()
+            for number in range(50):
+                assert (await good.call("daemon.health", {}, number))["id"] == number
+            assert asyncio.get_running_loop().time() - began < 2
+
+
+@pytest.mark.fault("C4")
+async def test_a_client_that_leaves_at_any_byte_leaves_nothing_half_done(path: Path) -> None:
+    calls = []
+
+    async def note(call: Call, _connection: Connection) -> object:
+        calls.append(call.method)
+        return {}
+
+    said = request("runs.submit", {"start": "/"})
+    hello = request("hello", {"client": "test", "version": "1"})
+    async with serving(path, note) as server:
+        for cut in range(len(said) + 1):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(path))
+                sock.send(hello + said[:cut])
+        await settle(lambda: len(calls) == len(said) + 2)
+        await settle(lambda: not server.connections)
+    assert calls.count("hello") == len(said) + 1
+    assert calls.count("runs.submit") == 1
+
+
+async def test_a_call_goes_on_when_its_client_has_left(path: Path) -> None:
+    gate, done = anyio.Event(), anyio.Event()
+
+    async def wait(call: Call, _connection: Connection) -> object:
+        if call.method == "runs.list":
+            await gate.wait()
+            done.set()
+        return {}
+
+    async with serving(path, wait) as server:
+        async with client(path) as it:
+            it.send(request("runs.list"))
+            await settle(lambda: any(each.session.in_flight for each in server.connections))
+        await settle(lambda: not server.connections)
+        gate.set()
+        with anyio.fail_after(5):
+            await done.wait()
+
+
+async def test_what_hangs_on_a_client_ends_with_it_even_if_it_comes_late(path: Path) -> None:
+    ended: list[int] = []
+    async with serving(path) as server:
+        async with client(path):
+            (connection,) = server.connections
+            connection.at_close(1, lambda: ended.append(1))
+            connection.at_close(2, lambda: ended.append(2))
+            connection.not_at_close(2)
+        await settle(lambda: not server.connections)
+        assert ended == [1]
+        connection.at_close(3, lambda: ended.append(3))
+        assert ended == [1, 3]
+        connection.tell(RunEvent(subscription=1, seq=1, type="run", run_id=None, at="x"))
+
+
+def news(number: int, size: int = 10_000) -> RunEvent:
+    return RunEvent(
+        subscription=1,
+        seq=number,
+        type="stage",
+        run_id="r",
+        at="2026-01-02T03:04:05Z",
+        data={"x": "y" * size},
+    )
+
+
+def unread(connection: Connection) -> int:
+    transport = connection._transport
+    assert transport is not None
+    return transport.get_write_buffer_size()
+
+
+@pytest.mark.spec("12")
+@pytest.mark.fault("C2")
+async def test_a_reader_that_never_reads_gets_a_gap_and_takes_no_memory(path: Path) -> None:
+    async with serving(path) as server, client(path) as it:
+        (connection,) = server.connections
+        it.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for number in range(1, 3001):
+            connection.tell(news(number))
+            assert unread(connection) < edge.MAX_UNREAD_BYTES + 20_000
+        it.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        seen: list[dict[str, Any]] = []
+        while not seen or seen[-1]["type"] != "gap":
+            seen.append((await it.read())["params"])
+        assert len(seen) < 1000
+        numbers = [event["seq"] for event in seen[:-1]]
+        assert numbers == list(range(1, len(numbers) + 1))
+        gap = seen[-1]
+        assert (gap["subscription"], gap["seq"], gap["run_id"]) == (1, 3000, None)
+        assert gap["at"] == "2026-01-02T03:04:05Z"
+        connection.tell(news(3001))
+        assert (await it.read())["params"]["seq"] == 3001
+
+
+@pytest.mark.fault("C2")
+async def test_a_client_that_asks_and_never_reads_is_heard_no_more(path: Path) -> None:
+    answered = 0
+
+    async def long(call: Call, _connection: Connection) -> object:
+        nonlocal answered
+        answered += 1
+        return "x" * 100_000 if call.method != "hello" else {}
+
+    asked = 500
+    async with serving(path, long) as server, client(path) as it:
+        (connection,) = server.connections
+        it.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        most, still = 0, 0
+        for number in range(asked):
+            it.send(request("runs.list", {}, number))
+            await asyncio.sleep(0)
+            most = max(most, unread(connection))
+        while still < 50:
+            before = answered
+            await asyncio.sleep(0)
+            still = still + 1 if answered == before else 0
+            most = max(most, unread(connection))
+        assert answered < asked
+        assert most < edge.MAX_UNREAD_BYTES + (MAX_IN_FLIGHT + 1) * 100_100
+        it.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        ids: list[int] = []
+        while len(ids) < asked:
+            ids.append((await it.read())["id"])
+        assert set(ids) <= set(range(asked))
+        assert answered > MAX_IN_FLIGHT
