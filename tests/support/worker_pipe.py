@@ -24,7 +24,7 @@ import zstandard
 from support import jobs
 
 from rch.contract.canonical import jcs_sha256
-from rch.contract.records import Capabilities, Job, JobKeyInputs
+from rch.contract.records import Capabilities, Job, JobKeyInputs, Summary, decode_record
 from rch.contract.tar import Member, write_tar
 from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_toolchain_inputs
 from rch.files.locks import is_free
@@ -304,6 +304,22 @@ def follow(pipe: Pipe, job_id: str, cursor: str | None = None) -> tuple[str, lis
             return text, events, news["state"]
 
 
+def submit_and_end(pipe: Pipe, job: Job) -> str:
+    """Submit a job and follow it; its terminal state."""
+    submit(pipe, job)
+    return follow(pipe, job.job_id)[2]
+
+
+def artifacts(bench: Bench, job: Job, attempt: int = 1) -> Path:
+    """The folder of a job's set."""
+    return bench.data / "jobs" / job.job_id / f"attempt-{attempt}" / "artifacts"
+
+
+def summary(bench: Bench, job: Job, attempt: int = 1) -> Summary:
+    """The sealed summary of a job."""
+    return decode_record((artifacts(bench, job, attempt) / "summary.json").read_bytes(), Summary)
+
+
 def tail_until(pipe: Pipe, job_id: str, word: str) -> str:
     """Tail until a word stands in the log; gives the cursor after it."""
     text, cursor = "", None
@@ -337,7 +353,7 @@ def is_running(pid: int) -> bool:
     """Whether a process lives; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

@@ -20,12 +20,13 @@ from support.worker_pipe import (
     follow,
     is_running,
     submit,
+    summary,
     supervisor_of,
     tail_until,
     until,
 )
 
-from rch.contract.records import Job, Summary, decode_record
+from rch.contract.records import Job
 from rch.contract.worker_rpc import RpcError
 from rch.files.locks import is_free
 from worker_agent.clock import boot_id, boot_seconds
@@ -64,11 +65,6 @@ def owner_is_gone(bench: Bench, job: Job) -> bool:
 def kill_owner(bench: Bench, job: Job) -> None:
     os.kill(supervisor_of(bench, job.job_id), signal.SIGKILL)
     until(lambda: owner_is_gone(bench, job))
-
-
-def summary(bench: Bench, job: Job, attempt: int) -> Summary:
-    path = bench.data / "jobs" / job.job_id / f"attempt-{attempt}" / "artifacts" / "summary.json"
-    return decode_record(path.read_bytes(), Summary)
 
 
 def lost(pipe: Pipe, job: Job) -> dict[str, Any]:
