@@ -266,6 +266,9 @@ def _timer(run: m.Run, event: ev.TimerFired, now: str) -> Effects:
                 message=f"no worker was free for {seconds} s (queue.max_wait_seconds)",
             )
             return end(run, now)
+        case "max_wait" if isinstance(run.phase, m.Reserving):
+            # The grant may be on its way: look again when it has been answered.
+            return [fx.StartTimer(run_id=run.run_id, name="max_wait", seconds=1.0)]
         case "renew" if run.lease is not None and run.choice is not None:
             return [renew(run), _renewal_timer(run, run.lease.ttl_seconds)]
         case "overall" if isinstance(run.phase, m.Following) and run.phase.step == event.op:
