@@ -23,6 +23,10 @@ def main(argv: list[str] | None = None) -> int:
         return serve_stdio(os.environ)
     if words[:2] == ["xcode", "supervise"] and len(words) == 5:
         return _supervise(words[2], words[3], words[4])
+    if words == ["xcode", "sweep"]:
+        from worker_agent import sweep
+
+        return sweep.main()
     if words == ["--version"]:
         from rch import __version__
 

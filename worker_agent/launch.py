@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import subprocess
@@ -64,6 +65,15 @@ def launch(worker: Worker, job_id: str, lock: FileLock) -> SubmitResult:
         return SubmitResult(state=state, seq=int(seq))
     finally:
         os.close(said)
+
+
+def sweep_later(worker: Worker) -> None:
+    """Start a sweep; what it needs is collected with the supervisors."""
+    from worker_agent import sweep
+
+    _collect()
+    with contextlib.suppress(OSError):  # a tree that stays for now is no reason to fail
+        _started.append(sweep.start(worker))
 
 
 def _first_word(said: int, job_id: str) -> str:

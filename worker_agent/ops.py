@@ -102,6 +102,9 @@ def _release(call: Call) -> msgspec.Struct:
     for job_id in call.worker.leases.release(asked.lease_id, asked.fence):
         if not jobs.standing(job_id).terminal:
             jobs.request_cancel(job_id, "USER", now())
+    from worker_agent.launch import sweep_later
+
+    sweep_later(call.worker)
     return Empty()
 
 

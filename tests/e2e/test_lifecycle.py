@@ -154,3 +154,11 @@ def test_the_daemon_starts_by_itself_and_stops_when_told(user: Lab) -> None:
 
 def _is_zombie(pid: int) -> bool:
     return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+
+
+@pytest.mark.spec("11")
+def test_nothing_of_a_run_that_is_over_lies_about_in_the_workers_trees(user: Lab) -> None:
+    project = user.project()
+    assert user.json("verify", cwd=project)["exit_code"] == 0
+    runs = user.worker_home / "data" / "runs"
+    until(lambda: not any(runs.iterdir()))
