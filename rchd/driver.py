@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -22,19 +22,20 @@ from anyio.abc import TaskGroup
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.states import is_terminal
-from rch.files.durable import write_atomic
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.daemon import Core
 from rchd.edges.hub import Hub
 from rchd.edges.performer import Performer
+from rchd.edges.projector import Projector
 from rchd.edges.store import Batch, EventRow, JobRow, RunRow, StateStore
 from rchd.edges.timers import Timers
 
 log = structlog.get_logger("rchd.driver")
 
-RETRY_COMMIT_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+MADE_GOOD_RUNS = 200  # how many of the last ended runs are looked at when the daemon starts
 
 
 class Driver:
@@ -57,7 +58,7 @@ class Driver:
         self._store = store
         self._performer = performer
         self._hub = hub
-        self._artifacts = artifacts
+        self._projector = Projector(artifacts)
         self._reply = reply
         self._events: deque[ev.Event] = deque()
         self._news = anyio.Event()
@@ -71,62 +72,73 @@ class Driver:
         self._news.set()
 
     async def run(self) -> None:
-        """Drive until cancelled."""
+        """Drive until cancelled; `Failure` where the store takes nothing more."""
+        await anyio.to_thread.run_sync(self._make_good)
         async with anyio.create_task_group() as group:
             try:
                 while True:
-                    await self._news.wait()
-                    self._news = anyio.Event()
-                    while self._events:
-                        await self._batch(group)
+                    await self._wait(RETRY_SECONDS if self._projector.is_late else None)
+                    await self._batch(group)
             finally:
                 self._timers.stop()
                 group.cancel_scope.cancel()
 
+    async def _wait(self, seconds: float | None) -> None:
+        """Until there is an event, or `seconds` are over."""
+        if not self._events:
+            with anyio.move_on_after(seconds):
+                await self._news.wait()
+        self._news = anyio.Event()
+
     async def _batch(self, group: TaskGroup) -> None:
+        """All waiting events, one commit, the files, and only then what is to be done.
+
+        While the disk is full, everything is held back; a cancel that comes meanwhile joins in.
+        """
         effects: list[fx.Effect] = []
-        while self._events:
-            effects += self.core.handle(self._events.popleft())
-        dirty = self.core.take_dirty()
-        if dirty:
-            # Cancels and ends may use the last space: they are what gives space back.
-            urgent = any(run.cancel is not None or is_terminal(run.state) for run in dirty)
-            await self._commit(_rows(dirty, effects), urgent=urgent)
+        dirty: dict[str, m.Run] = {}
+        while True:
+            while self._events:
+                effects += self.core.handle(self._events.popleft())
+            dirty |= {run.run_id: run for run in self.core.take_dirty()}
+            if not dirty or await self._commit(dirty.values(), effects):
+                break
+            await self._wait(RETRY_SECONDS)
         writes = {effect.path: effect.data for effect in effects if isinstance(effect, fx.WriteRecord)}
-        if writes:
-            await anyio.to_thread.run_sync(self._write, writes)
-        for run in dirty:
+        if writes or self._projector.is_late:
+            await anyio.to_thread.run_sync(self._projector.write, writes)
+        for run in dirty.values():
             if is_terminal(run.state):
                 _log_end(run)
                 self.core.forget(run.run_id)
         for effect in effects:
             self._act(effect, group)
 
-    async def _commit(self, batch: Batch, *, urgent: bool) -> None:
-        """Commit, or hold everything back until there is space again; another failure is fatal."""
-        while True:
-            try:
-                await anyio.to_thread.run_sync(partial(self._store.commit, batch, urgent=urgent))
-            except Failure as failure:
-                if failure.subkind != "NO_SPACE":
-                    raise
-                if self.trouble is None:
-                    log.warning("state.no_space", message=failure.message)
-                self.trouble = failure.message
-                await anyio.sleep(RETRY_COMMIT_SECONDS)
-            else:
-                self.trouble = None
-                return
+    async def _commit(self, dirty: Collection[m.Run], effects: list[fx.Effect]) -> bool:
+        """Commit; False where there is no space now. Another failure is fatal."""
+        # Cancels and ends may use the last space: they are what gives space back.
+        urgent = any(run.cancel is not None or is_terminal(run.state) for run in dirty)
+        commit = partial(self._store.commit, _rows(dirty, effects), urgent=urgent)
+        try:
+            await anyio.to_thread.run_sync(commit)
+        except Failure as failure:
+            if failure.subkind != "NO_SPACE":
+                raise
+            if self.trouble is None:
+                log.warning("state.no_space", message=failure.message)
+            self.trouble = failure.message
+            return False
+        self.trouble = None
+        return True
 
-    def _write(self, writes: dict[str, bytes]) -> None:
-        """Projections: made good at the next start where one could not be written."""
-        for path, data in writes.items():
-            target = self._artifacts / path
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(target, data)
-            except OSError as error:
-                log.warning("projection.failed", path=str(target), error=str(error))
+    def _make_good(self) -> None:
+        """The files of runs that ended just before the daemon did."""
+        try:
+            rows = self._store.runs(MADE_GOOD_RUNS)
+        except Failure as failure:
+            log.warning("projection.not_looked_at", message=failure.message)
+        else:
+            self._projector.make_good(decode_run(row.doc) for row in rows if is_terminal(row.state))
 
     def _act(self, effect: fx.Effect, group: TaskGroup) -> None:
         match effect:
@@ -169,7 +181,7 @@ class Driver:
                 scopes.discard(scope)
                 if not scopes and self._scopes.get(effect.run_id) is scopes:
                     del self._scopes[effect.run_id]
-            if event is not None:
+            if not scope.cancel_called:
                 self.post(event)
 
 

@@ -1,0 +1,72 @@
+"""Writes the projections of runs, and makes good what could not be written (spec section 4; fault H10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import structlog
+
+from rch.files.durable import make_dirs, write_atomic
+from rchd.core import model as m
+from rchd.core.projections import projections
+
+log = structlog.get_logger("rchd.driver")
+
+
+class Projector:
+    """Files below `artifacts`. Called from one thread at a time."""
+
+    def __init__(self, artifacts: Path) -> None:
+        self._artifacts = artifacts
+        self._late: dict[str, bytes] = {}
+
+    @property
+    def is_late(self) -> bool:
+        """Whether something still has to be written."""
+        return bool(self._late)
+
+    def write(self, writes: Mapping[str, bytes]) -> None:
+        """Put each at its path, what is late first; what fails is late.
+
+        A run's files are written in their order, the index last: it never names what is not there.
+        """
+        due = {path: data for path, data in self._late.items() if path not in writes} | dict(writes)
+        self._late = {}
+        stuck: set[str] = set()
+        for path, data in due.items():
+            run_id = path.partition("/")[0]
+            if run_id not in stuck and not self._put(self._artifacts / path, data):
+                stuck.add(run_id)
+            if run_id in stuck:
+                self._late[path] = data
+
+    def make_good(self, ended: Iterable[m.Run]) -> None:
+        """Write the files of ended runs whose last one, the index, is not as it should be.
+
+        Live runs are written anew at start by the core. A run without a folder is left alone:
+        it was collected.
+        """
+        for run in ended:
+            files = projections(run)
+            index = f"{run.run_id}/run_index.json"
+            if (self._artifacts / run.run_id).is_dir() and self._read(index) != files[index]:
+                log.warning("projection.made_good", run_id=run.run_id)
+                self.write(files)
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return (self._artifacts / path).read_bytes()
+        except OSError:
+            return None
+
+    def _put(self, target: Path, data: bytes) -> bool:
+        try:
+            if (target.parent / "manifest.json").exists():
+                return True  # a published set stands there: nothing of ours may touch it
+            make_dirs(target.parent, 0o755)
+            write_atomic(target, data)
+        except OSError as error:
+            log.warning("projection.failed", path=str(target), error=str(error))
+            return False
+        return True
