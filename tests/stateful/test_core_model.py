@@ -34,7 +34,7 @@ class World(RuleBasedStateMachine):
         self.core = Core("/artifacts")
         self.at = T0
         self.pending: list[fx.Outward] = []
-        self.timers: dict[tuple[str, str], fx.StartTimer] = {}
+        self.timers: dict[tuple[str, str], tuple[float, fx.StartTimer]] = {}
         self.rows: dict[str, bytes] = {}
         self.history: dict[str, list[tuple[str, int]]] = {}
         self.ended: dict[str, m.Run] = {}
@@ -69,7 +69,8 @@ class World(RuleBasedStateMachine):
     def _act(self, effect: fx.Effect) -> None:
         match effect:
             case fx.StartTimer():
-                self.timers[effect.run_id, effect.name] = effect
+                due = self.at + effect.seconds
+                self.timers[effect.run_id, effect.name] = (due, effect)
             case fx.StopTimers():
                 self.timers = {k: t for k, t in self.timers.items() if k[0] != effect.run_id}
             case fx.Abort():
@@ -109,9 +110,12 @@ class World(RuleBasedStateMachine):
     @rule(data=st.data())
     def timer(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.timers)))
-        due = self.timers.pop(key)
-        self.at += due.seconds
-        self.feed(ev.TimerFired(at=self.at, run_id=key[0], name=key[1], op=due.op))
+        self._fire(key)
+
+    def _fire(self, key: tuple[str, str]) -> None:
+        due, timer = self.timers.pop(key)
+        self.at = max(self.at, due)
+        self.feed(ev.TimerFired(at=self.at, run_id=key[0], name=key[1], op=timer.op))
 
     @precondition(lambda self: self.pending)
     @rule(data=st.data(), done=st.booleans())
@@ -264,9 +268,9 @@ class World(RuleBasedStateMachine):
             if isinstance(run.phase, m.Waiting):
                 assert (run.run_id, "max_wait") in self.timers
                 continue
-            retries = self.timers.get((run.run_id, "retry"))
+            retry = self.timers.get((run.run_id, "retry"))
             asked = (run.run_id, run.op) in awaited
-            assert asked or (retries is not None and retries.op == run.op), f"{run.phase} waits for nothing"
+            assert asked or (retry is not None and retry[1].op == run.op), f"{run.phase} waits for nothing"
 
     @invariant()
     def the_verdict_is_what_the_steps_say(self) -> None:
@@ -290,9 +294,7 @@ class World(RuleBasedStateMachine):
                 if event is not None:
                     self.feed(event)
             elif self.core.runs and self.timers:
-                key = min(self.timers, key=lambda each: (self.timers[each].seconds, each))
-                due = self.timers.pop(key)
-                self.feed(ev.TimerFired(at=self.at, run_id=key[0], name=key[1], op=due.op))
+                self._fire(min(self.timers, key=lambda each: (self.timers[each][0], each)))
             else:
                 break
         assert not self.core.runs, [type(run.phase) for run in self.core.runs.values()]
