@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.lab import Lab, lab
+from support.lab import Lab, lab, run_files
 
 
 @pytest.fixture
@@ -176,3 +177,43 @@ def test_what_is_not_offered_yet_refuses_by_name(user: Lab) -> None:
     answer = user.rchctl("verify", "--set", "cache.workspace=warm", "--json", cwd=project)
     assert answer.returncode == 3
     assert "warm" in answer.stdout
+
+
+XCODE = """schema_version = 1
+backend = "xcodebuild"
+[project]
+project = "App.xcodeproj"
+schemes = ["App"]
+"""
+
+
+@pytest.mark.spec("6")
+def test_a_step_that_the_gate_refuses_ends_10_with_its_reasons_and_runs_nothing(user: Lab) -> None:
+    project = user.project()
+    (project / "App.xcodeproj").mkdir()
+    (project / ".rch").mkdir()
+    generic = XCODE + '[destination]\nvalue = "generic/platform=iOS"\n'
+    (project / ".rch" / "xcode.toml").write_text(generic)
+    answer = user.json("verify", cwd=project)
+    assert answer["exit_code"] == 10
+    run = answer["data"]
+    assert (run["failure_kind"], run["state"]) == ("CLASSIFIER_REJECTED", "FAILED")
+    assert "generic" in run["human_summary"]
+    assert [step["state"] for step in run["steps"]] == ["SKIPPED", "REJECTED"]
+    files = run_files(Path(run["run_dir"]))
+    assert not [name for name, path in files.items() if not path.exists()]
+    told = json.loads(files["test/summary"].read_text())
+    assert [reason["code"] for reason in told["rejection_reasons"]] == ["DESTINATION_MISMATCH"]
+    assert (told["status"], told["job_key"]) == ("rejected", None)
+
+
+@pytest.mark.spec("7")
+def test_a_project_that_needs_xcode_ends_91_and_says_so(user: Lab) -> None:
+    project = user.project()
+    (project / "App.xcodeproj").mkdir()
+    (project / ".rch").mkdir()
+    wanted = XCODE + '[destination]\nvalue = "platform=iOS Simulator,name=iPhone 16,OS=latest"\n'
+    (project / ".rch" / "xcode.toml").write_text(wanted)
+    answer = user.json("verify", cwd=project)
+    assert answer["exit_code"] == 91
+    assert "xcodebuild" in answer["data"]["human_summary"]
