@@ -29,7 +29,7 @@ from rchd.core.session import MAX_IN_FLIGHT, MAX_SUBSCRIPTIONS, Call
 from rchd.core.views import run_view
 from rchd.driver import Driver, decode_run
 from rchd.edges.hub import Held, Hub, with_text
-from rchd.edges.intake import Intake
+from rchd.edges.intake import Intake, request_sha256
 from rchd.edges.snapshot import Progress
 from rchd.edges.socket import Connection
 from rchd.edges.store import RunRow, StateStore
@@ -85,7 +85,7 @@ class Api:
         self._started = time.monotonic()
         self._instance = f"{os.getpid()}-{time.time_ns():x}"
         self._intakes = 0
-        self._tokens: dict[str, asyncio.Future[api.RunView]] = {}
+        self._tokens: dict[str, tuple[str, asyncio.Future[api.RunView]]] = {}
         self._handlers: dict[str, Handler] = {
             "hello": self._hello,
             "daemon.health": self._health,
@@ -176,20 +176,18 @@ class Api:
     async def _accept_once(
         self, token: str, params: api.SubmitParams, connection: Connection
     ) -> api.RunView:
-        """A retry is the same run, also while the first call is still being accepted."""
-        known = self._driver.core.tokens.get(token)
-        if known is not None:
-            return await self._view(known)
-        row = await anyio.to_thread.run_sync(self._store.by_token, token)
-        if row is not None:
-            return self._row_view(row)
-        if token in self._tokens:
-            return await asyncio.shield(self._tokens[token])
+        """A retry is the same run, also while the first call is still being accepted (fault C5)."""
+        wanted = request_sha256(params)
+        while token in self._tokens:
+            asked, first = self._tokens[token]
+            if asked == wanted:
+                return await asyncio.shield(first)
+            await asyncio.wait([first])  # only what was accepted owns the token
         future: asyncio.Future[api.RunView] = asyncio.get_running_loop().create_future()
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._tokens[token] = future
+        self._tokens[token] = wanted, future
         try:
-            view = await self._accept(params, connection)
+            view = await self._known(token, wanted) or await self._accept(params, connection)
         except BaseException as error:
             future.set_exception(
                 error if isinstance(error, Failure) else Failure(Kind.INTERNAL, "the first call ended")
@@ -200,6 +198,20 @@ class Api:
             return view
         finally:
             del self._tokens[token]
+
+    async def _known(self, token: str, wanted: str) -> api.RunView | None:
+        """The run that was accepted with `token`, if there is one."""
+        row = await anyio.to_thread.run_sync(self._store.by_token, token)
+        if row is None:
+            return None
+        run = self._driver.core.runs.get(row.run_id) or decode_run(row.doc)
+        if run.accepted.request_sha256 not in {None, wanted}:
+            raise Failure(
+                Kind.USAGE,
+                f"client_token {token[:40]!r} stands for another request: run {run.run_id}",
+                hint="give each request a token of its own",
+            )
+        return self._run_view(run)
 
     async def _accept(self, params: api.SubmitParams, connection: Connection) -> api.RunView:
         self._intakes += 1

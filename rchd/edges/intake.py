@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import hashlib
+import json
+import posixpath
 import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import msgspec
 import uuid_utils
+from anyio import from_thread
 
 from rch.config.layers import load_config
-from rch.config.root import find_root
+from rch.config.root import MANIFEST_NAME, find_root
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
 from rch.contract.local_api import SubmitParams
 from rch.contract.records import Accepted, Git, Source, SourceEntry, SourceManifest, encode_record
-from rch.files.durable import make_dirs, write_atomic
+from rch.files.durable import is_no_space, make_dirs, remove_tree, write_atomic
 from rch.files.paths import HostPaths
 from rchd.core.plan import Minted, accepted_run, planned_steps
 from rchd.edges import git
@@ -35,9 +42,11 @@ class Intake:
     async def take(self, params: SubmitParams, tell: Tell | None = None) -> Accepted:
         """The accepted run, its bundle spooled and its source manifest durable.
 
-        `Failure` CONFIG, USAGE or BUNDLER; nothing of the run is left behind then.
+        `Failure` CONFIG, USAGE or BUNDLER; nothing of the run is left behind then. A cancelled
+        call ends soon, in the middle of a snapshot too.
         """
         _refuse_not_offered(params)
+        _refuse_start(params.start)
         return await anyio.to_thread.run_sync(
             self._take, params, tell, limiter=self._turn, abandon_on_cancel=False
         )
@@ -47,15 +56,15 @@ class Intake:
         resolved = load_config(root, host_config=self._paths.config_toml, overrides=params.overrides)
         planned = planned_steps(resolved, params.actions)
         bundle, project = resolved.config.bundle, resolved.config.project
-        make_dirs(self._paths.spool)
+        package = posixpath.join(project.package, MANIFEST_NAME) if project.package else None
         options = SnapshotOptions(
             mode=bundle.mode,
             symlinks=bundle.symlinks,
             gitignore=bundle.gitignore,
             max_bytes=bundle.max_bytes,
-            keep=tuple(name for name in (project.workspace, project.project) if name),
+            keep=tuple(name for name in (project.workspace, project.project, package) if name),
         )
-        snapshot = take(root.path, options, self._paths.spool, progress=tell)
+        snapshot = take(root.path, options, self._paths.spool, progress=tell, cancelled=_is_cancelled)
         found = git.describe(root.path)
         minted = Minted(
             run_id=str(uuid_utils.uuid7()),
@@ -74,6 +83,7 @@ class Intake:
             warnings=snapshot.warnings,
             minted=minted,
         )
+        accepted = msgspec.structs.replace(accepted, request_sha256=request_sha256(params))
         self._write_manifest(accepted, snapshot)
         return accepted
 
@@ -100,9 +110,26 @@ class Intake:
             write_atomic(place / "source_manifest.json", encode_record(manifest))
             write_atomic(place / "accepted.json", encode_record(accepted))
         except OSError as error:
-            raise Failure(
-                Kind.BUNDLER, f"{place}: {error.strerror or error}", subkind="NO_SPACE"
-            ) from error
+            with contextlib.suppress(OSError):
+                remove_tree(place)
+            subkind = "NO_SPACE" if is_no_space(error) else None
+            message = f"the accepted run cannot be written to {place}: {error.strerror or error}"
+            raise Failure(Kind.BUNDLER, message, subkind=subkind) from error
+
+
+def request_sha256(params: SubmitParams) -> str:
+    """What was asked for, so that a token used twice is seen to mean one thing or two."""
+    body = msgspec.to_builtins(msgspec.structs.replace(params, client_token=None, progress=False))
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _is_cancelled() -> bool:
+    """Whether the task that waits for this thread is no longer wanted."""
+    try:
+        from_thread.check_cancelled()
+    except asyncio.CancelledError:
+        return True
+    return False
 
 
 def _source(snapshot: Snapshot) -> Source:
@@ -114,6 +141,12 @@ def _source(snapshot: Snapshot) -> Source:
         compressed_bytes=snapshot.compressed_bytes,
         files=len(snapshot.entries),
     )
+
+
+def _refuse_start(start: str) -> None:
+    """The daemon stands in another folder than its caller: only a whole path means something."""
+    if "\0" in start or not Path(start).is_absolute():
+        raise Failure(Kind.USAGE, f"start {start[:80]!r} is no absolute path")
 
 
 def _refuse_not_offered(params: SubmitParams) -> None:

@@ -171,6 +171,7 @@ class Accepted(RunRecord, frozen=True, kw_only=True):
     policy: dict[str, Any]
     policy_sha256: str
     warnings: tuple[str, ...] = ()
+    request_sha256: str | None = None
     schema_id: str = "rch-xcode/accepted@1"
 
 
