@@ -22,6 +22,7 @@ from rch.files.paths import HostPaths, check_socket_path
 from rchd.api import Api, Replies
 from rchd.api_workers import WorkersApi
 from rchd.core import events as ev
+from rchd.core.ask import farewell
 from rchd.core.daemon import Core
 from rchd.driver import Driver, decode_run
 from rchd.edges.clock import now
@@ -106,6 +107,10 @@ async def _run(
         server = Server(group, api.answer)
         log.info("daemon.started", socket=str(paths.socket), runs=len(core.runs))
         await server.serve(sock, ready)
+    with anyio.move_on_after(GRACE_SECONDS, shield=True):
+        async with anyio.create_task_group() as leaving:
+            for effect in farewell(core.runs.values()):
+                leaving.start_soon(performer.perform, effect, lambda _event: None)
     with anyio.move_on_after(GRACE_SECONDS, shield=True):
         await pool.close()
     log.info("daemon.stopped", runs=len(core.runs))

@@ -5,8 +5,11 @@ This is a pure function of the run, so that a retry and a restart ask for the ve
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rch.contract.ids import require_id
 from rch.contract.records import Invocation, Job
+from rch.contract.states import RunState
 from rchd.core import effects as fx
 from rchd.core import model as m
 from rchd.core.jobs import policy_of
@@ -114,10 +117,27 @@ def _reserve(run: m.Run, index: int) -> fx.Reserve:
     return fx.Reserve(run_id=run.run_id, op=run.op, target=target(run, index))
 
 
-def renew(run: m.Run) -> fx.Reserve:
-    """Renew the run's lease; nobody waits for the answer."""
+def renew(run: m.Run, ttl_seconds: int | None = None) -> fx.Reserve:
+    """Renew the run's lease, as long as it was granted or for `ttl_seconds`; nobody waits for it."""
     lease_id, fence = _lease(run)
-    return fx.Reserve(run_id=run.run_id, op=-1, target=target(run), lease_id=lease_id, fence=fence)
+    granted = None if run.lease is None else run.lease.ttl_seconds
+    return fx.Reserve(
+        run_id=run.run_id,
+        op=-1,
+        target=target(run),
+        lease_id=lease_id,
+        fence=fence,
+        ttl_seconds=ttl_seconds or granted,
+    )
+
+
+def farewell(runs: Iterable[m.Run]) -> list[fx.Reserve]:
+    """Before the daemon leaves: each lease for as long as its run's steps may take (spec 3.4)."""
+    return [
+        renew(run, run.accepted.options.overall_seconds * max(1, len(run.steps)))
+        for run in runs
+        if run.lease is not None and run.state == RunState.RUNNING
+    ]
 
 
 def release(run: m.Run, op: int) -> fx.Release:

@@ -10,6 +10,7 @@ from support.playbook import Playbook, accepted, report, summary, unreachable
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
+from rchd.core.ask import farewell
 
 
 def test_a_run_goes_from_acceptance_to_success() -> None:
@@ -274,6 +275,15 @@ def test_a_lease_is_renewed_at_a_third_of_its_life() -> None:
     renewal = play.one(fx.Reserve)
     assert (renewal.lease_id, renewal.fence) == ("lease-run-00000001", 1)
     assert play.one(fx.StartTimer).name == "renew"
+
+
+@pytest.mark.spec("3.4")
+def test_a_daemon_that_leaves_renews_once_for_all_the_time_that_is_left() -> None:
+    play = Playbook()
+    run = play.accept(accepted())
+    assert farewell(play.core.runs.values()) == []
+    play.to_step(run)
+    assert [each.ttl_seconds for each in farewell(play.core.runs.values())] == [3600]
 
 
 @pytest.mark.spec("4")

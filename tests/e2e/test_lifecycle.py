@@ -162,3 +162,18 @@ def test_nothing_of_a_run_that_is_over_lies_about_in_the_workers_trees(user: Lab
     assert user.json("verify", cwd=project)["exit_code"] == 0
     runs = user.worker_home / "data" / "runs"
     until(lambda: not any(runs.iterdir()))
+
+
+@pytest.mark.spec("3.4")
+@pytest.mark.fault("H5")
+def test_a_daemon_that_is_stopped_leaves_its_job_running_under_a_long_lease(user: Lab) -> None:
+    project, marker, gate = waiting_project(user)
+    run_id = user.json("submit", cwd=project)["data"]["run_id"]
+    until(marker.exists)
+    assert user.rchctl("daemon", "stop").returncode == 0
+    table = json.loads((user.worker_home / "state" / "leases" / "table.json").read_text())
+    assert [lease["ttl_seconds"] for lease in table["leases"]] == [3600]
+    gate.touch()
+    assert user.rchctl("wait", run_id).returncode == 0
+    files = run_files(Path(user.json("status", run_id)["data"]["run_dir"]))
+    assert json.loads(files["build/summary"].read_text())["attempts"] == 1
