@@ -268,10 +268,14 @@ def publish(at: Places) -> bool:
     return there
 
 
-def write_log(path: Path, offset: int, text: bytes) -> None:
-    """Put a piece of a live log at its place; a repeated piece is the same bytes again."""
+def write_log(path: Path, offset: int, text: bytes, *, anew: bool = False) -> None:
+    """Put a piece of a live log at its place; a repeated piece is the same bytes again.
+
+    `anew`: the worker began the log again, what stood there is of an earlier one.
+    """
     make_dirs(path.parent, 0o755)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if anew else 0)
+    fd = os.open(path, flags, 0o644)
     try:
         view = memoryview(text)
         while view:

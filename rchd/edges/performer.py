@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import msgspec
@@ -28,6 +30,7 @@ from rch.contract.worker_rpc import (
     TailRequest,
     UploadRequest,
 )
+from rch.files.durable import is_no_space
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.edges import artifacts
@@ -41,7 +44,9 @@ TAIL_WAIT_SECONDS = 20.0
 TAIL_MAX_BYTES = 256 << 10
 CALL_SECONDS = 30.0
 PROGRESS_SECONDS = 0.1
+SPACE_SECONDS = 1.0
 
+R = TypeVar("R")
 Post = Callable[[ev.Event], None]
 
 
@@ -184,9 +189,10 @@ class Performer:
             self._offsets[effect.job_id] = 0
         offset = self._offsets.get(effect.job_id, 0)
         text = result.log_chunk.encode("utf-8", "replace")
-        if text:
+        if text or result.reset is True:
             path = self._artifacts / effect.log_path
-            await anyio.to_thread.run_sync(artifacts.write_log, path, offset, text)
+            write = partial(artifacts.write_log, path, offset, text, anew=result.reset is True)
+            await _when_there_is_space(write)
         if result.next_cursor is None:
             self._offsets.pop(effect.job_id, None)
         else:
@@ -206,7 +212,7 @@ class Performer:
     async def _fetch(self, effect: fx.Fetch, post: Post) -> ev.Answer:
         job = effect.job
         at = artifacts.places(self._artifacts, effect.run_id, effect.step_dir, job.job_id)
-        await anyio.to_thread.run_sync(artifacts.prepare, at)
+        await _when_there_is_space(partial(artifacts.prepare, at))
         tell = _Progress(effect.run_id, "fetch", post)
         header = await self._client(effect).fetch(
             job.job_id, into=at.stream, max_bytes=effect.max_bytes, progress=tell
@@ -226,6 +232,12 @@ class Performer:
             return ev.FetchRefused(
                 at=time.time(), run_id=effect.run_id, op=effect.op, errors=error.errors, trust=error.trust
             )
+        except OSError as error:
+            raise Failure(
+                Kind.TRANSFER if is_no_space(error) else Kind.ARTIFACTS,
+                f"the artifacts of {job.job_id} cannot be unpacked: {error.strerror or error}",
+                hint="mend or free the disk of this machine",
+            ) from error
         return ev.Fetched(
             at=time.time(),
             run_id=effect.run_id,
@@ -238,8 +250,20 @@ class Performer:
 
     async def _publish(self, effect: fx.Publish) -> ev.Published:
         at = artifacts.places(self._artifacts, effect.run_id, effect.step_dir, effect.job_id)
-        found = await anyio.to_thread.run_sync(artifacts.publish, at)
+        found = await _when_there_is_space(partial(artifacts.publish, at))
         return ev.Published(at=time.time(), run_id=effect.run_id, op=effect.op, found=found)
+
+
+async def _when_there_is_space(work: Callable[[], R]) -> R:
+    """Do small work on this disk; while it is full, wait: the job goes on at its worker (fault H12)."""
+    while True:
+        try:
+            return await anyio.to_thread.run_sync(work)
+        except OSError as error:
+            if not is_no_space(error):
+                raise
+            log.warning("disk.no_space", error=str(error))
+        await anyio.sleep(SPACE_SECONDS)
 
 
 class _Progress:
