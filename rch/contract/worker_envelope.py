@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from rch.contract.errors import Failure, Kind
 from rch.contract.framing import FrameError, decode_object, encode_line
 from rch.contract.ids import is_id, is_sha256
 from rch.contract.worker_rpc import (
+    MAX_NUMBER,
     OPERATIONS,
     PROBE_PROTOCOL,
     PROTOCOL_MAX,
@@ -27,6 +29,8 @@ from rch.contract.worker_rpc import (
 )
 
 MAX_REQUEST_ID_ECHO = 256
+_SHOWN = 80
+_MAYBE_TOO_LARGE = re.compile(rb"[0-9]{16}")
 
 P = TypeVar("P", bound=msgspec.Struct)
 
@@ -55,14 +59,14 @@ def encode_request(op: str, request_id: str, payload: Payload, protocol_version:
 def decode_request(line: bytes) -> Request:
     """The request on `line`; `RpcError` says what is wrong with it."""
     try:
-        raw = decode_object(line)
+        raw = _decode(line)
     except FrameError as error:
         raise RpcError(Code.INVALID_REQUEST, str(error)) from error
     op, version, request_id = raw.get("op"), raw.get("protocol_version"), raw.get("request_id")
     if not isinstance(op, str):
-        raise RpcError(Code.INVALID_REQUEST, f"op {op!r} is no string")
+        raise RpcError(Code.INVALID_REQUEST, f"op {str(op)[:_SHOWN]!r} is no string")
     if not isinstance(version, int) or isinstance(version, bool):
-        raise RpcError(Code.INVALID_REQUEST, f"protocol_version {version!r} is no integer")
+        raise RpcError(Code.INVALID_REQUEST, f"protocol_version {str(version)[:_SHOWN]!r} is no integer")
     if not is_id(request_id):
         raise RpcError(Code.INVALID_REQUEST, f"request_id {str(request_id)[:80]!r} is no id")
     if (version == PROBE_PROTOCOL) != (op == "probe") or version > PROTOCOL_MAX or version < PROBE_PROTOCOL:
@@ -105,6 +109,21 @@ def _check_job_ids(payload: SubmitRequest) -> None:
             raise RpcError(Code.INVALID_REQUEST, f"{field} {value[:80]!r} is no id")
     if not is_sha256(job.job_key_inputs.source_sha256):
         raise RpcError(Code.INVALID_REQUEST, "job.job_key_inputs.source_sha256 is no SHA-256")
+
+
+def _decode(line: bytes) -> dict[str, Any]:
+    """The object on `line`; `FrameError` also for a number that could not be stored and said back."""
+    raw = decode_object(line)
+    waiting: list[object] = [raw] if _MAYBE_TOO_LARGE.search(line) else []
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, int) and abs(value) > MAX_NUMBER:
+            raise FrameError("a number is beyond 2^53")
+    return raw
 
 
 def request_id_to_echo(line: bytes) -> str | None:
@@ -154,6 +173,9 @@ def decode_response(line: bytes, request_id: str, kind: type[P]) -> P:
     payload = raw.get("payload")
     if not isinstance(payload, dict):
         raise protocol_error("the worker's answer has no payload object")
+    lease_id = payload.get("lease_id")
+    if lease_id is not None and not is_id(lease_id):
+        raise protocol_error(f"the worker's lease_id {str(lease_id)[:_SHOWN]!r} is no id")
     return _convert(payload, kind)
 
 
@@ -168,7 +190,7 @@ def decode_fetch_header(line: bytes, request_id: str, job_id: str) -> FetchHeade
 def open_response(line: bytes, request_id: str) -> dict[str, Any]:
     """The raw members of an ok response to `request_id`."""
     try:
-        raw: dict[str, Any] = decode_object(line)
+        raw = _decode(line)
     except FrameError as error:
         shown = line[:120].decode("utf-8", "replace")
         raise protocol_error(f"the worker's answer is not the protocol ({error}): {shown!r}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -62,6 +62,13 @@ class RpcError(Exception):
         self.data = data or {}
 
 
+MAX_NUMBER = 1 << 53  # what every JSON reader and every store holds exactly
+
+Seq = Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER)]
+
+
 # --- payloads -------------------------------------------------------------------------
 
 
@@ -69,8 +76,11 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A request's payload or a response's; unknown members are ignored."""
 
 
-class Stream(Payload, frozen=True, kw_only=True):
-    """What follows the header line: `content_length` raw bytes with that SHA-256."""
+class Stream(Payload, frozen=True, kw_only=True, omit_defaults=False):
+    """What follows the header line: `content_length` raw bytes with that SHA-256.
+
+    All four members stand on the wire: a peer need not know our defaults.
+    """
 
     content_length: int
     content_sha256: str
@@ -106,11 +116,11 @@ class ReserveResult(Payload, frozen=True, kw_only=True):
     """The lease. `expires_at` is for people; its life is counted by the worker."""
 
     lease_id: str
-    fence: int
-    ttl_seconds: int
+    fence: Count
+    ttl_seconds: Positive
     expires_at: str
-    slots_total: int
-    slots_free: int
+    slots_total: Count
+    slots_free: Count
 
 
 class ReleaseRequest(Payload, frozen=True, kw_only=True):
@@ -172,7 +182,7 @@ class SubmitResult(Payload, frozen=True, kw_only=True):
     """Where the job stands."""
 
     state: str
-    seq: int
+    seq: Seq
 
 
 class JobRequest(Payload, frozen=True, kw_only=True):
@@ -185,11 +195,11 @@ class StatusResult(Payload, frozen=True, kw_only=True):
     """Where a job stands. `exit_code` is the summary's, once terminal."""
 
     state: str
-    seq: int
+    seq: Seq
     job_key: str | None
     created_at: str
     updated_at: str
-    log_bytes: int
+    log_bytes: Count
     artifacts_available: bool
     exit_code: int | None = None
 
@@ -220,7 +230,7 @@ class TailResult(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[JobEvent, ...]
     next_cursor: str | None
     state: str
-    seq: int | UnsetType = UNSET
+    seq: Seq | UnsetType = UNSET
     reset: bool | UnsetType = UNSET
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from support.playbook import capabilities
 
@@ -26,8 +27,12 @@ from rch.contract.worker_rpc import (
     JobRequest,
     ProbeRequest,
     ProbeResult,
+    ReserveResult,
     RpcError,
+    Stream,
+    SubmitResult,
     TailRequest,
+    UploadRequest,
 )
 
 ID = "request-0001"
@@ -48,6 +53,19 @@ def test_a_request_comes_back_as_it_went() -> None:
     payload = TailRequest(job_id="job-000000001", cursor="c", wait_seconds=2.5)
     request = decode_request(encode_request("tail", ID, payload, 1).rstrip(b"\n"))
     assert (request.op, request.request_id, request.payload) == ("tail", ID, payload)
+
+
+@pytest.mark.spec("3.2")
+def test_a_stream_names_all_of_its_members() -> None:
+    stream = Stream(content_length=0, content_sha256="b" * 64)
+    request = UploadRequest(source_sha256="a" * 64, stream=stream)
+    sent = json.loads(encode_request("upload_source", ID, request, 1))
+    assert sent["payload"]["stream"] == {
+        "content_length": 0,
+        "content_sha256": "b" * 64,
+        "compression": "zstd",
+        "format": "tar",
+    }
 
 
 @pytest.mark.spec("3.1")
@@ -83,6 +101,8 @@ def test_a_missing_payload_is_tolerated_for_probe_alone() -> None:
         ({"payload": {"job_id": "../../etc/passwd"}}, Code.INVALID_REQUEST),
         ({"payload": {"job_id": 4}}, Code.INVALID_REQUEST),
         ({"op": "has_source", "payload": {"source_sha256": "A" * 64}}, Code.INVALID_REQUEST),
+        ({"payload": {"job_id": "job-000000001", "deep": [{"n": 2**53 + 1}]}}, Code.INVALID_REQUEST),
+        ({"op": ["x" * 1000]}, Code.INVALID_REQUEST),
     ],
 )
 def test_a_bad_request_is_refused_by_its_code(changes: dict[str, Any], code: Code) -> None:
@@ -90,6 +110,7 @@ def test_a_bad_request_is_refused_by_its_code(changes: dict[str, Any], code: Cod
         decode_request(line(**changes))
     assert caught.value.code is code
     assert "\n" not in caught.value.message
+    assert len(caught.value.message) < 300
 
 
 @pytest.mark.spec("2")
@@ -132,6 +153,37 @@ def test_a_garbage_answer_is_a_protocol_error(answer: bytes) -> None:
     with pytest.raises(Failure) as caught:
         decode_response(answer, ID, HasSourceResult)
     assert (caught.value.subkind, caught.value.exit_code) == ("PROTOCOL_ERROR", 40)
+
+
+RESERVED: dict[str, Any] = {
+    "lease_id": "lease-00000001",
+    "fence": 1,
+    "ttl_seconds": 90,
+    "expires_at": "2026-01-02T03:04:05.678Z",
+    "slots_total": 1,
+    "slots_free": 0,
+}
+
+
+@pytest.mark.fault("W7")
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        (SubmitResult, {"state": "RUNNING", "seq": 2**70}),
+        (SubmitResult, {"state": "RUNNING", "seq": 0}),
+        (SubmitResult, {"state": "RUNNING", "seq": 2, "more": [-(2**53) - 1]}),
+        (ReserveResult, {**RESERVED, "fence": 2**63}),
+        (ReserveResult, {**RESERVED, "ttl_seconds": 0}),
+        (ReserveResult, {**RESERVED, "lease_id": "../../lease"}),
+    ],
+)
+def test_a_number_or_id_that_the_host_could_not_keep_is_a_protocol_error(
+    kind: type[msgspec.Struct], payload: dict[str, Any]
+) -> None:
+    answer = json.dumps({"ok": True, "request_id": ID, "payload": payload}).encode()
+    with pytest.raises(Failure) as caught:
+        decode_response(answer, ID, kind)
+    assert caught.value.subkind == "PROTOCOL_ERROR"
 
 
 def probe(**changes: Any) -> ProbeResult:
