@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
-
-from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
+from typing import TYPE_CHECKING, Any
 
 from rch.contract.records import TestFailure
 from worker_agent.results.xunit import Case
+
+if TYPE_CHECKING:  # it comes in when there is a set to close: it takes its time
+    from junitparser import TestCase
 
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit_xml(cases: Sequence[Case], failed: Sequence[TestFailure]) -> bytes:
     """The cases as JUnit's XML, in UTF-8. Characters that XML cannot hold read `?`."""
+    from junitparser import JUnitXml, TestSuite
+
     details = {(one.suite, one.name): one for one in failed}
     suites: dict[str, list[TestCase]] = {}
     for case in cases:
@@ -31,6 +34,8 @@ def junit_xml(cases: Sequence[Case], failed: Sequence[TestFailure]) -> bytes:
 
 
 def _case(case: Case, detail: TestFailure | None) -> TestCase:
+    from junitparser import Failure, Skipped, TestCase
+
     made = TestCase(_legal(case.name), _legal(case.suite), case.milliseconds / 1000)
     if case.outcome == "skipped":
         made.result = [Skipped(_legal(case.message))]
