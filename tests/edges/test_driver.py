@@ -206,7 +206,7 @@ async def test_a_full_disk_holds_everything_back_and_passes(tmp_path: Path) -> N
         it.accept("run-00000002", reply=2)
         await until(lambda: "run-00000002" in it.core.runs)
         it.store.failing = None
-        await until(lambda: len(it.replies) == 2)
+        await until(lambda: len(it.replies) == 2 and bool(it.performer.asked))
         assert it.driver.trouble is None
         assert it.performer.names == ["Probe"]
         assert it.store.store.run("run-00000002") is not None
