@@ -10,6 +10,7 @@ from rch.contract.canonical import jcs_sha256
 from rch.contract.records import JobStateRecord
 from rch.contract.worker_rpc import Code, RpcError, SubmitRequest, SubmitResult
 from worker_agent.jobs import MAX_ATTEMPTS, Standing
+from worker_agent.results.given import fault_of
 from worker_agent.watch import timeouts
 from worker_agent.worker import Worker
 
@@ -67,6 +68,9 @@ def _check_request(request: SubmitRequest) -> None:
     if request.invocation.sanitized_argv != job.job_key_inputs.sanitized_argv:
         raise RpcError(Code.INVALID_REQUEST, "invocation.sanitized_argv is not that of job_key_inputs")
     timeouts(job)
+    fault = fault_of(request)
+    if fault is not None:
+        raise RpcError(Code.INVALID_REQUEST, fault)
 
 
 def _check_same(request: SubmitRequest, standing: Standing) -> None:

@@ -170,3 +170,35 @@ def test_a_submit_that_contradicts_itself_is_invalid(bench: Bench) -> None:
                 submit(pipe, msgspec.structs.replace(job, **change))
         with pytest.raises(Refused, match="INVALID_REQUEST"):
             pipe.ask("submit", **submit_payload(job, job_state_seq=0))
+
+
+@pytest.mark.spec("3.3")
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("invocation", "job_id"), "job-of-another-one"),
+        (("invocation", "accepted_action"), "test"),
+        (("classifier_policy", "run_id"), "run-of-another-one"),
+        (("job", "schema_id"), "rch-xcode/job@2"),
+        (("job", "artifact_profile"), "../rich"),
+        (("job", "effective_config"), {"config": {}, "sources": [{"x": 1}], "redactions": []}),
+        (("job", "effective_config"), {"config": {"project": "."}, "sources": [], "redactions": []}),
+        (("host_nonce",), ""),
+        (("job_state_seq",), 2**60),
+    ],
+)
+def test_a_job_whose_set_could_not_be_sealed_is_not_begun(
+    bench: Bench, path: tuple[str, ...], value: Any
+) -> None:
+    """Else it would be executed first, and then have no artifacts, or another job's records."""
+    with bench.pipe() as pipe:
+        job = bench.script(pipe, "exit 0\n")
+        payload = submit_payload(job)
+        place = payload
+        for name in path[:-1]:
+            place = place[name]
+        place[path[-1]] = value
+        with bench.pipe() as other, pytest.raises(Refused, match="INVALID_REQUEST"):
+            other.ask("submit", **payload)
+        with pytest.raises(Refused, match="JOB_NOT_FOUND"):
+            pipe.ask("status", job_id=job.job_id)

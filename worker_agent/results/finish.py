@@ -29,6 +29,7 @@ from worker_agent.backends.swiftpm import XUNIT, XUNIT_SWIFT_TESTING
 from worker_agent.model import EndedByUs, JobLayout, PhaseExit
 from worker_agent.results import seal, summaries
 from worker_agent.results.buildlog import LogFacts, read_log
+from worker_agent.results.given import envelope
 from worker_agent.results.junit import junit_xml
 from worker_agent.results.lines import xctest_name
 from worker_agent.results.places import Places
@@ -93,7 +94,7 @@ def finish(
     seal.write_given(folder, submit, now())
     seal.put(folder, "metrics.json", _metrics(layout, submit, ending, facts, now()))
     keys = tuple(sorted(ending.env_keys))
-    seal.put(folder, "executor_env.json", ExecutorEnv(**summaries.envelope(job, now()), keys=keys))
+    seal.put(folder, "executor_env.json", ExecutorEnv(**envelope(job, now()), keys=keys))
     _write_rich(layout, submit, facts, failed, now())
     cut = _fit(layout, capabilities.limits.max_artifact_bytes)
     if cut is not None:
@@ -167,7 +168,7 @@ def _metrics(layout: JobLayout, submit: SubmitRequest, ending: Ending, facts: Fa
         "tests": len(facts.cases),
     }
     return Metrics(
-        **summaries.envelope(submit.job, at),
+        **envelope(submit.job, at),
         stages_ms=dict(stages),
         counts=counts,
         host_timings=submit.host_timings,

@@ -11,7 +11,6 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -20,19 +19,15 @@ from rch.contract.manifest import UNLISTED, root_sha256, sort_entries
 from rch.contract.records import (
     Attestation,
     Capabilities,
-    Destination,
-    EffectiveConfig,
     Entry,
-    Job,
     JobIndex,
     Manifest,
-    Toolchain,
     encode_record,
     stable_capabilities,
 )
 from rch.contract.worker_rpc import SubmitRequest
 from rch.files.durable import is_temp_name, sync_dir, sync_file, write_atomic
-from worker_agent.results.summaries import envelope
+from worker_agent.results.given import destination, effective_config, envelope, toolchain
 
 INDEXED = {
     "job": "job.json",
@@ -77,29 +72,6 @@ def write_given(folder: Path, submit: SubmitRequest, created_at: str) -> None:
     put(folder, "effective_config.json", effective_config(job, created_at))
     put(folder, "toolchain.json", toolchain(job, created_at))
     put(folder, "destination.json", destination(job, created_at))
-
-
-def effective_config(job: Job, created_at: str) -> EffectiveConfig:
-    """`effective_config.json` from what the host sent in the job."""
-    told: dict[str, Any] = job.effective_config
-    body = told if isinstance(told.get("config"), dict) and "sources" in told else {"config": told}
-    table = {
-        "config": body["config"],
-        "sources": body.get("sources", ()),
-        "redactions": body.get("redactions", ()),
-    }
-    return msgspec.convert({**envelope(job, created_at), **table}, EffectiveConfig)
-
-
-def toolchain(job: Job, created_at: str) -> Toolchain:
-    """`toolchain.json`: the members of the job's identity."""
-    return msgspec.convert({**envelope(job, created_at), **job.job_key_inputs.toolchain}, Toolchain)
-
-
-def destination(job: Job, created_at: str) -> Destination:
-    """`destination.json`, present for every job."""
-    members = {**job.job_key_inputs.destination, "original_constraint": job.original_constraint}
-    return msgspec.convert({**envelope(job, created_at), **members}, Destination)
 
 
 def commit(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 from msgspec import UNSET
 
 from rch.contract.policy import GRAMMARS, Check
 from rch.contract.records import BuildSummary, Job, Summary, TestFailure, TestSummary, Verdict
+from worker_agent.results.given import envelope
 from worker_agent.results.lines import FailureSaid, xctest_name
 from worker_agent.results.places import Places
 from worker_agent.results.verdict import PASSED, Decision, Facts
@@ -18,16 +18,6 @@ from worker_agent.results.xunit import Case
 MAX_FAILURES = 500
 _NAMED = 5
 _LINE = 300
-
-
-def envelope(job: Job, created_at: str) -> dict[str, Any]:
-    """The members that every record of the job has."""
-    return {
-        "created_at": created_at,
-        "run_id": job.run_id,
-        "job_id": job.job_id,
-        "job_key": job.job_key,
-    }
 
 
 def narrowing(argv: Sequence[str]) -> tuple[str, ...]:
