@@ -122,15 +122,11 @@ class Leases:
         ttl = _ttl(ttl_seconds)
         with self._changing() as change:
             table = change.table
-            held = next(
-                (lease for lease in table.leases if lease.run_id == run_id and not lease.released), None
-            )
+            held = self._held_by(table, run_id)
             if held is not None and self.is_live(held):
                 lease = msgspec.structs.replace(held, ttl_seconds=ttl, deadline=self._now() + ttl)
                 change.table = _with(table, lease)
             else:
-                if held is not None and not self._in_grace(held):
-                    held = None
                 if held is None or not _has_use(table, held.lease_id):
                     self._require_slot(table)
                 lease = Lease(
@@ -193,6 +189,11 @@ class Leases:
         with self._changing() as change:
             uses = tuple(use for use in change.table.uses if use.job_id != job_id)
             change.table = msgspec.structs.replace(change.table, uses=uses)
+
+    def _held_by(self, table: Table, run_id: str) -> Lease | None:
+        """The run's lease: the live one first, for one that is over may outlive it with its job."""
+        own = [lease for lease in table.leases if lease.run_id == run_id and not lease.released]
+        return next(filter(self.is_live, own), next(filter(self._in_grace, own), None))
 
     # --- rules ------------------------------------------------------------------------
 

@@ -159,6 +159,19 @@ def test_after_the_grace_the_job_is_to_end_and_still_holds_its_slot(machine: Mac
 
 
 @pytest.mark.spec("3.4")
+@pytest.mark.fault("W6")
+def test_a_run_has_one_lease_also_while_a_job_of_its_dead_one_is_being_ended(machine: Machine) -> None:
+    leases = machine.leases(slots=3)
+    dead = leases.reserve("run-a", "host", 90).lease
+    machine.start(leases, "job-1", dead.lease_id, dead.fence)
+    machine.now += 90 + GRACE + 1
+    lease = leases.reserve("run-a", "host", 90).lease
+    assert lease.lease_id != dead.lease_id
+    assert leases.reserve("run-a", "host", 90).lease.lease_id == lease.lease_id
+    assert leases.slots_free() == 1
+
+
+@pytest.mark.spec("3.4")
 def test_without_a_job_an_expired_lease_holds_nothing(machine: Machine) -> None:
     leases = machine.leases()
     lease = leases.reserve("run-a", "host", 90).lease
