@@ -18,7 +18,7 @@ from worker_agent.buildfiles import BuildLog, EventFile, Redactor
 from worker_agent.clock import now
 from worker_agent.life import Life, note_trace
 from worker_agent.model import EndedByUs, Phase, PhaseExit
-from worker_agent.processes import adopt_orphans, own_group
+from worker_agent.processes import adopt_orphans, end_adopted, own_group
 from worker_agent.results.buildlog import Happening, LogReader
 from worker_agent.results.finish import Ending, finish
 from worker_agent.runner import PhaseRunner, Rules
@@ -142,6 +142,7 @@ class Execution:
         finally:
             self._ended = runner.ended
             jobs.end_leftovers(job_id)
+            end_adopted()
 
     def _look(self) -> EndedByUs | None:
         """Why the job is to end; what comes from outside is a state of its own."""

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -38,6 +38,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """One living process; a zombie is none. `started` is in boot seconds."""
 
     pid: int
+    parent: int
     group: int
     session: int
     started: float
@@ -85,8 +86,30 @@ def members(group: Group) -> list[int]:
 
 def end_at_once(group: Group, patience: float = 5.0) -> bool:
     """KILL all that is left of a group and wait until it is gone; False if something stays."""
+    return _end(lambda: members(group), patience)
+
+
+def end_adopted(patience: float = 5.0) -> bool:
+    """As `end_at_once`, for what descends from this process: for the supervisor that adopts orphans.
+
+    It finds what left its group and carries no TMPDIR. Only Linux hands orphans to us; on a Mac
+    nothing is done.
+    """
+    return sys.platform != "linux" or _end(_descendants, patience)
+
+
+def _descendants() -> list[int]:
+    parents = {process.pid: process.parent for process in _processes()}
+    found, size = {os.getpid()}, 0
+    while size < len(found):
+        size = len(found)
+        found |= {pid for pid, parent in parents.items() if parent in found}
+    return sorted(found - {os.getpid()})
+
+
+def _end(who: Callable[[], list[int]], patience: float) -> bool:
     deadline = time.monotonic() + patience
-    while left := members(group):
+    while left := who():
         for pid in left:
             send(pid, signal.SIGKILL)
         reap_children()
@@ -147,6 +170,7 @@ def _process(name: str, ticks: int) -> Process:
         raise _Ended
     return Process(
         pid=int(stat.split(None, 1)[0]),
+        parent=int(fields[1]),
         group=int(fields[2]),
         session=int(fields[3]),
         started=int(fields[19]) / ticks,
@@ -157,14 +181,14 @@ def _from_ps() -> Iterator[Process]:
     import subprocess
 
     asked = subprocess.run(
-        ["/bin/ps", "-axo", "pid=,pgid=,sess=,stat=,etime="], capture_output=True, text=True, check=False
+        ["/bin/ps", "-axo", "pid=,ppid=,pgid=,stat=,etime="], capture_output=True, text=True, check=False
     )
     for line in asked.stdout.splitlines():
-        pid, group, _, state, elapsed = line.split(None, 4)
+        pid, parent, group, state, elapsed = line.split(None, 4)
         if not state.startswith("Z"):
             started = boot_seconds() - _elapsed_seconds(elapsed)
             # A Mac's ps shows sessions as addresses: the group alone tells.
-            yield Process(pid=int(pid), group=int(group), session=0, started=started)
+            yield Process(pid=int(pid), parent=int(parent), group=int(group), session=0, started=started)
 
 
 def _elapsed_seconds(text: str) -> float:
