@@ -17,6 +17,7 @@ from rchd.core.jobs import policy_of
 Effects = list[fx.Effect]
 
 DEFAULT_MAX_ARTIFACT_BYTES = 8 << 30
+UNAWAITED = -1
 
 
 def go(run: m.Run, phase: m.AnyPhase) -> Effects:
@@ -117,13 +118,16 @@ def _reserve(run: m.Run, index: int) -> fx.Reserve:
     return fx.Reserve(run_id=run.run_id, op=run.op, target=target(run, index))
 
 
-def renew(run: m.Run, ttl_seconds: int | None = None) -> fx.Reserve:
-    """Renew the run's lease, as long as it was granted or for `ttl_seconds`; nobody waits for it."""
-    lease_id, fence = _lease(run)
+def renew(run: m.Run, ttl_seconds: int | None = None, *, revive: bool = False) -> fx.Reserve:
+    """Renew the run's lease, as long as it was granted or for `ttl_seconds`; nobody waits for it.
+
+    With `revive` no lease is named: an expired one is given to its run again.
+    """
+    lease_id, fence = (None, None) if revive else _lease(run)
     granted = None if run.lease is None else run.lease.ttl_seconds
     return fx.Reserve(
         run_id=run.run_id,
-        op=-1,
+        op=UNAWAITED,
         target=target(run),
         lease_id=lease_id,
         fence=fence,
@@ -211,9 +215,11 @@ def _tail(run: m.Run, phase: m.Following) -> fx.Tail:
     )
 
 
-def cancel_effect(run: m.Run, index: int, reason: str | None = None, op: int = -1) -> fx.CancelJob:
-    """End step `index` on the worker; with `op` -1 nobody waits for the answer."""
-    lease_id, fence = _lease(run)
+def cancel_effect(
+    run: m.Run, index: int, reason: str | None = None, op: int = UNAWAITED, *, bare: bool = False
+) -> fx.CancelJob:
+    """End step `index` on the worker; `bare` names no lease."""
+    lease_id, fence = (None, None) if bare else _lease(run)
     why = reason or (run.cancel.reason if run.cancel else "USER")
     return fx.CancelJob(
         run_id=run.run_id,

@@ -17,6 +17,7 @@ from rchd.core import model as m
 from rchd.core import queue
 from rchd.core.projections import projections
 from rchd.core.run import accept, on_event, resume, take_turn
+from rchd.core.upkeep import give_back
 from rchd.core.views import run_view
 
 Effects = list[fx.Effect]
@@ -65,6 +66,7 @@ class Core:
         run = self.runs.get(run_id)
         if run is not None and is_terminal(run.state):
             del self.runs[run_id]
+            self.tokens.pop(run.accepted.client_token or "", None)
 
     def _accept(self, event: ev.RunAccepted) -> Effects:
         accepted = event.accepted
@@ -120,14 +122,7 @@ class Core:
 
     def _orphaned(self, event: ev.RunEvent) -> Effects:
         """An event of a run that has left memory: a late grant is given back."""
-        if isinstance(event, ev.Reserved):
-            gone = fx.Target(worker=event.worker, protocol=1, deadline=5.0)
-            return [
-                fx.Release(
-                    run_id=event.run_id, op=-1, target=gone, lease_id=event.lease_id, fence=event.fence
-                )
-            ]
-        return []
+        return [give_back(event)] if isinstance(event, ev.Reserved) else []
 
     def _turns(self, at: float) -> Effects:
         """Let the queue's head look for a worker, and tell the others why they wait."""

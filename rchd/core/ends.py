@@ -63,7 +63,7 @@ def _decide(run: m.Run) -> tuple[RunState, int, str]:
             text = f"{step.action}: {summary.human_summary}"
             run.trouble = m.Trouble(kind=kind, subkind=subkind, message=text)
             state = RunState.CANCELLED if summary.status == "cancelled" else RunState.FAILED
-            return state, summary.exit_code, text
+            return state, summary.exit_code or lookup(Kind.INTERNAL).exit_code, text
     if any(step.summary is None for step in run.steps):
         run.trouble = m.Trouble(kind=Kind.INTERNAL, message="a planned step has no end")
         return RunState.FAILED, lookup(Kind.INTERNAL).exit_code, run.trouble.message

@@ -83,10 +83,19 @@ class Fetching(Phase, frozen=True, kw_only=True):
     again: bool = False
 
 
+class WorkersEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """The worker's word about a job's end, every byte of it verified."""
+
+    summary: Summary
+    state: JobState
+    seq: int
+
+
 class Publishing(Phase, frozen=True, kw_only=True):
-    """Step `step`'s verified set is moved to its place."""
+    """Step `step`'s verified set is moved to its place; then `end` is the step's."""
 
     step: int
+    end: WorkersEnd
 
 
 class Releasing(Phase, frozen=True, kw_only=True):
@@ -160,7 +169,11 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepRun(msgspec.Struct, kw_only=True):
-    """One step's progress. `state` is null until its turn comes."""
+    """One step's progress. `state` is null until its turn comes.
+
+    `told` is the highest `seq` that the worker has named: above 0 the job was on the worker.
+    `empty` counts quick answers in a row that told nothing.
+    """
 
     state: JobState | None = None
     seq: int = 0
@@ -172,6 +185,8 @@ class StepRun(msgspec.Struct, kw_only=True):
     host_made: bool = False
     resubmitted: bool = False
     handovers: int = 0
+    told: int = 0
+    empty: int = 0
     timings: dict[str, int] = {}
     followed: bool = False
 
@@ -195,6 +210,7 @@ class Run(msgspec.Struct, kw_only=True):
     lease: Lease | None = None
     lease_renewed: bool = False
     cancel: CancelIntent | None = None
+    cancel_told: bool = False
     waiting: str | None = None
     waiting_since: float | None = None
     resumed_at: str | None = None

@@ -121,6 +121,7 @@ def _options(params: SubmitParams, resolved: Resolved) -> RunOptions:
         max_wait_seconds=config.queue.max_wait_seconds,
         probe_ttl_seconds=config.selection.probe_ttl_seconds,
         overall_seconds=config.timeouts.overall_seconds,
+        idle_log_seconds=config.timeouts.idle_log_seconds,
         connect_timeout_seconds=config.timeouts.connect_timeout_seconds,
         toolchain={key: value for key, value in wanted.items() if value is not None},
         destination=config.destination.value,

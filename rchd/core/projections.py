@@ -20,6 +20,7 @@ from rch.contract.records import (
     RunPlan,
     RunStateRecord,
     StepPointer,
+    Summary,
     WorkerSelection,
     encode_record,
 )
@@ -59,36 +60,30 @@ def _is_planned(run: m.Run) -> bool:
     return run.choice is not None or any(step.sanitized_argv is None for step in run.accepted.steps)
 
 
-def _is_published(run: m.Run, index: int) -> bool:
-    """Whether the step's folder is the worker's set: nothing of ours may touch it then."""
+def _stands(run: m.Run, index: int) -> bool:
+    """Whether the step's folder is the worker's set, or is about to be: nothing of ours may touch it."""
     step = run.steps[index]
-    if step.summary is None or step.host_made:
-        return False
-    publishing = isinstance(run.phase, m.Publishing) and run.phase.step == index
-    return not publishing
+    if isinstance(run.phase, m.Publishing) and run.phase.step == index:
+        return True
+    return step.summary is not None and not step.host_made
+
+
+def _at_its_place(step: m.StepRun) -> bool:
+    """Whether a summary of the host's own lies at the step's path: the job never reached a worker."""
+    return step.host_made and step.told == 0
 
 
 def _step_records(run: m.Run, index: int) -> dict[str, Record]:
     step = run.steps[index]
     place, host = step_dir(run, index), host_dir(run, index)
     records: dict[str, Record] = {}
-    staged = step.summary is not None and not step.host_made
-    if step.state is not None and not staged:
+    if step.state is not None and not _stands(run, index):
         records[f"{place}/job_state.json"] = _job_state(run, index)
-    if step.summary is not None and step.host_made:
-        job_key = None if step.job is None else step.job.job_key
+    if step.summary is not None and step.host_made and not _at_its_place(step):
+        records[f"{host}/summary.json"] = step.summary
+    if step.summary is not None and _at_its_place(step):
         records[f"{place}/summary.json"] = step.summary
-        files = {"summary": "summary.json"}
-        if step.state is not None:
-            files["job_state"] = "job_state.json"
-        records[f"{place}/job_index.json"] = JobIndex(
-            created_at=step.summary.created_at,
-            run_id=run.run_id,
-            job_id=run.accepted.steps[index].job_id,
-            job_key=job_key,
-            artifact_profile=run.accepted.options.artifact_profile,
-            files=files,
-        )
+        records[f"{place}/job_index.json"] = _host_index(run, index, step.summary)
     if step.summary is not None and step.job is not None:
         records[f"{host}/host_metrics.json"] = HostMetrics(
             created_at=step.summary.created_at,
@@ -102,6 +97,21 @@ def _step_records(run: m.Run, index: int) -> dict[str, Record]:
             },
         )
     return records
+
+
+def _host_index(run: m.Run, index: int, summary: Summary) -> JobIndex:
+    step = run.steps[index]
+    files = {"summary": "summary.json"}
+    if step.state is not None:
+        files["job_state"] = "job_state.json"
+    return JobIndex(
+        created_at=summary.created_at,
+        run_id=run.run_id,
+        job_id=summary.job_id,
+        job_key=summary.job_key,
+        artifact_profile=summary.artifact_profile,
+        files=files,
+    )
 
 
 def _job_state(run: m.Run, index: int) -> JobStateRecord:
@@ -222,18 +232,18 @@ def _pointer(run: m.Run, index: int) -> StepPointer:
     cut = len(run.run_id) + 1
     place, host = step_dir(run, index)[cut:], host_dir(run, index)[cut:]
     summary = step.summary
-    there = summary is not None and (step.host_made or _is_published(run, index))
-    worker_made = summary is not None and not step.host_made and there
+    worker_made = summary is not None and not step.host_made
+    own = f"{place if _at_its_place(step) else host}/summary.json"
     return StepPointer(
         index=index,
         action=accepted.action,
         job_id=accepted.job_id,
-        job_index_path=f"{place}/job_index.json" if there else None,
+        job_index_path=f"{place}/job_index.json" if worker_made or _at_its_place(step) else None,
         status=_status(run, step),
         exit_code=None if summary is None else summary.exit_code,
         live_log_path=f"{host}/live.log" if step.followed else None,
         host_metrics_path=f"{host}/host_metrics.json" if summary is not None and step.job else None,
-        host_summary_path=f"{place}/summary.json" if summary is not None and step.host_made else None,
+        host_summary_path=own if summary is not None and step.host_made else None,
         attestation_verification_path=f"{host}/attestation_verification.json" if worker_made else None,
     )
 

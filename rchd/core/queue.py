@@ -18,7 +18,12 @@ def next_turn(runs: Iterable[m.Run]) -> m.Run | None:
     One run looks at a time, and no run overtakes one that a busy worker has sent back:
     so the order of the queue is the order of the leases.
     """
-    for run in order(runs):
+    waiting = order(runs)
+    for run in waiting:
+        # Who may not wait is not made to: it looks at once, and ends where nobody is free.
+        if not run.accepted.options.queue and isinstance(run.phase, m.Waiting):
+            return run
+    for run in waiting:
         if isinstance(run.phase, m.Selecting | m.Reserving):
             return None
         if isinstance(run.phase, m.Waiting):

@@ -16,23 +16,23 @@ import msgspec
 
 from rch.contract.errors import Kind
 from rch.contract.ids import parse_timestamp, timestamp
-from rch.contract.records import CancelIntent
 from rch.contract.states import JobState, can_mirror, is_terminal
-from rch.contract.worker_rpc import PROTOCOL_MAX
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import step as steps
-from rchd.core.ask import ask, go, log_path, renew, retry
+from rchd.core.ask import UNAWAITED, ask, go, log_path, renew, retry
+from rchd.core.cancel import cancel, carry_out_cancel
 from rchd.core.ends import begin, end, fail
 from rchd.core.select import nobody, select
 from rchd.core.trouble import line_cut, next_step, pause, refused
+from rchd.core.upkeep import idle_timer, job_timers, lease_news, renewal_timer, timer, unawaited
 
 Effects = list[fx.Effect]
 
 CONNECT_TRIES = 3
-OVERALL_GRACE_SECONDS = 60.0
-RELEASE_SECONDS = 5.0
+MAX_EMPTY = 20
+QUICK_MS = 500
 
 
 def accept(run: m.Run) -> Effects:
@@ -61,13 +61,15 @@ def resume(run: m.Run, at: float) -> Effects:
         effects.append(fx.StartTimer(run_id=run.run_id, name="max_wait", seconds=left))
     else:
         run.resumed_at = timestamp(at)
-    if run.lease is not None:
-        effects.append(_renewal_timer(run, run.lease.ttl_seconds))
+    if run.lease is not None and run.choice is not None:
+        # It may have run out meanwhile: within its grace the same run is given it again.
+        effects += [renew(run), renewal_timer(run, run.lease.ttl_seconds)]
     if isinstance(run.phase, m.Following):
         # How much of the log lies here is the edge's own memory: it is read anew, over the same bytes.
         run.phase = m.Following(step=run.phase.step)
+        effects += job_timers(run, run.phase.step)
     if run.cancel is not None:
-        return effects + _carry_out_cancel(run, timestamp(at))
+        return effects + carry_out_cancel(run, timestamp(at), resumed=True)
     run.tries = 0
     run.op += 1
     return effects + ask(run)
@@ -78,11 +80,13 @@ def on_event(run: m.Run, event: ev.RunEvent) -> Effects:
     now = timestamp(event.at)
     match event:
         case ev.CancelAsked():
-            return _cancel(run, event, now)
+            return cancel(run, event, now)
         case ev.TimerFired():
-            return _timer(run, event, now)
-        case ev.Reserved() if event.renewal or event.op != run.op:
-            return _late_reserved(run, event)
+            return timer(run, event, now)
+        case ev.Reserved() if event.op != run.op:
+            return lease_news(run, event)
+        case ev.Answer() if event.op == UNAWAITED:
+            return unawaited(run, event)
         case ev.Answer() if event.op != run.op:
             return []
         case ev.Answer():
@@ -137,36 +141,16 @@ def _nobody(run: m.Run, selection: m.Selection, event: ev.Probed, now: str) -> E
 def _reserved(run: m.Run, phase: m.Reserving, event: ev.Reserved, now: str) -> Effects:
     run.chosen = phase.index
     run.lease = m.Lease(lease_id=event.lease_id, fence=event.fence, ttl_seconds=event.ttl_seconds)
+    if run.cancel is not None:
+        return go(run, m.Releasing())
     if run.choice is not None and run.choice.warning:
         run.warnings.append(run.choice.warning)
     begin(run, now)
     return [
         fx.StopTimers(run_id=run.run_id),
-        _renewal_timer(run, event.ttl_seconds),
+        renewal_timer(run, event.ttl_seconds),
         *go(run, m.CheckingSource()),
     ]
-
-
-def _renewal_timer(run: m.Run, ttl: int) -> fx.StartTimer:
-    return fx.StartTimer(run_id=run.run_id, name="renew", seconds=ttl / 3)
-
-
-def _late_reserved(run: m.Run, event: ev.Reserved) -> Effects:
-    """A renewal came through, or a grant that nobody waits for any more."""
-    if isinstance(run.phase, m.Ended) or (run.lease is None and not event.renewal):
-        return [
-            fx.Release(
-                run_id=run.run_id,
-                op=-1,
-                target=fx.Target(worker=event.worker, protocol=PROTOCOL_MAX, deadline=RELEASE_SECONDS),
-                lease_id=event.lease_id,
-                fence=event.fence,
-            )
-        ]
-    if event.renewal and run.lease is not None:
-        run.lease = m.Lease(lease_id=event.lease_id, fence=event.fence, ttl_seconds=event.ttl_seconds)
-        return [_renewal_timer(run, event.ttl_seconds)]
-    return []
 
 
 def _source_known(run: m.Run, _phase: m.CheckingSource, event: ev.SourceKnown, now: str) -> Effects:
@@ -182,50 +166,80 @@ def _uploaded(run: m.Run, _phase: m.Uploading, _event: ev.Uploaded, now: str) ->
 
 def _submitted(run: m.Run, phase: m.Submitting, event: ev.Submitted, now: str) -> Effects:
     _mirror(run, phase.step, event.state, event.seq, now)
-    overall = run.accepted.options.overall_seconds + OVERALL_GRACE_SECONDS
-    effects = go(run, m.Following(step=phase.step))
-    return [fx.StartTimer(run_id=run.run_id, name="overall", seconds=overall, op=phase.step), *effects]
+    return [*job_timers(run, phase.step), *go(run, m.Following(step=phase.step))]
 
 
-def _mirror(run: m.Run, index: int, state: str, seq: int | None, now: str) -> bool:
+def _mirror(run: m.Run, index: int, state: str, seq: int | None, now: str) -> None:
     """Follow the worker's word, but not to an end: that waits until the artifacts are verified."""
     step = run.steps[index]
-    if seq is None or is_terminal(state) or state not in set(JobState) or step.state is None:
-        return False
-    if seq == step.seq or not can_mirror(step.state, step.seq, JobState(state), seq):
-        return False
-    step.state, step.seq, step.updated_at = JobState(state), seq, now
-    return True
+    if seq is None or step.state is None:
+        return
+    step.told = max(step.told, seq)
+    if is_terminal(state) or state not in set(JobState) or seq == step.seq:
+        return
+    if can_mirror(step.state, step.seq, JobState(state), seq):
+        step.state, step.seq, step.updated_at = JobState(state), seq, now
 
 
 def _tail_news(run: m.Run, phase: m.Following, event: ev.TailNews, now: str) -> Effects:
-    _mirror(run, phase.step, event.state, event.seq, now)
+    index, step = phase.step, run.steps[phase.step]
+    known = step.told
+    _mirror(run, index, event.state, event.seq, now)
+    step.followed = step.followed or event.log_bytes > 0
+    news = _news(run, index, event, now)
+    if event.next_cursor is None:
+        return [*news, *go(run, m.Fetching(step=index))]
+    # Not a transition: the cursor is worth nothing after a restart that reads the log anew.
+    run.phase = m.Following(step=index, cursor=event.next_cursor)
+    run.tries = 0
+    run.waiting = run.waiting_since = None
+    if news:
+        news.append(idle_timer(run, index))
+    if news or step.told > known or event.ms >= QUICK_MS:
+        step.empty = 0
+        return [*news, *ask(run, tail_only=run.cancel_told)]
+    return _nothing_new(run, index, event, now)
+
+
+def _news(run: m.Run, index: int, event: ev.TailNews, now: str) -> Effects:
+    """What followers hear of: where the log grew on this machine, and what the job told."""
+    job_id = run.accepted.steps[index].job_id
     news: Effects = []
-    step_id = run.accepted.steps[phase.step].job_id
     if event.log_bytes:
-        run.steps[phase.step].followed = True
         data: dict[str, Any] = {
-            "job_id": step_id,
-            "path": log_path(run, phase.step),
+            "job_id": job_id,
+            "path": log_path(run, index),
             "offset": event.log_offset,
             "length": event.log_bytes,
         }
         news.append(fx.Announce(type="log", run_id=run.run_id, seq=0, at=now, data=data))
     for each in event.events:
-        told = {"job_id": step_id, **msgspec.to_builtins(each)}
+        told = {"job_id": job_id, **msgspec.to_builtins(each)}
         news.append(fx.Announce(type="job", run_id=run.run_id, seq=0, at=now, data=told))
-    if event.next_cursor is None:
-        return [*news, *go(run, m.Fetching(step=phase.step))]
-    # Not a transition: the cursor is worth nothing after a restart that reads the log anew.
-    run.phase = m.Following(step=phase.step, cursor=event.next_cursor)
-    run.tries = 0
-    run.waiting = run.waiting_since = None
-    return [*news, *ask(run, tail_only=True)]
+    return news
+
+
+def _nothing_new(run: m.Run, index: int, event: ev.TailNews, now: str) -> Effects:
+    """A worker that answers at once and says nothing is asked slowly, and not for ever after the end."""
+    step = run.steps[index]
+    step.empty += 1
+    if is_terminal(event.state) and step.empty > MAX_EMPTY:
+        message = f"the log of a job in state {event.state} never ends"
+        trouble = m.Trouble(kind=Kind.EXECUTOR, subkind="PROTOCOL_ERROR", message=message)
+        steps.end_here(run, index, trouble, now)
+        return next_step(run, now)
+    return retry(run, min(QUICK_MS / 1000, 0.02 * step.empty))
 
 
 def _fetched(run: m.Run, phase: m.Fetching, event: ev.Fetched, now: str) -> Effects:
-    steps.finish(run, phase.step, event, now)
-    return go(run, m.Publishing(step=phase.step))
+    step = run.steps[phase.step]
+    if event.seq <= step.seq:
+        message = f"the job's end has seq {event.seq}, its state before had {step.seq}"
+        trouble = m.Trouble(kind=Kind.EXECUTOR, subkind="PROTOCOL_ERROR", message=message)
+        steps.end_here(run, phase.step, trouble, now)
+        return next_step(run, now)
+    end = m.WorkersEnd(summary=event.summary, state=JobState(event.state), seq=event.seq)
+    return go(run, m.Publishing(step=phase.step, end=end))
 
 
 def _fetch_refused(run: m.Run, phase: m.Fetching, event: ev.FetchRefused, now: str) -> Effects:
@@ -241,6 +255,7 @@ def _fetch_refused(run: m.Run, phase: m.Fetching, event: ev.FetchRefused, now: s
 def _published(run: m.Run, phase: m.Publishing, event: ev.Published, now: str) -> Effects:
     if not event.found:
         return go(run, m.Fetching(step=phase.step))
+    steps.finish(run, phase.step, phase.end, now)
     return next_step(run, now)
 
 
@@ -249,90 +264,25 @@ def _released(run: m.Run, _phase: m.Releasing, _event: ev.Released, now: str) ->
     return end(run, now)
 
 
-# --- timers ---------------------------------------------------------------------------
-
-
-def _timer(run: m.Run, event: ev.TimerFired, now: str) -> Effects:
-    match event.name:
-        case "retry" if event.op == run.op:
-            return ask(run)
-        case "busy" if event.op == run.op and isinstance(run.phase, m.Waiting):
-            run.phase = m.Waiting(reason=run.phase.reason)
-            return []
-        case "max_wait" if isinstance(run.phase, m.Waiting | m.Selecting):
-            seconds = run.accepted.options.max_wait_seconds
-            run.trouble = m.Trouble(
-                kind=Kind.WORKER_BUSY,
-                message=f"no worker was free for {seconds} s (queue.max_wait_seconds)",
-            )
-            return end(run, now)
-        case "max_wait" if isinstance(run.phase, m.Reserving):
-            # The grant may be on its way: look again when it has been answered.
-            return [fx.StartTimer(run_id=run.run_id, name="max_wait", seconds=1.0)]
-        case "renew" if run.lease is not None and run.choice is not None:
-            return [renew(run), _renewal_timer(run, run.lease.ttl_seconds)]
-        case "overall" if isinstance(run.phase, m.Following) and run.phase.step == event.op:
-            return steps.cancel_job(run, run.phase.step, "TIMEOUT_OVERALL")
-        case _:
-            return []
-
-
-# --- cancel ---------------------------------------------------------------------------
-
-
-def _cancel(run: m.Run, event: ev.CancelAsked, now: str) -> Effects:
-    if is_terminal(run.state) or run.cancel is not None:
-        return []
-    run.cancel = CancelIntent(reason=event.reason, requested_at=now)
-    return _carry_out_cancel(run, now, resumed=False)
-
-
-def _carry_out_cancel(run: m.Run, now: str, *, resumed: bool = True) -> Effects:
-    """Take a cancelled run towards its end, from whatever phase it is in."""
-    phase = run.phase
-    match phase:
-        case m.Waiting() | m.Selecting():
-            return [fx.Abort(run_id=run.run_id), *end(run, now)]
-        case m.CheckingSource() | m.Uploading():
-            return [fx.Abort(run_id=run.run_id), *go(run, m.Releasing())]
-        case m.Submitting() | m.Rereserving() if resumed or run.waiting is not None:
-            return go(run, m.Cancelling(step=phase.step))
-        case m.Cancelling() | m.Fetching() | m.Publishing() | m.Releasing() if resumed:
-            run.op += 1
-            return ask(run)
-        case m.Following() if resumed:
-            run.op += 1
-            return ask(run)
-        case m.Following():
-            return steps.cancel_job(run, phase.step, run.cancel.reason if run.cancel else "USER")
-        case _:
-            # Reserving and Submitting: the answer is on its way and says what there is to undo.
-            return []
-
-
 def _cancel_noted(run: m.Run, phase: m.Cancelling, _event: ev.CancelNoted, _now: str) -> Effects:
+    run.cancel_told = True
     return go(run, m.Following(step=phase.step))
 
 
-def _reserved_again(run: m.Run, phase: m.Rereserving, event: ev.Reserved, _now: str) -> Effects:
+def _reserved_again(run: m.Run, phase: m.Rereserving, event: ev.Reserved, now: str) -> Effects:
     run.lease = m.Lease(lease_id=event.lease_id, fence=event.fence, ttl_seconds=event.ttl_seconds)
+    if run.cancel is not None:
+        steps.end_here(run, phase.step, steps.cancelled(run), now)
+        return go(run, m.Releasing())
     run.lease_renewed = True
     return go(run, m.Submitting(step=phase.step))
-
-
-def _reserved_or_cancelled(run: m.Run, phase: m.Reserving, event: ev.Reserved, now: str) -> Effects:
-    if run.cancel is None:
-        return _reserved(run, phase, event, now)
-    run.chosen = phase.index
-    run.lease = m.Lease(lease_id=event.lease_id, fence=event.fence, ttl_seconds=event.ttl_seconds)
-    return go(run, m.Releasing())
 
 
 Move = Callable[[m.Run, Any, Any, str], Effects]
 
 _MOVES: dict[tuple[type[m.Phase], type[ev.Event]], Move] = {
     (m.Selecting, ev.Probed): _probed,
-    (m.Reserving, ev.Reserved): _reserved_or_cancelled,
+    (m.Reserving, ev.Reserved): _reserved,
     (m.Rereserving, ev.Reserved): _reserved_again,
     (m.CheckingSource, ev.SourceKnown): _source_known,
     (m.Uploading, ev.Uploaded): _uploaded,

@@ -5,10 +5,7 @@ from __future__ import annotations
 from rch.contract.errors import Kind
 from rch.contract.records import Reason
 from rch.contract.states import JobState, is_terminal, move_job
-from rchd.core import effects as fx
-from rchd.core import events as ev
 from rchd.core import model as m
-from rchd.core.ask import cancel_effect
 from rchd.core.jobs import host_summary
 
 _STATE_OF_STATUS = {
@@ -35,11 +32,11 @@ def queue(run: m.Run, index: int, now: str) -> None:
     step.state, step.seq, step.created_at, step.updated_at = JobState.QUEUED, 1, now, now
 
 
-def finish(run: m.Run, index: int, event: ev.Fetched, now: str) -> None:
-    """The worker's word, verified: its summary, and the `seq` of its own last transition."""
+def finish(run: m.Run, index: int, end: m.WorkersEnd, now: str) -> None:
+    """The worker's word, verified and published: its summary, and the `seq` of its last transition."""
     step = run.steps[index]
-    step.summary, step.host_made = event.summary, False
-    step.state, step.seq, step.updated_at = JobState(event.state), max(event.seq, step.seq), now
+    step.summary, step.host_made = end.summary, False
+    step.state, step.seq, step.updated_at = end.state, end.seq, now
 
 
 def end_here(
@@ -50,7 +47,8 @@ def end_here(
     summary = host_summary(run, index, now, trouble, integrity_errors=integrity_errors)
     step.summary, step.host_made, step.updated_at = summary, True, now
     if step.state is not None and not is_terminal(step.state):
-        step.state, step.seq = move_job(step.state, step.seq, _STATE_OF_STATUS[summary.status])
+        last = max(step.seq, step.told)
+        step.state, step.seq = move_job(step.state, last, _STATE_OF_STATUS[summary.status])
 
 
 def reject(run: m.Run, index: int) -> None:
@@ -66,8 +64,3 @@ def cancelled(run: m.Run) -> m.Trouble:
     """That the run was cancelled, and why."""
     reason = run.cancel.reason if run.cancel else "USER"
     return m.Trouble(kind=Kind.CANCELLED, message=f"cancelled ({reason})")
-
-
-def cancel_job(run: m.Run, index: int, reason: str) -> list[fx.Effect]:
-    """Tell the worker; its own word about the end comes by the tail."""
-    return [cancel_effect(run, index, reason)]

@@ -8,7 +8,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import step as steps
-from rchd.core.ask import go, retry
+from rchd.core.ask import cancel_effect, go, retry
 from rchd.core.ends import end
 from rchd.core.jobs import job_of
 
@@ -44,28 +44,60 @@ def refused(run: m.Run, event: ev.WorkerRefused, now: str) -> Effects:
     match phase:
         case m.Reserving():
             return _not_reserved(run, phase, event, now, trouble)
-        case m.Submitting() if code == Code.SOURCE_MISSING and not run.steps[phase.step].resubmitted:
-            run.steps[phase.step].resubmitted = True
-            return go(run, m.Uploading())
-        case m.Submitting() if code == Code.LEASE_EXPIRED and not run.lease_renewed:
-            return go(run, m.Rereserving(step=phase.step))
-        case m.Following() if code == Code.JOB_NOT_FOUND and run.cancel is None:
+        case m.Submitting() | m.Rereserving():
+            return _not_submitted(run, phase, event, now, trouble)
+        case m.Cancelling() if code == Code.LEASE_EXPIRED:
+            run.op += 1
+            return [cancel_effect(run, phase.step, op=run.op, bare=True)]
+        case m.Cancelling() | m.Following() if run.cancel is not None and code == Code.JOB_NOT_FOUND:
+            steps.end_here(run, phase.step, steps.cancelled(run), now)
+            return go(run, m.Releasing())
+        case m.Following() if code == Code.JOB_NOT_FOUND:
             return _hand_over_again(run, phase.step, now)
+        case m.Following() | m.Cancelling() | m.Fetching():
+            return _end_step(run, trouble, now)
         case m.Releasing():
             run.lease = None
             return end(run, now)
-        case m.Cancelling() | m.Following() | m.Submitting() if run.cancel is not None:
-            steps.end_here(run, phase.step, steps.cancelled(run), now)
-            return go(run, m.Releasing())
-        case m.Submitting() | m.Following() | m.Cancelling() | m.Rereserving() | m.Fetching():
-            effects: Effects = (
-                [fx.Forget(worker=run.worker or "")] if code == Code.TOOLCHAIN_CHANGED else []
-            )
-            steps.end_here(run, phase.step, trouble, now)
-            return effects + next_step(run, now)
         case _:
             run.trouble = trouble
             return go(run, m.Releasing())
+
+
+def _not_submitted(
+    run: m.Run, phase: m.Submitting | m.Rereserving, event: ev.WorkerRefused, now: str, trouble: m.Trouble
+) -> Effects:
+    step, code = run.steps[phase.step], event.code
+    if run.cancel is not None:
+        # The worker has not taken the job, so there is nothing of it to end there.
+        steps.end_here(run, phase.step, steps.cancelled(run), now)
+        return go(run, m.Releasing())
+    if code == Code.BUSY:
+        return _wait_for_slot(run, event, trouble, now)
+    if code == Code.SOURCE_MISSING and not step.resubmitted:
+        step.resubmitted = True
+        return go(run, m.Uploading())
+    if code == Code.LEASE_EXPIRED and isinstance(phase, m.Submitting) and not run.lease_renewed:
+        return go(run, m.Rereserving(step=phase.step))
+    stale: Effects = [fx.Forget(worker=run.worker or "")] if code == Code.TOOLCHAIN_CHANGED else []
+    return stale + _end_step(run, trouble, now)
+
+
+def _wait_for_slot(run: m.Run, event: ev.WorkerRefused, trouble: m.Trouble, now: str) -> Effects:
+    """The lease's slot is still held by what came before: as long as a queued run may wait."""
+    run.waiting = f"the worker is busy: {event.message}"
+    run.waiting_since = run.waiting_since if run.waiting_since is not None else event.at
+    if event.at - run.waiting_since < run.accepted.options.max_wait_seconds:
+        run.tries += 1
+        return retry(run, max(event.retry_after or 1.0, pause(run.tries)))
+    return _end_step(run, trouble, now)
+
+
+def _end_step(run: m.Run, trouble: m.Trouble, now: str) -> Effects:
+    index = getattr(run.phase, "step", None)
+    if index is not None:
+        steps.end_here(run, index, trouble, now)
+    return next_step(run, now)
 
 
 def _hand_over_again(run: m.Run, index: int, now: str) -> Effects:
@@ -83,6 +115,8 @@ def _hand_over_again(run: m.Run, index: int, now: str) -> Effects:
 def _not_reserved(
     run: m.Run, phase: m.Reserving, event: ev.WorkerRefused, now: str, trouble: m.Trouble
 ) -> Effects:
+    if run.cancel is not None:
+        return end(run, now)
     choices = run.selection.choices if run.selection else ()
     busy = event.code == Code.BUSY
     if phase.index + 1 < len(choices) and not (busy and run.accepted.options.on_busy == "wait"):
@@ -119,7 +153,7 @@ def line_cut(run: m.Run, event: ev.LineCut, now: str) -> Effects:
         # It may have been granted: the same run is given the same lease again.
         return retry(run, pause(run.tries))
     if isinstance(phase, m.Reserving | m.Selecting):
-        choices = run.selection.choices if run.selection else ()
+        choices = run.selection.choices if run.selection and run.cancel is None else ()
         if isinstance(phase, m.Reserving) and phase.index + 1 < len(choices):
             return go(run, m.Reserving(index=phase.index + 1))
         run.trouble = trouble
@@ -131,6 +165,9 @@ def line_cut(run: m.Run, event: ev.LineCut, now: str) -> Effects:
         return go(run, m.Releasing())
     if not cut:
         return _broken_step(run, trouble, now)
+    if run.cancel is not None and isinstance(phase, m.Submitting | m.Rereserving):
+        # Nobody knows whether it arrived, and it must not be handed over again.
+        run.phase = m.Cancelling(step=phase.step)
     return _out_of_reach(run, event, trouble, now)
 
 
@@ -139,10 +176,12 @@ def _broken_step(run: m.Run, trouble: m.Trouble, now: str) -> Effects:
     phase = run.phase
     if isinstance(phase, m.Fetching) and not phase.again:
         return go(run, m.Fetching(step=phase.step, again=True))
-    if isinstance(phase, m.Submitting | m.Following | m.Cancelling | m.Rereserving | m.Fetching):
-        steps.end_here(run, phase.step, trouble, now)
-        run.trouble = trouble
-        return go(run, m.Releasing())
+    if isinstance(phase, m.Fetching | m.Publishing):
+        # The job is over and its set is what is wrong: the steps after it may still be due.
+        steps.end_here(run, phase.step, trouble, now, integrity_errors=(trouble.message,))
+        return next_step(run, now)
+    if (index := getattr(phase, "step", None)) is not None:
+        steps.end_here(run, index, trouble, now)
     run.trouble = trouble
     return go(run, m.Releasing())
 
@@ -153,9 +192,8 @@ def _out_of_reach(run: m.Run, event: ev.LineCut, trouble: m.Trouble, now: str) -
     run.waiting_since = run.waiting_since if run.waiting_since is not None else event.at
     if event.at - run.waiting_since < run.accepted.options.max_wait_seconds:
         return retry(run, pause(run.tries))
-    phase = run.phase
-    if isinstance(phase, m.Submitting | m.Following | m.Cancelling | m.Rereserving | m.Fetching):
-        steps.end_here(run, phase.step, trouble, now)
+    if (index := getattr(run.phase, "step", None)) is not None:
+        steps.end_here(run, index, trouble, now)
     run.trouble = trouble
     return go(run, m.Releasing())
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rch.contract.canonical import jcs
+from rch.contract.errors import Kind, lookup
 from rch.contract.manifest import UNLISTED, differences, root_sha256
 from rch.contract.records import (
     Attestation,
@@ -199,8 +200,7 @@ def _verify(
     summary = _read(staged, "summary.json", Summary)
     state = _read(staged, "job_state.json", JobStateRecord)
     errors += _strangers(job, manifest, index, summary, state)
-    if not is_terminal(state.state):
-        errors.append(f"job_state.json: state {state.state} is no end")
+    errors += _incoherent(summary, state)
     if errors:
         raise Mismatch(errors)
     _check_attestation(staged, job, host_nonce)
@@ -227,6 +227,30 @@ def _strangers(job: Job, *records: Manifest | JobIndex | Summary | JobStateRecor
         for record in records
         if (record.run_id, record.job_id, record.job_key) != wanted
     ]
+
+
+_STATE_OF_STATUS = {"success": "SUCCEEDED", "failed": "FAILED", "cancelled": "CANCELLED"}
+
+
+def _incoherent(summary: Summary, state: JobStateRecord) -> list[str]:
+    """Where the summary contradicts itself, the state or the registry: no green is read into that."""
+    if not is_terminal(state.state):
+        return [f"job_state.json: state {state.state} is no end"]
+    errors: list[str] = []
+    if _STATE_OF_STATUS.get(summary.status) != state.state:
+        errors.append(f"summary.json: status {summary.status!r} does not go with state {state.state!r}")
+    if summary.status == "success":
+        if summary.exit_code != 0 or summary.failure_kind is not None:
+            errors.append(f"summary.json: a success with exit code {summary.exit_code}")
+        return errors
+    try:
+        kind = Kind(summary.failure_kind or "")
+    except ValueError:
+        return [*errors, f"summary.json: failure_kind {summary.failure_kind!r} is not known"]
+    subkind = summary.failure_subkind if isinstance(summary.failure_subkind, str) else None
+    if (code := lookup(kind, subkind).exit_code) != summary.exit_code:
+        errors.append(f"summary.json: exit code {summary.exit_code} is not that of {kind}, {code}")
+    return errors
 
 
 def _check_attestation(staged: Path, job: Job, host_nonce: str) -> None:

@@ -74,7 +74,6 @@ def test_a_more_urgent_run_goes_before_one_that_waits_out_a_busy_worker() -> Non
         m.Cancelling(step=0),
         m.Following(step=0),
         m.Fetching(step=0),
-        m.Publishing(step=0),
         m.Releasing(),
         m.Ended(),
     ],

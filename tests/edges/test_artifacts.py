@@ -29,7 +29,7 @@ from support.sets import (
 )
 
 from rch.contract.manifest import sort_entries
-from rch.contract.records import Entry, Job, Manifest
+from rch.contract.records import Entry, Job, Manifest, Summary, encode_record
 from rch.files import durable
 from rchd.edges import artifacts
 from rchd.edges.artifacts import Mismatch, Places, Verified
@@ -684,3 +684,32 @@ def test_a_repeated_piece_of_the_log_is_the_same_bytes_again(tmp_path: Path) -> 
     artifacts.write_log(path, 4, b"two\n")
     artifacts.write_log(path, 0, b"one\n")
     assert path.read_bytes() == b"one\ntwo\n"
+
+
+@pytest.mark.spec("9")
+@pytest.mark.parametrize(
+    ("state", "changes", "named"),
+    [
+        ("FAILED", {}, "status 'success' does not go with state 'FAILED'"),
+        ("SUCCEEDED", {"exit_code": 50}, "a success with exit code 50"),
+        ("SUCCEEDED", {"failure_kind": "SWIFTPM"}, "a success with exit code 0"),
+        (
+            "FAILED",
+            {"status": "failed", "failure_kind": "SWIFTPM"},
+            "exit code 0 is not that of SWIFTPM",
+        ),
+        ("FAILED", {"status": "failed", "exit_code": 50}, "failure_kind None is not known"),
+        ("FAILED", {"status": "failed", "exit_code": 1, "failure_kind": "LUCK"}, "'LUCK' is not known"),
+        ("SUCCEEDED", {"status": "passed"}, "status 'passed' does not go"),
+        ("CANCELLED", {"status": "cancelled", "failure_kind": "CANCELLED"}, "exit code 0 is not that of"),
+    ],
+)
+def test_no_green_is_read_into_a_summary_that_contradicts_itself(
+    at: Places, state: str, changes: dict[str, object], named: str
+) -> None:
+    made = right_set(state=state)
+    summary = msgspec.json.decode(made.files["summary.json"], type=Summary)
+    made.files["summary.json"] = encode_record(msgspec.structs.replace(summary, **changes))
+    manifest = made.seal()
+    found = refused(at, made.tar(), manifest)
+    assert any(named in error for error in found.errors), found.errors

@@ -99,6 +99,7 @@ def accepted(
         "max_wait_seconds": 3600,
         "probe_ttl_seconds": 300,
         "overall_seconds": 1800,
+        "idle_log_seconds": 300,
         "connect_timeout_seconds": 30,
         "toolchain": {},
         "destination": None,
@@ -224,7 +225,7 @@ class Playbook:
     def news(self, run: m.Run, state: str, seq: int, cursor: str | None) -> list[fx.Effect]:
         """The tail of the step that runs answers."""
         return self.answer(
-            run, ev.TailNews, state=state, seq=seq, next_cursor=cursor, log_offset=0, log_bytes=0
+            run, ev.TailNews, state=state, seq=seq, next_cursor=cursor, log_offset=0, log_bytes=0, ms=1000
         )
 
     def finish_step(self, run: m.Run, index: int, status: str = "success") -> list[fx.Effect]:

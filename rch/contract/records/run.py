@@ -138,6 +138,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_wait_seconds: int
     probe_ttl_seconds: int
     overall_seconds: int
+    idle_log_seconds: int
     connect_timeout_seconds: int
     toolchain: dict[str, str]
     destination: str | None

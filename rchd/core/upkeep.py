@@ -1,0 +1,112 @@
+"""What goes on beside a run's phases: its lease, its timers, and answers that no phase awaits."""
+
+from __future__ import annotations
+
+from rch.contract.errors import Kind
+from rch.contract.worker_rpc import PROTOCOL_MAX, Code
+from rchd.core import effects as fx
+from rchd.core import events as ev
+from rchd.core import model as m
+from rchd.core.ask import UNAWAITED, ask, cancel_effect, renew
+from rchd.core.ends import end
+
+Effects = list[fx.Effect]
+
+TIMEOUT_GRACE_SECONDS = 60.0
+RELEASE_SECONDS = 5.0
+AGAIN_SECONDS = 2.0
+
+
+def renewal_timer(run: m.Run, ttl: int) -> fx.StartTimer:
+    """The next renewal: at a third of the lease's life."""
+    return fx.StartTimer(run_id=run.run_id, name="renew", seconds=ttl / 3)
+
+
+def job_timers(run: m.Run, index: int) -> list[fx.StartTimer]:
+    """The host's own watch over a job; the worker has one of its own and comes first."""
+    seconds = run.accepted.options.overall_seconds + TIMEOUT_GRACE_SECONDS
+    overall = fx.StartTimer(run_id=run.run_id, name="overall", seconds=seconds, op=index)
+    return [overall, idle_timer(run, index)]
+
+
+def idle_timer(run: m.Run, index: int) -> fx.StartTimer:
+    """How long a job may be silent; each piece of news starts it again."""
+    seconds = run.accepted.options.idle_log_seconds + TIMEOUT_GRACE_SECONDS
+    return fx.StartTimer(run_id=run.run_id, name="idle", seconds=seconds, op=index)
+
+
+def timer(run: m.Run, event: ev.TimerFired, now: str) -> Effects:
+    """A timer is over."""
+    match event.name:
+        case "retry" if event.op == run.op:
+            return ask(run)
+        case "busy" if event.op == run.op and isinstance(run.phase, m.Waiting):
+            run.phase = m.Waiting(reason=run.phase.reason)
+            return []
+        case "max_wait":
+            return _waited_too_long(run, now)
+        case "renew" if run.lease is not None and run.choice is not None:
+            return [renew(run), renewal_timer(run, run.lease.ttl_seconds)]
+        case "overall" | "idle" if isinstance(run.phase, m.Following) and run.phase.step == event.op:
+            return _out_of_time(run, run.phase.step, event.name)
+        case "cancel" if isinstance(run.phase, m.Following) and run.cancel is not None:
+            return [] if run.cancel_told else [cancel_effect(run, run.phase.step)]
+        case _:
+            return []
+
+
+def _waited_too_long(run: m.Run, now: str) -> Effects:
+    if isinstance(run.phase, m.Reserving):
+        # The grant may be on its way: look again when it has been answered.
+        return [fx.StartTimer(run_id=run.run_id, name="max_wait", seconds=1.0)]
+    if not isinstance(run.phase, m.Waiting | m.Selecting):
+        return []
+    seconds = run.accepted.options.max_wait_seconds
+    message = f"no worker was free for {seconds} s (queue.max_wait_seconds)"
+    run.trouble = m.Trouble(kind=Kind.WORKER_BUSY, message=message)
+    return end(run, now)
+
+
+def _out_of_time(run: m.Run, index: int, name: str) -> Effects:
+    """The worker should have ended it; it is told, and told again until the job's end comes."""
+    again = fx.StartTimer(run_id=run.run_id, name=name, seconds=TIMEOUT_GRACE_SECONDS, op=index)
+    return [cancel_effect(run, index, f"TIMEOUT_{name.upper()}"), again]
+
+
+def lease_news(run: m.Run, event: ev.Reserved) -> Effects:
+    """A renewal or a revival came through, or a grant that nobody waits for any more."""
+    if isinstance(run.phase, m.Ended) or run.lease is None:
+        return [give_back(event)]
+    run.lease = m.Lease(lease_id=event.lease_id, fence=event.fence, ttl_seconds=event.ttl_seconds)
+    return [renewal_timer(run, event.ttl_seconds)]
+
+
+def give_back(event: ev.Reserved) -> fx.Release:
+    """Return a grant that came too late."""
+    return fx.Release(
+        run_id=event.run_id,
+        op=UNAWAITED,
+        target=fx.Target(worker=event.worker, protocol=PROTOCOL_MAX, deadline=RELEASE_SECONDS),
+        lease_id=event.lease_id,
+        fence=event.fence,
+    )
+
+
+def unawaited(run: m.Run, event: ev.Answer) -> Effects:
+    """The answer to a renewal or to a cancel that runs beside the tail."""
+    match event:
+        case ev.CancelNoted():
+            run.cancel_told = run.cancel is not None
+            return []
+        case ev.WorkerRefused(operation="reserve", code=Code.LEASE_EXPIRED) if run.lease is not None:
+            # Within its grace the same run is given its lease again, with a higher fence.
+            return [renew(run, revive=True)]
+        case ev.WorkerRefused(operation="canceljob", code=Code.LEASE_EXPIRED) if isinstance(
+            run.phase, m.Following
+        ):
+            # A cancel needs no lease, it must only not name a dead one.
+            return [cancel_effect(run, run.phase.step, bare=True)]
+        case ev.LineCut(operation="canceljob") | ev.WorkerRefused(operation="canceljob"):
+            return [fx.StartTimer(run_id=run.run_id, name="cancel", seconds=AGAIN_SECONDS)]
+        case _:
+            return []

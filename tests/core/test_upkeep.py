@@ -1,0 +1,176 @@
+"""Beside a run's phases: its lease, its timers, its slot, and a worker that does not count right."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from support.playbook import Playbook, accepted, report, summary
+
+from rchd.core import effects as fx
+from rchd.core import events as ev
+from rchd.core import model as m
+
+
+def following(play: Playbook) -> m.Run:
+    run = play.accept(accepted())
+    play.to_step(run)
+    play.follow(run)
+    return run
+
+
+def expired(play: Playbook, run: m.Run) -> None:
+    why: dict[str, Any] = {
+        "operation": "reserve",
+        "code": "LEASE_EXPIRED",
+        "message": "gone",
+        "kind": "WORKER_BUSY",
+    }
+    play.feed(ev.WorkerRefused(at=play.at, run_id=run.run_id, op=-1, subkind=None, **why))
+
+
+@pytest.mark.spec("3.4")
+@pytest.mark.fault("W4")
+def test_a_lease_that_ran_out_while_the_job_runs_is_revived() -> None:
+    play = Playbook()
+    run = following(play)
+    play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="renew"))
+    assert play.one(fx.Reserve).lease_id == "lease-run-00000001"
+    expired(play, run)
+    revival = play.one(fx.Reserve)
+    assert (revival.lease_id, revival.fence) == (None, None)
+    granted: dict[str, Any] = {
+        "worker": "mac",
+        "lease_id": "lease-run-00000001",
+        "fence": 7,
+        "ttl_seconds": 90,
+    }
+    play.feed(ev.Reserved(at=play.at, run_id=run.run_id, op=-1, **granted))
+    assert run.lease is not None
+    assert run.lease.fence == 7
+    assert not run.lease_renewed, "that word is kept for a submit"
+
+
+@pytest.mark.spec("3.4")
+def test_a_restart_renews_at_once() -> None:
+    play = Playbook()
+    run = following(play)
+    again = Playbook(run)
+    again.feed(ev.Started(at=play.at))
+    assert again.one(fx.Reserve).lease_id == "lease-run-00000001"
+
+
+@pytest.mark.spec("4")
+@pytest.mark.parametrize("name", ["overall", "idle"])
+def test_the_host_watches_a_jobs_time_too_also_after_a_restart(name: str) -> None:
+    play = Playbook()
+    run = following(play)
+    again = Playbook(run)
+    again.feed(ev.Started(at=play.at))
+    for each in (play, again):
+        assert [e.op for e in each.all_effects if isinstance(e, fx.StartTimer) and e.name == name] == [0]
+    again.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name=name, op=0))
+    assert again.one(fx.CancelJob).reason == f"TIMEOUT_{name.upper()}"
+    assert again.one(fx.StartTimer).name == name, "and is told again until the end comes"
+
+
+@pytest.mark.spec("4")
+def test_news_start_the_idle_watch_again() -> None:
+    play = Playbook()
+    run = following(play)
+    news = {"state": "RUNNING", "seq": 2, "next_cursor": "c", "log_offset": 0, "ms": 900}
+    play.answer(run, ev.TailNews, **news, log_bytes=5)
+    assert [e.name for e in play.of(fx.StartTimer)] == ["idle"]
+    play.answer(run, ev.TailNews, **news, log_bytes=0)
+    assert not play.of(fx.StartTimer)
+
+
+@pytest.mark.fault("W7")
+def test_a_worker_that_answers_at_once_and_says_nothing_is_asked_slowly_and_not_for_ever() -> None:
+    play = Playbook()
+    run = following(play)
+    nothing = {"seq": 2, "next_cursor": "c", "log_offset": 0, "log_bytes": 0, "ms": 1}
+    pauses = []
+    for _ in range(30):
+        play.answer(run, ev.TailNews, state="RUNNING", **nothing)
+        assert not play.of(fx.Tail)
+        timer = play.one(fx.StartTimer)
+        pauses.append(timer.seconds)
+        play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="retry", op=timer.op))
+        play.one(fx.Tail)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 0.5
+    play.answer(run, ev.TailNews, state="SUCCEEDED", **nothing)
+    play.answer(run, ev.Released)
+    assert (run.exit_code, run.trouble and run.trouble.subkind) == (40, "PROTOCOL_ERROR")
+
+
+@pytest.mark.spec("3.4")
+def test_a_run_that_may_not_queue_does_not_wait_behind_another() -> None:
+    play = Playbook()
+    first = play.accept(accepted("run-00000001"))
+    play.answer(first, ev.Probed, reports=(report(),), embedded=False)
+    busy = {"operation": "reserve", "code": "BUSY", "message": "no slot", "kind": "WORKER_BUSY"}
+    play.answer(first, ev.WorkerRefused, subkind=None, retry_after=9.0, **busy)
+    second = play.accept(accepted("run-00000002", queue=False))
+    assert play.one(fx.Probe).run_id == second.run_id
+    play.answer(second, ev.Probed, reports=(report(),), embedded=False)
+    play.answer(second, ev.WorkerRefused, subkind=None, **busy)
+    assert (second.state, second.exit_code) == ("FAILED", 90)
+
+
+@pytest.mark.spec("3.4")
+def test_a_submit_that_finds_the_slot_taken_waits_as_the_worker_asks() -> None:
+    play = Playbook()
+    run = play.accept(accepted())
+    play.to_step(run)
+    busy = {"operation": "submit", "code": "BUSY", "message": "in use", "kind": "WORKER_BUSY"}
+    play.answer(run, ev.WorkerRefused, subkind=None, retry_after=6.0, **busy)
+    timer = play.one(fx.StartTimer)
+    assert (timer.name, timer.seconds) == ("retry", 6.0)
+    assert "busy" in (run.waiting or "")
+    play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="retry", op=timer.op))
+    play.one(fx.Submit)
+
+
+@pytest.mark.fault("W7")
+def test_an_end_whose_seq_does_not_rise_is_not_believed() -> None:
+    play = Playbook()
+    run = following(play)
+    play.news(run, "SUCCEEDED", 3, None)
+    play.answer(run, ev.Fetched, summary=summary(run, 0), state="SUCCEEDED", seq=2, updated_at="x")
+    play.answer(run, ev.Released)
+    assert (run.state, run.exit_code) == ("FAILED", 40)
+    assert (run.steps[0].state, run.steps[0].seq) == ("FAILED", 4)
+
+
+@pytest.mark.spec("8")
+def test_a_hosts_own_summary_of_a_job_that_was_on_a_worker_lies_with_the_host() -> None:
+    play = Playbook()
+    run = following(play)
+    play.news(run, "SUCCEEDED", 3, None)
+    for _ in range(2):
+        play.answer(run, ev.FetchRefused, errors=("x: bad",))
+    play.answer(run, ev.Released)
+    written = [e.path for e in play.all_effects if isinstance(e, fx.WriteRecord)]
+    assert "run-00000001/host/run-00000001-job-0/summary.json" in written
+    assert not [path for path in written if path.endswith(("build/run-00000001-job-0/summary.json",))]
+    index = next(
+        json.loads(e.data)
+        for e in reversed(play.all_effects)
+        if isinstance(e, fx.WriteRecord) and e.path.endswith("run_index.json")
+    )
+    assert index["steps"][0]["job_index_path"] is None
+    assert index["steps"][0]["host_summary_path"] == "host/run-00000001-job-0/summary.json"
+
+
+def test_a_staged_set_that_is_gone_is_fetched_again_and_the_step_has_no_end_yet() -> None:
+    play = Playbook()
+    run = following(play)
+    play.news(run, "SUCCEEDED", 3, None)
+    play.answer(run, ev.Fetched, summary=summary(run, 0), state="SUCCEEDED", seq=3, updated_at="x")
+    assert run.steps[0].state == "RUNNING"
+    play.answer(run, ev.Published, found=False)
+    play.one(fx.Fetch)
+    assert run.steps[0].summary is None
