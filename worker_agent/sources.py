@@ -71,14 +71,16 @@ class Sources:
 
     def facts(self, source_sha256: str) -> Facts:
         """What the source holds; RpcError SOURCE_MISSING unless its bytes still have their digest."""
+        tar = self.path(source_sha256)
         try:
-            with self.path(source_sha256).open("rb") as file:
+            with tar.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             facts = msgspec.json.decode(self._facts_path(source_sha256).read_bytes(), type=Facts)
         except (FileNotFoundError, msgspec.DecodeError) as error:
+            tar.unlink(missing_ok=True)  # else the next upload would be dropped as a duplicate
             raise _missing(source_sha256) from error
         if found != source_sha256:
-            self.path(source_sha256).unlink(missing_ok=True)
+            tar.unlink(missing_ok=True)
             raise _missing(source_sha256)
         return facts
 

@@ -216,3 +216,20 @@ def test_a_source_that_was_damaged_on_disk_is_missing(bench: Bench) -> None:
         with pytest.raises(Refused, match="SOURCE_MISSING"):
             submit(pipe, bench.job(pipe, digest))
         assert pipe.ask("has_source", source_sha256=digest) == {"exists": False}
+
+
+@pytest.mark.spec("5")
+@pytest.mark.fault("W8")
+@pytest.mark.parametrize("facts", [None, b"{", b'{"config":null}'])
+def test_a_source_whose_facts_cannot_be_read_is_uploaded_anew(bench: Bench, facts: bytes | None) -> None:
+    """Else every later upload of it is dropped as a duplicate: as after a change of the facts' form."""
+    with bench.pipe() as pipe:
+        job = bench.script(pipe, "exit 0\n")
+        digest = job.job_key_inputs.source_sha256
+        path = bench.data / "sources" / f"{digest}.json"
+        path.unlink() if facts is None else path.write_bytes(facts)
+        with pytest.raises(Refused, match="SOURCE_MISSING"):
+            submit(pipe, job)
+        assert pipe.ask("has_source", source_sha256=digest) == {"exists": False}
+        bench.script(pipe, "exit 0\n")
+        assert submit(pipe, job)["state"] == "RUNNING"
