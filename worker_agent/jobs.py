@@ -116,8 +116,11 @@ class Jobs:
         return _decoded(self.folder(job_id) / "attempt.json", Attempt)
 
     def group(self, job_id: str) -> Group | None:
-        """The process group of the last phase."""
-        return _decoded(self.folder(job_id) / "group.json", Group)
+        """The process group of the last phase; a record that a power cut tore tells of none alive."""
+        try:
+            return _decoded(self.folder(job_id) / "group.json", Group)
+        except msgspec.DecodeError:
+            return None
 
     def cancel_intent(self, job_id: str) -> CancelIntent | None:
         """Why the job is to end, if it is."""

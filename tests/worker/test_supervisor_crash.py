@@ -235,3 +235,19 @@ def test_a_group_without_its_leader_is_told_by_the_jobs_own_folder(tmp_path: Pat
         assert members(mine) == [left]
         assert end_at_once(mine)
         assert not is_running(left)
+
+
+@pytest.mark.fault("W3")
+@pytest.mark.parametrize("left", [b"", b'{"pgid":1'])
+def test_a_group_record_that_a_power_cut_tore_holds_up_nobody(bench: Bench, left: bytes) -> None:
+    """It is written without fsync; what it told of has ended with the power."""
+    with bench.pipe() as pipe:
+        job = bench.script(pipe, "echo up\nexec sleep 60\n")
+        submit(pipe, job)
+        tail_until(pipe, job.job_id, "up")
+        os.kill(supervisor_of(bench, job.job_id), signal.SIGKILL)
+        jobs = Worker(bench.env).jobs
+        until(lambda: not jobs.alive(job.job_id))
+        assert jobs.end_leftovers(job.job_id)
+        (jobs.folder(job.job_id) / "group.json").write_bytes(left)
+        assert pipe.ask("reserve", run_id="run-0000000001", host_id="host")["slots_free"] == 0
