@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -95,7 +96,7 @@ async def _run(
             driver=driver,
             store=store,
             hub=hub,
-            intake=Intake(paths),
+            intake=Intake(paths, partial(_live_bundles, core)),
             workers=WorkersApi(paths.workers_toml, prober),
             replies=replies,
             stop=group.cancel_scope.cancel,
@@ -114,6 +115,10 @@ async def _run(
     with anyio.move_on_after(GRACE_SECONDS, shield=True):
         await pool.close()
     log.info("daemon.stopped", runs=len(core.runs))
+
+
+def _live_bundles(core: Core) -> frozenset[str]:
+    return frozenset(run.accepted.source.spool_name for run in core.runs.values())
 
 
 async def _heartbeat(hub: Hub, core: Core) -> None:

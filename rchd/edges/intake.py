@@ -9,7 +9,8 @@ import json
 import posixpath
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -19,6 +20,7 @@ from anyio import from_thread
 
 from rch.config.layers import load_config
 from rch.config.root import MANIFEST_NAME, find_root
+from rch.config.schema import Project
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
 from rch.contract.local_api import SubmitParams
@@ -28,15 +30,21 @@ from rch.files.paths import HostPaths
 from rchd.core.plan import Minted, accepted_run, planned_steps
 from rchd.edges import git
 from rchd.edges.snapshot import Progress, Snapshot, SnapshotOptions, take
+from rchd.edges.spool import prune
 
 Tell = Callable[[Progress], None]
+KEPT_BUNDLES = 16
 
 
 class Intake:
-    """Takes requests in; one snapshot at a time, so that two do not fight for the disk."""
+    """Takes requests in; one snapshot at a time, so that two do not fight for the disk.
 
-    def __init__(self, paths: HostPaths) -> None:
+    `live` names the spool files of the runs that are not over.
+    """
+
+    def __init__(self, paths: HostPaths, live: Callable[[], Collection[str]] = frozenset) -> None:
         self._paths = paths
+        self._live = live
         self._turn = anyio.CapacityLimiter(1)
 
     async def take(self, params: SubmitParams, tell: Tell | None = None) -> Accepted:
@@ -47,9 +55,12 @@ class Intake:
         """
         _refuse_not_offered(params)
         _refuse_start(params.start)
-        return await anyio.to_thread.run_sync(
+        accepted = await anyio.to_thread.run_sync(
             self._take, params, tell, limiter=self._turn, abandon_on_cancel=False
         )
+        prune_old = partial(prune, self._paths.spool, self._live(), KEPT_BUNDLES)
+        await anyio.to_thread.run_sync(prune_old, limiter=self._turn)
+        return accepted
 
     def _take(self, params: SubmitParams, tell: Tell | None) -> Accepted:
         root = find_root(Path(params.start))
@@ -65,6 +76,7 @@ class Intake:
             keep=tuple(name for name in (project.workspace, project.project, package) if name),
         )
         snapshot = take(root.path, options, self._paths.spool, progress=tell, cancelled=_is_cancelled)
+        _require_project(project, snapshot)
         found = git.describe(root.path)
         minted = Minted(
             run_id=str(uuid_utils.uuid7()),
@@ -115,6 +127,19 @@ class Intake:
             subkind = "NO_SPACE" if is_no_space(error) else None
             message = f"the accepted run cannot be written to {place}: {error.strerror or error}"
             raise Failure(Kind.BUNDLER, message, subkind=subkind) from error
+
+
+def _require_project(project: Project, snapshot: Snapshot) -> None:
+    """What is to be built must be in the bundle, whatever was left out of it."""
+    wanted = project.workspace or project.project
+    if wanted is None:
+        wanted = posixpath.normpath(posixpath.join(project.package or ".", MANIFEST_NAME))
+    if not any(each.path == wanted or each.path.startswith(f"{wanted}/") for each in snapshot.entries):
+        raise Failure(
+            Kind.BUNDLER,
+            f"{wanted} is not in the bundle: it is excluded, or git does not track it",
+            hint=f"git add {wanted}, or let .rchignore and bundle.mode leave it in",
+        )
 
 
 def request_sha256(params: SubmitParams) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -98,6 +98,20 @@ class Spool:
         with _disk_errors():
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
+
+
+def prune(folder: Path, live: Collection[str], newest: int) -> None:
+    """Remove bundles that no live run names, but for the `newest` ones: the next run may be like them."""
+    bundles = [each for each in folder.glob("*.tar.zst") if each.name not in live]
+    for bundle in sorted(bundles, key=_age)[newest:]:
+        bundle.unlink(missing_ok=True)
+
+
+def _age(bundle: Path) -> float:
+    try:
+        return -bundle.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from rch.contract.records import Accepted, SourceManifest, decode_record, encode
 from rch.files import durable
 from rch.files.paths import HostPaths, host_paths
 from rchd import app
-from rchd.edges.intake import Intake, request_sha256
+from rchd.edges.intake import KEPT_BUNDLES, Intake, request_sha256
 from rchd.edges.snapshot import Progress
 
 PACKAGE: dict[str, str | bytes | Link | None] = {
@@ -362,3 +363,45 @@ async def test_a_follower_that_comes_back_gets_the_answer_first_and_then_what_it
         assert seqs[0] == 1
         assert news[0]["run"]["state"] == "QUEUED"
         assert news[-1]["run"]["state"] == "FAILED"
+
+
+def _track(project: Path, name: str) -> None:
+    subprocess.run(["git", "init", "-q", str(project)], check=True)
+    subprocess.run(["git", "-C", str(project), "add", name], check=True)
+
+
+@pytest.mark.spec("5")
+@pytest.mark.parametrize("way", [".rchignore", "git_index"])
+async def test_a_bundle_without_the_project_is_refused_at_once(
+    paths: HostPaths, tmp_path: Path, way: str
+) -> None:
+    project = tmp_path / "package"
+    project.mkdir()
+    (project / "Package.swift").write_text("// swift-tools-version: 5.9\n")
+    (project / "a.txt").write_text("a")
+    overrides: dict[str, object] = {}
+    if way == ".rchignore":
+        (project / ".rchignore").write_text("/Package.swift\n")
+    else:
+        _track(project, "a.txt")
+        overrides = {"bundle.mode": "git_index"}
+    with pytest.raises(Failure, match=r"Package\.swift is not in the bundle") as caught:
+        await Intake(paths).take(SubmitParams(start=str(project), overrides=overrides))
+    assert caught.value.exit_code == 92
+
+
+async def test_the_spool_keeps_live_bundles_and_a_few_others(paths: HostPaths, tmp_path: Path) -> None:
+    project = tmp_path / "package"
+    project.mkdir()
+    (project / "Package.swift").write_text("// swift-tools-version: 5.9\n")
+    live: set[str] = set()
+    intake = Intake(paths, lambda: live)
+    for number in range(KEPT_BUNDLES + 4):
+        (project / "a.txt").write_text(str(number))
+        accepted = await intake.take(SubmitParams(start=str(project)))
+        if number < 2:
+            live.add(accepted.source.spool_name)
+    kept = {each.name for each in paths.spool.iterdir()}
+    assert live <= kept
+    assert accepted.source.spool_name in kept
+    assert len(kept) == KEPT_BUNDLES + 2
