@@ -8,13 +8,15 @@ from rch.contract.errors import Failure, Kind
 from rch.files.durable import is_no_space, make_dirs, remove_tree
 from rch.files.locks import FileLock
 from rch.files.paths import WorkerPaths
+from worker_agent.clock import boot_id
 from worker_agent.sources import Sources
 
 
 class RunRoom:
     """`runs/<run_id>/`: `tree`, `build`, and `source`, which names what `tree` holds.
 
-    The name is written after the tree is whole, and removed before it is touched again.
+    The name is written after the tree is whole, and removed before it is touched again. The boot
+    stands beside it: the tree is not synced, so that a power cut may have emptied its files.
     """
 
     def __init__(self, paths: WorkerPaths, run_id: str) -> None:
@@ -30,9 +32,10 @@ class RunRoom:
         EXECUTOR (NO_SPACE where the disk is full), after which nothing half-made is left.
         """
         marker = self.folder / "source"
+        holds = f"{source_sha256} {boot_id()}"
         try:
             make_dirs(self.folder)
-            if not fresh and _holds(marker) == source_sha256:
+            if not fresh and _holds(marker) == holds:
                 self.build.mkdir(exist_ok=True)
                 return
             marker.unlink(missing_ok=True)
@@ -40,7 +43,7 @@ class RunRoom:
             remove_tree(self.build)
             self.build.mkdir()
             self._unpack(source_sha256, sources)
-            marker.write_text(source_sha256, encoding="ascii")
+            marker.write_text(holds, encoding="ascii")
         except OSError as error:
             remove_tree(self.tree)
             subkind = "NO_SPACE" if is_no_space(error) else None
@@ -64,5 +67,5 @@ class RunRoom:
 def _holds(marker: Path) -> str | None:
     try:
         return marker.read_text(encoding="ascii")
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeDecodeError):
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.worker_pipe import (
+    MANIFEST,
     Bench,
     a_bench,
     artifacts,
@@ -252,3 +253,18 @@ def test_the_manifest_lists_what_is_there(bench: Bench) -> None:
         "job_index.json",
     }
     until(lambda: {"scratch", "tmp"}.isdisjoint(path.name for path in folder.parent.iterdir()))
+
+
+@pytest.mark.fault("W3")
+def test_a_tree_from_before_a_reboot_is_unpacked_anew(bench: Bench) -> None:
+    """It was never synced: the next step would build files that a power cut has emptied."""
+    with bench.pipe() as pipe:
+        first = bench.script(pipe, "exit 0\n")
+        assert submit_and_end(pipe, first) == "SUCCEEDED"
+        room = bench.data / "runs" / first.run_id
+        (room / "tree" / "Package.swift").write_bytes(b"")
+        second = msgspec.structs.replace(first, job_id=f"{first.job_id}-2")
+        marker = room / "source"
+        marker.write_text(marker.read_text().partition(" ")[0] + " another-boot")
+        assert submit_and_end(pipe, second) == "SUCCEEDED"
+    assert (room / "tree" / "Package.swift").read_bytes() == MANIFEST
