@@ -80,18 +80,13 @@ class Performer:
         try:
             event = await self._dispatch(effect, post)
         except RpcError as error:
-            event = _refused(effect, operation, error)
+            damage = _DAMAGED.get(str(error.data.get("reason")))
+            if damage is None:
+                event = _refused(effect, operation, error)
+            else:
+                event = _cut(effect, operation, Failure(Kind.TRANSFER, error.message, subkind=damage))
         except Failure as failure:
-            event = ev.LineCut(
-                at=time.time(),
-                run_id=effect.run_id,
-                op=effect.op,
-                operation=operation,
-                kind=failure.kind,
-                subkind=failure.subkind,
-                message=failure.message,
-                hint=failure.hint,
-            )
+            event = _cut(effect, operation, failure)
         ms = ms_since(began)
         if not isinstance(effect, fx.Tail):
             log.info("rpc", op=operation, run_id=effect.run_id, answer=type(event).__name__, ms=ms)
@@ -319,6 +314,23 @@ async def _cancel(client: WorkerClient, effect: fx.CancelJob) -> ev.Answer:
 async def _release(client: WorkerClient, effect: fx.Release) -> ev.Answer:
     await client.release(ReleaseRequest(lease_id=effect.lease_id, fence=effect.fence))
     return ev.Released(at=time.time(), run_id=effect.run_id, op=effect.op)
+
+
+# A bundle that was damaged on its way is sent again, as after a cut line.
+_DAMAGED = {"transport_digest": "TRANSPORT_DIGEST", "bundle_digest": "BUNDLE_DIGEST"}
+
+
+def _cut(effect: fx.Outward, operation: str, failure: Failure) -> ev.LineCut:
+    return ev.LineCut(
+        at=time.time(),
+        run_id=effect.run_id,
+        op=effect.op,
+        operation=operation,
+        kind=failure.kind,
+        subkind=failure.subkind,
+        message=failure.message,
+        hint=failure.hint,
+    )
 
 
 def _refused(effect: fx.Outward, operation: str, error: RpcError) -> ev.WorkerRefused:

@@ -16,7 +16,7 @@ from support.sets import NONCE, RUN_ID, compressed, header_of, places_of, right_
 
 from rch.config.inventory import Inventory, WorkerEntry
 from rch.contract.errors import Failure, Kind
-from rch.contract.worker_rpc import FetchHeader, TailRequest, TailResult
+from rch.contract.worker_rpc import Code, FetchHeader, RpcError, TailRequest, TailResult
 from rch.files import durable
 from rchd.core import effects as fx
 from rchd.core import events as ev
@@ -340,3 +340,27 @@ async def test_a_failure_of_the_registry_keeps_its_place(tmp_path: Path) -> None
         "too long",
         "less",
     )
+
+
+class Damaging(Chosen):
+    """A worker whose line damages what is uploaded."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self._reason = reason
+
+    async def upload(self, *_args: object, **_options: object) -> None:
+        raise RpcError(Code.INVALID_REQUEST, "the digest is wrong", {"reason": self._reason})
+
+
+@pytest.mark.spec("3.2")
+@pytest.mark.parametrize(
+    ("reason", "subkind"), [("transport_digest", "TRANSPORT_DIGEST"), ("bundle_digest", "BUNDLE_DIGEST")]
+)
+async def test_a_bundle_damaged_on_its_way_is_a_transfer_that_may_be_tried_again(
+    tmp_path: Path, reason: str, subkind: str
+) -> None:
+    effect = fx.Upload(**RUN, source=accepted().source, max_bytes=0, lease_id=None, fence=None)
+    event = await chosen(tmp_path, Damaging(reason)).perform(effect, lambda _event: None)
+    assert isinstance(event, ev.LineCut)
+    assert (event.kind, event.subkind) == ("TRANSFER", subkind)
