@@ -83,8 +83,10 @@ def _check_same(request: SubmitRequest, standing: Standing) -> None:
 
 def _admit(worker: Worker, request: SubmitRequest, standing: Standing) -> None:
     """Check all that an execution needs, and let the job in."""
-    job_id = request.job.job_id
-    worker.leases.require(request.lease_id, request.fence)
+    job_id, run_id = request.job.job_id, request.job.run_id
+    lease = worker.leases.require(request.lease_id, request.fence)
+    if lease is not None and lease.run_id != run_id:
+        raise RpcError(Code.LEASE_EXPIRED, f"lease {lease.lease_id} is not of run {run_id}")
     ends_at_once = worker.jobs.is_cancelled(job_id) or standing.attempt >= MAX_ATTEMPTS
     if not ends_at_once:
         _check_toolchain(worker, request)

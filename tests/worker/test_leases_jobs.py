@@ -48,6 +48,17 @@ def test_a_lease_is_reserved_renewed_and_released(bench: Bench) -> None:
 
 
 @pytest.mark.spec("3.4")
+def test_a_job_does_not_run_under_the_lease_of_another_run(bench: Bench) -> None:
+    with bench.pipe() as pipe:
+        job = bench.script(pipe, SLEEP)
+        lease = reserve(pipe, "run-of-another-one")
+        with pytest.raises(Refused, match="LEASE_EXPIRED"):
+            submit(pipe, job, **under(lease))
+        with pytest.raises(Refused, match="JOB_NOT_FOUND"):
+            pipe.ask("status", job_id=job.job_id)
+
+
+@pytest.mark.spec("3.4")
 @pytest.mark.fault("W5")
 def test_a_stale_fence_changes_nothing(bench: Bench) -> None:
     with bench.pipe() as pipe:
