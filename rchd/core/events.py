@@ -56,7 +56,10 @@ class TimerFired(RunEvent, frozen=True, kw_only=True):
 
 
 class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What asking one worker gave: a result, or an error with its registry place."""
+    """What asking one worker gave: a result, or an error with its registry place.
+
+    `pinned`: the inventory names an attestation key that this worker must sign with.
+    """
 
     worker: str
     host: str
@@ -65,6 +68,7 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: int
     age_seconds: int
     fresh: bool
+    pinned: bool = False
     result: ProbeResult | None = None
     error: str | None = None
     error_kind: str | None = None

@@ -13,6 +13,9 @@ from rchd.core.events import ProbeReport
 from rchd.core.model import Choice, Selection
 
 
+UNSIGNED = "an attestation key is pinned for it, and this version neither signs nor verifies yet"
+
+
 def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
     """Every worker that could serve, by priority and then name, and why each other could not."""
     choices: list[Choice] = []
@@ -33,6 +36,8 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
                 )
             )
             refused[report.worker] = f"probe failed: {report.error}"
+        elif report.pinned:
+            refused[report.worker] = UNSIGNED
         else:
             try:
                 choices.append(_choice(options, report))
@@ -86,6 +91,12 @@ def nobody(selection: Selection, reports: Iterable[ProbeReport]) -> Failure:
             f"no worker could be asked: {listed}",
             subkind=subkind,
             hint=hints.pop() if len(hints) == 1 else None,
+        )
+    if set(selection.refused.values()) == {UNSIGNED}:
+        return Failure(
+            Kind.ATTESTATION,
+            f"no worker may serve this run: {listed}",
+            hint="remove attestation_pubkey_fingerprint from workers.toml to go without signatures",
         )
     subkind = "NO_TOOLCHAIN" if "toolchain" in listed.lower() else None
     return Failure(Kind.WORKER_INCOMPATIBLE, f"no worker can serve this run: {listed}", subkind=subkind)

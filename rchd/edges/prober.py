@@ -111,6 +111,7 @@ def _report(
         duration_ms=duration_ms,
         age_seconds=int(age),
         fresh=fresh,
+        pinned=bool(entry.attestation_pubkey_fingerprint),
         result=result,
         error=None if failure is None else failure.message,
         error_kind=None if failure is None else str(failure.kind),

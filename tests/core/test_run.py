@@ -107,6 +107,21 @@ def test_no_worker_with_the_toolchain_ends_91_and_says_why() -> None:
     assert "5.9" in run.human_summary
 
 
+@pytest.mark.spec("10")
+@pytest.mark.fault("A3")
+def test_a_worker_with_a_pinned_key_never_serves_unsigned() -> None:
+    play = Playbook()
+    run = play.accept(accepted())
+    play.answer(run, ev.Probed, reports=(report(pinned=True),), embedded=False)
+    assert (run.state, run.exit_code) == ("FAILED", 93)
+    assert "pinned" in run.human_summary
+
+    other = play.accept(accepted("run-00000002"))
+    both = (report("a", pinned=True), report("b"))
+    play.answer(other, ev.Probed, reports=both, embedded=False)
+    assert play.one(fx.Reserve).target.worker == "b"
+
+
 @pytest.mark.spec("7")
 def test_the_first_by_priority_that_grants_a_lease_serves() -> None:
     play = Playbook()
