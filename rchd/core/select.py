@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_toolchain_inputs
-
 from rch.contract.errors import Failure, Kind
 from rch.contract.records import ProbeFailure, RunOptions
+from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_toolchain_inputs
 from rch.contract.worker_envelope import negotiate
 from rchd.core.events import ProbeReport
 from rchd.core.model import Choice, Selection
-
 
 UNSIGNED = "an attestation key is pinned for it, and this version neither signs nor verifies yet"
 
