@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import rch
-from rch.contract.errors import Failure, Kind
-from rchctl.console import Console
+from rch.contract.errors import Failure, Kind, lookup
+from rchctl.console import Console, open_standard
 from rchctl.context import Context, Outcome, error_body
 from rchctl.parser import UsageError, VerbParser, nearest
 from rchctl.signals import Interrupted
@@ -21,43 +21,60 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _EXIT_INTERRUPTED = 130
+# Their exit code is the verdict, which stands wherever the text went.
+_VERDICTS = frozenset({"verify", "run", "wait"})
 
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code of one call; `argv` without the program's name."""
+    open_standard()
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console(os.environ)
     verb = next((word for word in words if not word.startswith("-")), "")
+    verdict = verb in _VERDICTS and "--detach" not in words
+    code, outcome = _call(verb, words, console)
+    return code if console.lost is None else _lost(code, outcome, console, verdict=verdict)
+
+
+def _lost(code: int, outcome: Outcome | None, console: Console, *, verdict: bool) -> int:
+    """Say that stdout took not all; no success, unless the code itself is the answer."""
+    message = f"standard output cannot be written: {console.lost}"
+    data = {} if outcome is None else outcome.data
+    if run_id := data.get("run_id"):
+        message += f"; run {run_id}: {data.get('state', 'see rchctl status')}"
+    code = code if verdict else code or lookup(Kind.INTERNAL).exit_code
+    console.error(f"{message}, exit code {code}")
+    return code
+
+
+def _call(verb: str, words: list[str], console: Console) -> tuple[int, Outcome | None]:
+    """The exit code of a call whose outcome is printed, and that outcome if there is one."""
     as_json = "--json" in words
     try:
         outcome = _dispatch(verb, words, console, os.environ)
     except Failure as failure:
-        return _refused(verb, failure, console, as_json=as_json)
+        return _refused(verb, failure, console, as_json=as_json), None
     except KeyboardInterrupt:
         console.clear_status()
-        return _EXIT_INTERRUPTED
+        return _EXIT_INTERRUPTED, None
     except Interrupted:
-        return _refused(
-            verb,
-            Failure(Kind.CANCELLED, "interrupted before a run was submitted"),
-            console,
-            as_json=as_json,
-        )
+        early = Failure(Kind.CANCELLED, "interrupted before a run was submitted")
+        return _refused(verb, early, console, as_json=as_json), None
     except Exception as error:  # a defect of this program: one line, exit 1
         if os.environ.get("RCH_DEBUG"):
             raise
         defect = Failure(
             Kind.INTERNAL, f"{type(error).__name__}: {error}", hint="set RCH_DEBUG=1 and run it again"
         )
-        return _refused(verb, defect, console, as_json=as_json)
+        return _refused(verb, defect, console, as_json=as_json), None
     if outcome is None:
-        return 0
+        return 0, None
     if as_json:
         body: dict[str, Any] = {"data": outcome.data}
         if outcome.error is not None:
             body["error"] = outcome.error
         _envelope(verb, outcome.exit_code, body, console)
-    return outcome.exit_code
+    return outcome.exit_code, outcome
 
 
 def _dispatch(verb: str, words: list[str], console: Console, env: Mapping[str, str]) -> Outcome | None:

@@ -1,12 +1,14 @@
 """Standard output and standard error, with manners.
 
 Data goes to stdout, messages to stderr, both unbuffered by this process. A reader that went
-away is no error: what is written to it is dropped and the verb goes on to its exit code. On
-a terminal one status line may stand below the last message; all else is written above it.
+away is no error: what is written to it is dropped and the verb goes on to its exit code. Data
+that a full disk did not take is remembered as lost. On a terminal one status line may stand
+below the last message; all else is written above it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 from collections.abc import Mapping
@@ -16,7 +18,17 @@ from rchctl.terminal import one_line
 
 _DEFAULT_WIDTH = 80
 _ERASE = "\r\x1b[K"
+_LEFT = frozenset({errno.EPIPE, errno.ECONNRESET})
 _STYLES = {"good": "32", "bad": "31", "warn": "33", "dim": "2"}
+
+
+def open_standard() -> None:
+    """Put the null device where 0, 1 or 2 is closed: else the next socket would get that number."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
 
 
 def _is_plain(env: Mapping[str, str]) -> bool:
@@ -36,6 +48,8 @@ class Console:
         self.err_is_terminal = os.isatty(err)
         self.live = self.err_is_terminal and not _is_plain(env)
         self.broken = False
+        # Why data did not reach stdout though somebody wanted it, in the system's words.
+        self.lost: str | None = None
 
     @property
     def width(self) -> int:
@@ -68,7 +82,10 @@ class Console:
         status = self._status
         if self.out_is_terminal:
             self.clear_status()
-        self.broken = not _write(self._out, data)
+        error = _write(self._out, data)
+        self.broken = error is not None
+        if error is not None and error.errno not in _LEFT and not self.out_is_terminal:
+            self.lost = error.strerror or str(error)
         self._at_line_start = data.endswith(b"\n")
         if status and self.out_is_terminal and self._at_line_start:
             self.status(status)
@@ -116,8 +133,8 @@ class Console:
             _write(self._err, _ERASE.encode())
 
 
-def _write(fd: int, data: bytes) -> bool:
-    """Whether all of `data` was taken; False once the reader is gone."""
+def _write(fd: int, data: bytes) -> OSError | None:
+    """None when all of `data` was taken; else why not."""
     view = memoryview(data)
     while view:
         try:
@@ -126,6 +143,6 @@ def _write(fd: int, data: bytes) -> bool:
         except BlockingIOError:  # a shared terminal that another program made non-blocking
             with window():
                 select.select([], [fd], [])
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
