@@ -11,6 +11,8 @@ from rchctl.terminal import one_line
 
 STATES = ("QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED")
 _MOST = 1000
+# The part of an id that holds its time: a beginning that names one run.
+_ID_CHARACTERS = 13
 
 
 def configure(parser: VerbParser) -> None:
@@ -56,7 +58,7 @@ def runs_table(runs: list[dict[str, Any]], context: Context) -> str:
         )
         for each in runs
     ]
-    return table(heads, rows, context.console)
+    return table(heads, rows, context.console, shorten_to=_ID_CHARACTERS)
 
 
 def _state(run: dict[str, Any]) -> str:

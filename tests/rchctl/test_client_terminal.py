@@ -158,6 +158,22 @@ def test_a_table_is_cut_to_the_terminal_and_whole_in_a_pipe(cli: Cli, daemon: Fa
     assert "p" * 90 in cli("list").stdout
 
 
+@pytest.mark.parametrize(
+    ("columns", "head"),
+    [(30, "RUN            STATE      EXIT"), (24, "RUN            STATE"), (20, "RUN            STATE")],
+)
+def test_a_narrow_list_gives_the_beginning_of_an_id_and_the_state(
+    cli: Cli, daemon: FakeDaemon, columns: int, head: str
+) -> None:
+    daemon.change(state="SUCCEEDED", exit_code=0)
+    lines = Screen(cli, "list", columns=columns).end().splitlines()
+    assert lines[0] == head
+    run_id, state, *_ = lines[1].split()
+    assert run_id == RUN_ID[:13]
+    assert state == ("SUCC…" if columns == 20 else "SUCCEEDED")
+    assert max(map(len, lines)) <= columns
+
+
 def test_ctrl_c_on_a_terminal_cancels(cli: Cli, daemon: FakeDaemon) -> None:
     screen = Screen(cli, "verify")
     daemon.wait_for_watcher()
