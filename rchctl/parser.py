@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, NoReturn
@@ -63,9 +64,14 @@ class VerbParser(argparse.ArgumentParser):
     def read(self, argv: list[str]) -> argparse.Namespace:
         """The namespace of `argv`; `UsageError` names the nearest flag."""
         for token in argv:
+            if not is_utf8(token):
+                self.error(f"{spelled(token)} is not UTF-8")
+        for token in argv:
             if token == "--":  # noqa: S105  (ends the flags)
                 break
             flag = token.partition("=")[0]
+            if flag[1:].isdecimal():  # a negative number is some flag's value
+                continue
             if flag.startswith("-") and flag != "-" and flag not in self.flags:
                 raise UsageError(
                     f"{self.verb}: unknown flag {flag!r}: {self._instead(flag)}", subkind="UNKNOWN_FLAG"
@@ -75,6 +81,20 @@ class VerbParser(argparse.ArgumentParser):
     def _instead(self, flag: str) -> str:
         near = nearest(flag, self.flags)
         return f"type 'rchctl {self.verb} {near or '--help'}'"
+
+
+def is_utf8(word: str) -> bool:
+    """Whether a word of the system's is text, which alone can be sent and stored."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def spelled(word: str) -> str:
+    """A word of the system's with its odd bytes written out."""
+    return f"'{os.fsencode(word).decode('utf-8', 'backslashreplace')}'"
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

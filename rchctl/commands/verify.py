@@ -7,13 +7,15 @@ import os
 import re
 from typing import Any
 
+from rch.contract.errors import Failure, Kind
 from rchctl.context import Context, Outcome
 from rchctl.live import LiveRun
-from rchctl.parser import UsageError, VerbParser, one_of
+from rchctl.parser import UsageError, VerbParser, is_utf8, one_of, spelled
 
 ACTIONS = ("build", "test")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*")
 # Numbers with a point stay text: nearly all of them are versions.
+_MOST = 1 << 53  # what every JSON reader holds exactly
 _LITERAL = re.compile(r'-?\d+|true|false|\[.*\]|\{.*\}|".*"', re.DOTALL)
 
 
@@ -89,11 +91,18 @@ def submit_params(context: Context) -> dict[str, Any]:
 
 
 def working_directory() -> str:
-    """Where the user stands; `UsageError` if that folder is gone."""
+    """Where the user stands; `Failure` if that folder is gone, or has no name in UTF-8."""
     try:
-        return os.getcwd()  # noqa: PTH109  (pathlib is not needed for it)
+        here = os.getcwd()  # noqa: PTH109  (pathlib is not needed for it)
     except OSError as error:
         raise UsageError(f"the current folder cannot be read: {error.strerror}") from error
+    if not is_utf8(here):
+        raise Failure(
+            Kind.BUNDLER,
+            f"the current folder's name is not UTF-8: {spelled(here)}",
+            hint="rename it, or go to another folder",
+        )
+    return here
 
 
 def overrides(verb: str, pairs: list[str]) -> dict[str, Any]:
@@ -106,7 +115,29 @@ def overrides(verb: str, pairs: list[str]) -> dict[str, Any]:
                 f"{verb}: --set {pair!r} is not KEY=VALUE: type --set timeouts.overall_seconds=600"
             )
         try:
-            found[key] = json.loads(text) if _LITERAL.fullmatch(text) else text
+            found[key] = _read(text) if _LITERAL.fullmatch(text) else text
+        except OverflowError as error:
+            raise Failure(
+                Kind.CONFIG,
+                f"command line: {key} = {text[:40]} holds a number beyond 2^53",
+                subkind="BAD_VALUE",
+            ) from error
         except ValueError as error:
             raise UsageError(f"{verb}: --set {key}: {text!r} is no JSON value: {error}") from error
     return found
+
+
+def _read(text: str) -> Any:
+    """A JSON value; `OverflowError` for one that cannot be sent."""
+
+    def whole(digits: str) -> int:
+        if len(digits) > len(str(-_MOST)) or abs(number := int(digits)) > _MOST:
+            raise OverflowError
+        return number
+
+    def other(digits: str) -> float:
+        if not abs(number := float(digits)) <= _MOST:
+            raise OverflowError
+        return number
+
+    return json.loads(text, parse_int=whole, parse_float=other, parse_constant=other)

@@ -33,8 +33,7 @@ def run(context: Context) -> Outcome:
             raise UsageError(f"workers list: takes no name: type 'rchctl workers probe {args.name}'")
         view = context.call("workers.list", {})
     else:
-        params = {"name": args.name} if args.name else {}
-        view = context.call("workers.probe", params, timeout=_PROBE_SECONDS)
+        view = _probe(context, args.name)
     workers = view.get("workers", [])
     context.say(_workers_table(workers, context))
     if not context.json:
@@ -47,6 +46,16 @@ def run(context: Context) -> Outcome:
     if what == "probe" and workers and not any(each.get("status") == "ok" for each in workers):
         return _nobody(view, workers, context)
     return Outcome(view)
+
+
+def _probe(context: Context, name: str | None) -> dict[str, Any]:
+    params = {"name": name} if name else {}
+    try:
+        return context.call("workers.probe", params, timeout=_PROBE_SECONDS)
+    except Failure as failure:
+        if name and failure.kind is Kind.USAGE:
+            raise Failure(Kind.USAGE, failure.message, hint="rchctl workers list") from failure
+        raise
 
 
 def _nobody(view: dict[str, Any], workers: list[dict[str, Any]], context: Context) -> Outcome:

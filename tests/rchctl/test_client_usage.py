@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from support.cli import Cli
+from support.fake_daemon import FakeDaemon
 
+from rch.contract.errors import Failure, Kind
 from rchctl.__main__ import main
 from rchctl.verbs import NOT_OFFERED, VERBS
 
@@ -36,6 +39,9 @@ def said(argv: list[str], capfd: Captured) -> tuple[int, str, str]:
         (["list", "--state", "failedd"], "list: unknown state 'FAILEDD': did you mean 'FAILED'?"),
         (["workers", "zzz"], "workers: unknown word 'zzz': it is one of list, probe"),
         (["list", "--limit", "0"], "list: --limit '0' is no number from 1 to 1000"),
+        (["list", "--limit", "-1"], "list: --limit '-1' is no number from 1 to 1000"),
+        (["list", "-1"], "list: unrecognized arguments: -1: see rchctl list --help"),
+        (["wait", "a\udcff"], "wait: 'a\\xff' is not UTF-8: see rchctl wait --help"),
         (
             ["verify", "--set", "x"],
             "verify: --set 'x' is not KEY=VALUE: type --set timeouts.overall_seconds=600",
@@ -50,6 +56,36 @@ def test_a_wrong_command_line_gets_one_line_and_exit_2(argv: list[str], line: st
 @pytest.mark.parametrize("verb", sorted(NOT_OFFERED))
 def test_what_is_not_built_yet_refuses_by_name(verb: str, capfd: Captured) -> None:
     assert said([verb], capfd) == (2, "", f"rchctl: {verb!r} is not offered yet in 0.1.0\n")
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 22, "-" + "9" * 5000, '["a", 9007199254740993]', "[1e99]", "[NaN]"]
+)
+def test_a_number_that_cannot_be_sent_is_refused_by_its_key(value: str, capfd: Captured) -> None:
+    code, _, err = said(["verify", "--set", f"queue.x={value}"], capfd)
+    assert code == 3
+    assert err.startswith(f"rchctl: command line: queue.x = {value[:40]} holds a number beyond 2^53\n")
+
+
+@pytest.mark.spec("5")
+def test_a_folder_whose_name_is_no_text_is_refused_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured
+) -> None:
+    folder = tmp_path / "x\udcff"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    code, _, err = said(["verify"], capfd)
+    assert code == 92
+    assert err.startswith(f"rchctl: the current folder's name is not UTF-8: '{tmp_path}/x\\xff'\n")
+
+
+def test_an_unknown_worker_is_told_where_the_known_ones_stand(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.on("workers.probe", Failure(Kind.USAGE, "no worker 'nope' in the inventory"))
+    done = cli("workers", "probe", "nope")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "rchctl: no worker 'nope' in the inventory\n  hint: rchctl workers list\n",
+    )
 
 
 def test_a_wrong_command_line_is_an_envelope_where_json_is_asked_for(capfd: Captured) -> None:
