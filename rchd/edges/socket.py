@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
-import stat
 import struct
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -20,88 +16,17 @@ from anyio.abc import TaskGroup
 from rch.contract.errors import Failure, Kind
 from rch.contract.framing import FrameError, LineReader
 from rch.contract.local_api import INVALID_REQUEST, MAX_MESSAGE, RunEvent, error_body
-from rch.files.locks import FileLock
-from rch.files.paths import check_socket_path
 from rchd.core.session import Call, Refusal, Session, event_line, refusal_line, result_line
+from rchd.edges.listener import Listener
 
 log = structlog.get_logger("rchd.socket")
 
 MAX_CONNECTIONS = 1024
 HALF_LINE_SECONDS = 10.0
 MAX_UNREAD_BYTES = 4 << 20
-BACKLOG = 512
+LOOK_SECONDS = 2.0
 
 Answer = Callable[[Call, "Connection"], Awaitable[object]]
-
-
-@contextmanager
-def listening(path: Path) -> Iterator[socket.socket]:
-    """A listening socket at `path`, 0600 from its first instant, gone at the end if still ours.
-
-    `Failure` DAEMON where the path is too long, its folder is not ours alone, or another
-    daemon holds it, or something that is no socket lies there.
-    """
-    check_socket_path(path)
-    _own_folder(path.parent)
-    lock = FileLock(path.with_name(path.name + ".lock"), "rchd")
-    if not lock.try_acquire():
-        raise Failure(
-            Kind.DAEMON,
-            f"another daemon listens at {path} ({lock.holder() or 'holder unknown'})",
-            subkind="ALREADY_RUNNING",
-        )
-    temp = path.with_name(f".{os.getpid():x}")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    inode = -1
-    try:
-        check_socket_path(temp)
-        inode = _bind(sock, temp, path)
-        yield sock
-    finally:
-        with contextlib.suppress(OSError):
-            if path.lstat().st_ino == inode:
-                path.unlink()
-        sock.close()
-        temp.unlink(missing_ok=True)
-        lock.release()
-
-
-def _bind(sock: socket.socket, temp: Path, path: Path) -> int:
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise Failure(
-                Kind.DAEMON,
-                f"{path} is there and is no socket",
-                subkind="SOCKET_PATH",
-                hint="move it away, or set RCH_SOCKET to another path",
-            )
-    temp.unlink(missing_ok=True)
-    mask = os.umask(0o177)
-    try:
-        sock.bind(str(temp))
-    finally:
-        os.umask(mask)
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
-    inode = temp.stat().st_ino
-    temp.rename(path)
-    return inode
-
-
-def _own_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.stat()
-    if found.st_uid != os.geteuid():
-        raise _bad_folder(folder, f"belongs to uid {found.st_uid}, not to {os.geteuid()}")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        raise _bad_folder(folder, f"has mode {stat.S_IMODE(found.st_mode):04o}, 0700 is needed")
-
-
-def _bad_folder(folder: Path, what: str) -> Failure:
-    message = f"the socket's folder {folder} {what}"
-    return Failure(
-        Kind.DAEMON, message, subkind="SOCKET_PATH", hint=f"chmod 700 {folder}, or set RCH_SOCKET"
-    )
 
 
 def peer_uid(sock: socket.socket) -> int:
@@ -275,14 +200,28 @@ class Server:
         self.answer = answer
         self.connections: set[Connection] = set()
 
-    async def serve(self, sock: socket.socket, started: Callable[[], None]) -> None:
-        """Accept until cancelled."""
-        loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(lambda: Connection(self), sock=sock)
+    async def serve(self, listener: Listener, started: Callable[[], None]) -> None:
+        """Accept until cancelled; a socket whose name is gone is made anew, connections stay."""
+        server = await self._accept(listener.sock)
         try:
             started()
-            await server.serve_forever()
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                if not listener.is_lost():
+                    continue
+                try:
+                    fresh = await self._accept(listener.renew())
+                except (Failure, OSError) as error:
+                    log.warning("socket.lost", path=str(listener.path), error=str(error))
+                    continue
+                log.warning("socket.renewed", path=str(listener.path))
+                server.close()
+                server = fresh
         finally:
             server.close()
             for connection in list(self.connections):
                 connection.hang_up()
+
+    async def _accept(self, sock: socket.socket) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        return await loop.create_unix_server(lambda: Connection(self), sock=sock)

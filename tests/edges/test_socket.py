@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import socket
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +23,8 @@ from rch.contract.errors import Failure, Kind
 from rch.contract.local_api import MAX_MESSAGE, RunEvent
 from rchd.core.session import MAX_IN_FLIGHT, Call
 from rchd.edges import socket as edge
-from rchd.edges.socket import Connection, Server, listening
+from rchd.edges.listener import listening
+from rchd.edges.socket import Connection, Server
 
 Answer = Callable[[Call, Connection], Awaitable[object]]
 
@@ -35,11 +37,11 @@ async def echo(call: Call, _connection: Connection) -> object:
 @asynccontextmanager
 async def serving(path: Path, answer: Answer = echo) -> AsyncIterator[Server]:
     """The real server at `path`."""
-    with listening(path) as sock:
+    with listening(path) as listener:
         async with anyio.create_task_group() as group:
             server = Server(group, answer)
             ready = anyio.Event()
-            group.start_soon(server.serve, sock, ready.set)
+            group.start_soon(server.serve, listener, ready.set)
             await ready.wait()
             yield server
             group.cancel_scope.cancel()
@@ -578,3 +580,27 @@ async def test_a_client_that_asks_and_never_reads_is_heard_no_more(path: Path) -
             ids.append((await it.read())["id"])
         assert set(ids) <= set(range(asked))
         assert answered > MAX_IN_FLIGHT
+
+
+@pytest.mark.fault("H7")
+@pytest.mark.parametrize("whole_folder", [False, True])
+async def test_a_socket_that_was_removed_comes_back_and_its_connections_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, whole_folder: bool
+) -> None:
+    monkeypatch.setattr(edge, "LOOK_SECONDS", 0.02)
+    path = tmp_path / "run" / "s"
+    async with serving(path), client(path) as before:
+        if whole_folder:
+            shutil.rmtree(path.parent)
+        else:
+            path.unlink()
+        with anyio.fail_after(10):
+            while not path.exists():  # noqa: ASYNC110  (a file that another task makes)
+                await anyio.sleep(0.01)
+        async with client(path) as after:
+            for each in (before, after):
+                assert (await each.call("daemon.health"))["result"] == {"method": "daemon.health"}
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with pytest.raises(Failure, match="another daemon listens"), listening(path):
+            pass
+    assert not path.exists()
