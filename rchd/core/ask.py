@@ -215,11 +215,9 @@ def _tail(run: m.Run, phase: m.Following) -> fx.Tail:
     )
 
 
-def cancel_effect(
-    run: m.Run, index: int, reason: str | None = None, op: int = UNAWAITED, *, bare: bool = False
-) -> fx.CancelJob:
-    """End step `index` on the worker; `bare` names no lease."""
-    lease_id, fence = (None, None) if bare else _lease(run)
+def cancel_effect(run: m.Run, index: int, reason: str | None = None, op: int = UNAWAITED) -> fx.CancelJob:
+    """End step `index` on the worker; a lease that has proved dead is not named again."""
+    lease_id, fence = (None, None) if run.cancel_bare else _lease(run)
     why = reason or (run.cancel.reason if run.cancel else "USER")
     return fx.CancelJob(
         run_id=run.run_id,

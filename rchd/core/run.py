@@ -183,7 +183,7 @@ def _mirror(run: m.Run, index: int, state: str, seq: int | None, now: str) -> No
 
 def _tail_news(run: m.Run, phase: m.Following, event: ev.TailNews, now: str) -> Effects:
     index, step = phase.step, run.steps[phase.step]
-    known = step.told
+    before = step.seq
     _mirror(run, index, event.state, event.seq, now)
     step.followed = step.followed or event.log_bytes > 0
     news = _news(run, index, event, now)
@@ -195,7 +195,7 @@ def _tail_news(run: m.Run, phase: m.Following, event: ev.TailNews, now: str) -> 
     run.waiting = run.waiting_since = None
     if news:
         news.append(idle_timer(run, index))
-    if news or step.told > known or event.ms >= QUICK_MS:
+    if news or step.seq > before or event.ms >= QUICK_MS:
         step.empty = 0
         return [*news, *ask(run, tail_only=run.cancel_told)]
     return _nothing_new(run, index, event, now)

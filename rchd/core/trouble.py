@@ -8,7 +8,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import step as steps
-from rchd.core.ask import cancel_effect, go, retry
+from rchd.core.ask import ask, go, retry
 from rchd.core.ends import end
 from rchd.core.jobs import job_of
 
@@ -19,6 +19,7 @@ UPLOAD_TRIES = 3
 MAX_HANDOVERS = 4
 FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 30.0
+DOUBLINGS = 5
 RELEASE_TRIES = 1
 
 
@@ -46,9 +47,10 @@ def refused(run: m.Run, event: ev.WorkerRefused, now: str) -> Effects:
             return _not_reserved(run, phase, event, now, trouble)
         case m.Submitting() | m.Rereserving():
             return _not_submitted(run, phase, event, now, trouble)
-        case m.Cancelling() if code == Code.LEASE_EXPIRED:
+        case m.Cancelling() if code == Code.LEASE_EXPIRED and not run.cancel_bare:
+            run.cancel_bare = True
             run.op += 1
-            return [cancel_effect(run, phase.step, op=run.op, bare=True)]
+            return ask(run)
         case m.Cancelling() | m.Following() if run.cancel is not None and code == Code.JOB_NOT_FOUND:
             steps.end_here(run, phase.step, steps.cancelled(run), now)
             return go(run, m.Releasing())
@@ -130,7 +132,7 @@ def _not_reserved(
     # The machine's own count of refusals drives the backoff; the worker's wish is its floor.
     tries = run.busy_tries
     run.busy_tries += 1
-    seconds = max(event.retry_after or 1.0, min(LONGEST_RETRY_SECONDS, 1.0 * 2**tries))
+    seconds = max(event.retry_after or 1.0, min(LONGEST_RETRY_SECONDS, 2.0 ** min(tries, DOUBLINGS)))
     name = choices[phase.index].worker
     run.phase = m.Waiting(reason=f"{name} is busy: {event.message}", timer=True)
     run.op += 1
@@ -200,4 +202,4 @@ def _out_of_reach(run: m.Run, event: ev.LineCut, trouble: m.Trouble, now: str) -
 
 def pause(tries: int) -> float:
     """Seconds before try `tries` + 1."""
-    return min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** (tries - 1))
+    return min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(tries - 1, DOUBLINGS))

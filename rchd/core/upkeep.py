@@ -75,7 +75,7 @@ def _out_of_time(run: m.Run, index: int, name: str) -> Effects:
 
 def lease_news(run: m.Run, event: ev.Reserved) -> Effects:
     """A renewal or a revival came through, or a grant that nobody waits for any more."""
-    if isinstance(run.phase, m.Ended) or run.lease is None:
+    if isinstance(run.phase, m.Ended | m.Releasing) or run.lease is None:
         return [give_back(event)]
     run.lease = m.Lease(lease_id=event.lease_id, fence=event.fence, ttl_seconds=event.ttl_seconds)
     return [renewal_timer(run, event.ttl_seconds)]
@@ -101,11 +101,13 @@ def unawaited(run: m.Run, event: ev.Answer) -> Effects:
         case ev.WorkerRefused(operation="reserve", code=Code.LEASE_EXPIRED) if run.lease is not None:
             # Within its grace the same run is given its lease again, with a higher fence.
             return [renew(run, revive=True)]
-        case ev.WorkerRefused(operation="canceljob", code=Code.LEASE_EXPIRED) if isinstance(
-            run.phase, m.Following
+        case ev.WorkerRefused(operation="canceljob", code=Code.LEASE_EXPIRED) if (
+            isinstance(run.phase, m.Following) and not run.cancel_bare
         ):
             # A cancel needs no lease, it must only not name a dead one.
-            return [cancel_effect(run, run.phase.step, bare=True)]
+            run.cancel_bare = True
+            again = fx.StartTimer(run_id=run.run_id, name="cancel", seconds=AGAIN_SECONDS)
+            return [cancel_effect(run, run.phase.step), again]
         case ev.LineCut(operation="canceljob") | ev.WorkerRefused(operation="canceljob"):
             return [fx.StartTimer(run_id=run.run_id, name="cancel", seconds=AGAIN_SECONDS)]
         case _:

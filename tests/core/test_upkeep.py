@@ -174,3 +174,52 @@ def test_a_staged_set_that_is_gone_is_fetched_again_and_the_step_has_no_end_yet(
     play.answer(run, ev.Published, found=False)
     play.one(fx.Fetch)
     assert run.steps[0].summary is None
+
+
+@pytest.mark.fault("H14")
+def test_a_wait_of_days_does_not_overflow_its_own_pauses() -> None:
+    play = Playbook()
+    run = following(play)
+    run.tries = run.busy_tries = 5000
+    cut = {"operation": "tail", "kind": "SSH", "subkind": "UNREACHABLE", "message": "cut"}
+    play.answer(run, ev.LineCut, **cut)
+    assert play.one(fx.StartTimer).seconds == 30.0
+
+    waiting = play.accept(accepted("run-00000002"))
+    waiting.busy_tries = 5000
+    play.answer(waiting, ev.Probed, reports=(report(),), embedded=False)
+    busy = {"operation": "reserve", "code": "BUSY", "message": "no slot", "kind": "WORKER_BUSY"}
+    play.answer(waiting, ev.WorkerRefused, subkind=None, **busy)
+    assert [e.seconds for e in play.of(fx.StartTimer) if e.name == "busy"] == [30.0]
+
+
+@pytest.mark.spec("3.4")
+def test_a_revival_that_comes_while_the_lease_is_given_back_is_given_back_too() -> None:
+    play = Playbook()
+    run = play.accept(accepted(actions=("build",)))
+    play.to_step(run)
+    play.finish_step(run, 0)
+    assert isinstance(run.phase, m.Releasing)
+    granted: dict[str, Any] = {
+        "worker": "mac",
+        "lease_id": "lease-revived-1",
+        "fence": 9,
+        "ttl_seconds": 90,
+    }
+    play.feed(ev.Reserved(at=play.at, run_id=run.run_id, op=-1, **granted))
+    assert play.one(fx.Release).lease_id == "lease-revived-1"
+
+
+@pytest.mark.fault("W7")
+def test_a_cancel_that_is_told_expired_for_ever_ends_the_step() -> None:
+    play = Playbook()
+    run = play.accept(accepted())
+    play.to_step(run)
+    play.feed(ev.CancelAsked(at=play.at, run_id=run.run_id, reason="USER"))
+    again = Playbook(run)
+    again.feed(ev.Started(at=play.at))
+    why = {"operation": "canceljob", "code": "LEASE_EXPIRED", "message": "gone", "kind": "WORKER_BUSY"}
+    again.answer(run, ev.WorkerRefused, subkind=None, **why)
+    assert again.one(fx.CancelJob).lease_id is None
+    again.answer(run, ev.WorkerRefused, subkind=None, **why)
+    again.one(fx.Release)
