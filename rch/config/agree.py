@@ -35,9 +35,12 @@ def implied_backend(project: Mapping[str, object], names: Iterable[str]) -> Back
 
 
 def implied_project(
-    backend: Backend, project: Mapping[str, object], names: Iterable[str]
+    backend: Backend, project: Mapping[str, object], names: Iterable[str], file: str = CONFIG_NAME
 ) -> dict[str, object]:
-    """The keys of `[project]` that the root tells; CONFIG / AMBIGUOUS if it tells two things."""
+    """The keys of `[project]` that the root tells; CONFIG / AMBIGUOUS if it tells two things.
+
+    `file`: where the backend stands, for the refusal.
+    """
     if backend == "swiftpm":
         told: dict[str, object] = {"package": ".", "configurations": list(SWIFT_CONFIGURATIONS)}
         return {key: value for key, value in told.items() if not project.get(key)}
@@ -50,7 +53,7 @@ def implied_project(
         last = found[-1]
         raise _ambiguous(found[0], last, "name one of the pair in [project]")
     if not found:
-        message = f"{CONFIG_NAME}: names no workspace or project, and the root holds none"
+        message = f"{file}: backend = {backend} needs a workspace or project: the root holds none"
         raise Failure(
             Kind.CONFIG, message, subkind="NO_PROJECT", hint="set project.workspace or project.project"
         )
@@ -86,7 +89,8 @@ class Agreement:
                 )
 
     def _bad(self, key: str, what: str) -> Failure:
-        return bad_value(self.files.get(key, CONFIG_NAME), key, what)
+        blamed = self.files.get("backend", CONFIG_NAME)
+        return bad_value(self.files.get(key, blamed), key, what)
 
     def _own(self, key: str) -> bool:
         """Whether the project's own file or the command line set a key, and not the whole host."""

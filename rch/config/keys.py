@@ -91,11 +91,14 @@ def check_value(value: object, annotation: Annotation, file: str, key: str) -> N
 def unknown_key(file: str, key: str, known: Mapping[str, Annotation]) -> Failure:
     """The refusal of an unknown key with the nearest: the same word elsewhere, else one spelt alike."""
     table, _, leaf = key.rpartition(".")
-    siblings = [name for name in known if name.rpartition(".")[0] == table]
+    nearby = table
+    while nearby and nearby not in known:  # no such table: what the next one above it holds
+        nearby = nearby.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == nearby]
     near = [name for name in known if name.rpartition(".")[2] == leaf]
-    near += [f"{table}.{name}".lstrip(".") for name in _near(leaf, siblings)]
+    near += [f"{nearby}.{name}".lstrip(".") for name in _near(leaf, siblings)]
     near += difflib.get_close_matches(key, [name for name in known if name not in siblings], 1, 0.7)
-    hint = f"the nearest known key is {near[0]}" if near else f"known here: {', '.join(siblings) or 'none'}"
+    hint = f"the nearest known key is {near[0]}" if near else f"known: {', '.join(siblings)}"
     data = {"file": file, "key": key} | ({"nearest": near[0]} if near else {})
     return Failure(Kind.CONFIG, f"{file}: unknown key {key}; {hint}", subkind="UNKNOWN_KEY", data=data)
 
@@ -188,5 +191,6 @@ def _is_text(kind: inspect.Type) -> bool:
 
 
 def _shown(value: object) -> str:
-    text = repr(value) if isinstance(value, str | int | float | types.NoneType) else type(value).__name__
+    plain = isinstance(value, str | int | float | list | types.NoneType)
+    text = repr(value) if plain else type(value).__name__
     return text if len(text) <= 80 else text[:79] + "…"

@@ -109,6 +109,7 @@ def _digest(tree: Mapping[str, object]) -> str:
     try:
         return jcs_sha256(tree)
     except (ValueError, TypeError) as error:
+        check_tree(tree, Config, COMMAND_LINE)  # it knows what the value should have been
         raise bad_value(
             COMMAND_LINE, ", ".join(key for key, _ in leaves(tree)), f"has no value: {error}"
         ) from error
@@ -170,14 +171,16 @@ def _resolve(layers: list[Layer], root: Path) -> Resolved:
     if "backend" not in tree:
         tree["backend"] = implied_backend(tree["project"], names)
         origins["backend"] = Origin.IMPLIED
-    for key, value in implied_project(tree["backend"], tree["project"], names).items():
+    files = {key: layer.file for key, layer in owners.items() if layer.origin is not Origin.BUILT_IN}
+    blamed = files.get("backend", CONFIG_NAME)
+    for key, value in implied_project(tree["backend"], tree["project"], names, blamed).items():
         tree["project"][key] = value
         origins[f"project.{key}"] = Origin.IMPLIED
     timeouts = tree["timeouts"]
     if origins["timeouts.idle_log_seconds"] is Origin.BUILT_IN:
         timeouts["idle_log_seconds"] = min(timeouts["idle_log_seconds"], timeouts["overall_seconds"])
     config = msgspec.convert(tree, Config)
-    Agreement(config, origins, {key: layer.file for key, layer in owners.items()}).check(root)
+    Agreement(config, origins, files).check(root)
     effective, redactions = redact(_plain(msgspec.to_builtins(config)))
     sources = tuple(layer.source() for layer in layers)
     return Resolved(

@@ -447,6 +447,35 @@ def test_values_that_no_file_could_hold_are_refused(package: Tree, value: object
 
 
 @pytest.mark.spec("6")
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("timeouts.overall_seconds", "1e9", "= 1000000000.0 is not a whole number from 1 to"),
+        ("actions.verify", ["archive"], "= ['archive'] is not a list, each one of build, test"),
+        ("actions.verify", [["build"]], "= [['build']] is not a list, each one of build, test"),
+    ],
+)
+def test_a_bad_value_is_shown_and_told_what_is_taken(
+    package: Tree, key: str, value: object, told: str
+) -> None:
+    failure = package.refusal({key: value})
+    assert failure.message.startswith(f"command line: {key} {told}")
+
+
+@pytest.mark.parametrize("key", ["a.b.c", "zzzzzz"])
+def test_a_key_in_no_known_table_is_told_the_tables(package: Tree, key: str) -> None:
+    failure = package.refusal({key: 1})
+    assert "known: schema_version, backend, project, actions," in failure.message
+
+
+def test_a_refusal_blames_no_file_that_is_not_there(package: Tree) -> None:
+    failure = package.refusal({"backend": "xcodebuild"})
+    assert failure.message.startswith("command line: backend = xcodebuild needs a workspace or project")
+    (package.root / "A.xcodeproj").mkdir()
+    failure = package.refusal({"backend": "xcodebuild"})
+    assert failure.message.startswith("command line: project.schemes is empty")
+
+
 def test_effective_config_is_json_and_redacted(package: Tree) -> None:
     token = "ghp_" + "a" * 36
     resolved = package.load({"selection.tags": ["plain", token]})
