@@ -40,6 +40,23 @@ UNLISTED_BYTES = 16 << 20  # room for the three files that no manifest lists
 ENTRY_BYTES = 4 << 10  # room for an entry's headers and padding, and its line in manifest.json
 NAME_COPIES = 8  # a name stands in its header and, escaped, in manifest.json
 
+# What every set holds (spec section 8); what a profile or an action adds is the worker's to choose.
+ALWAYS = (
+    "job",
+    "job_state",
+    "job_key_inputs",
+    "invocation",
+    "effective_config",
+    "toolchain",
+    "destination",
+    "summary",
+    "metrics",
+    "executor_env",
+    "manifest",
+    "attestation",
+    "build_log",
+)
+
 _R = TypeVar("_R", bound=Record)
 
 
@@ -124,6 +141,7 @@ def unpack_and_verify(
         raise
     finally:
         at.stream.unlink(missing_ok=True)
+    remove_tree(at.rejected)
     _write_verification(at, job, now)
     return verified
 
@@ -193,6 +211,7 @@ def _verify(
     errors += [
         f"job_index.json: {path} is not in the set" for path in index.files.values() if path not in names
     ]
+    errors += [f"job_index.json: names no {name}" for name in ALWAYS if name not in index.files]
     errors += [f"{name}: missing" for name in UNLISTED - names]
     inputs = staged / "job_key_inputs.json"
     if not inputs.is_file() or inputs.read_bytes() != jcs(job.job_key_inputs):
@@ -201,6 +220,8 @@ def _verify(
     state = _read(staged, "job_state.json", JobStateRecord)
     errors += _strangers(job, manifest, index, summary, state)
     errors += _incoherent(summary, state)
+    if _read(staged, "job.json", Job) != job:
+        errors.append("job.json: not the job that was asked for")
     if errors:
         raise Mismatch(errors)
     _check_attestation(staged, job, host_nonce)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import anyio
 import structlog
@@ -23,13 +24,23 @@ log = structlog.get_logger("rchd.worker")
 MAX_CLOCK_SKEW_SECONDS = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """What a worker said, and the entry under which it was asked: another entry, another worker."""
+
+    entry: WorkerEntry
+    at: float
+    result: ProbeResult
+    took_ms: int
+
+
 class Prober:
     """Probes workers. `inventory` is read anew for each selection."""
 
     def __init__(self, pool: WorkerPool, inventory: Callable[[], Inventory]) -> None:
         self._pool = pool
         self._inventory = inventory
-        self._probes: dict[str, tuple[float, ProbeResult, int]] = {}
+        self._probes: dict[str, _Snapshot] = {}
 
     def forget(self, worker: str) -> None:
         """The snapshot of `worker` is not to be used again."""
@@ -42,7 +53,11 @@ class Prober:
         reports: dict[str, ev.ProbeReport] = {}
 
         async def ask(entry: WorkerEntry) -> None:
-            reports[entry.name] = await self.probe_worker(entry, effect.max_age, effect.deadline)
+            if set(effect.tags) <= set(entry.tags):
+                reports[entry.name] = await self.probe_worker(entry, effect.max_age, effect.deadline)
+            else:
+                # One that could not serve is not waited for; the selection says which tag it lacks.
+                reports[entry.name] = _report(entry, 0)
 
         async with anyio.create_task_group() as group:
             for entry in inventory.workers:
@@ -63,8 +78,8 @@ class Prober:
     async def probe_worker(self, entry: WorkerEntry, max_age: float, seconds: float) -> ev.ProbeReport:
         """What one worker says; a snapshot younger than `max_age` seconds is good enough."""
         known = self._probes.get(entry.name)
-        if known is not None and time.monotonic() - known[0] < max_age:
-            return _report(entry, known[2], age=time.monotonic() - known[0], fresh=False, result=known[1])
+        if known is not None and known.entry == entry and (age := time.monotonic() - known.at) < max_age:
+            return _report(entry, known.took_ms, age=age, fresh=False, result=known.result)
         began = time.monotonic()
         try:
             with deadline(seconds, entry.name):
@@ -73,7 +88,7 @@ class Prober:
             failure = failure_of(error, "probe") if isinstance(error, RpcError) else error
             self._probes.pop(entry.name, None)
             return _report(entry, ms_since(began), failure=failure)
-        self._probes[entry.name] = (time.monotonic(), result, ms_since(began))
+        self._probes[entry.name] = _Snapshot(entry, time.monotonic(), result, ms_since(began))
         _warn_of_skew(entry.name, result)
         return _report(entry, ms_since(began), fresh=True, result=result)
 

@@ -32,7 +32,7 @@ from rch.contract.manifest import sort_entries
 from rch.contract.records import Entry, Job, Manifest, Summary, encode_record
 from rch.files import durable
 from rchd.edges import artifacts
-from rchd.edges.artifacts import Mismatch, Places, Verified
+from rchd.edges.artifacts import ALWAYS, Mismatch, Places, Verified
 
 MAX = 8 << 30
 
@@ -390,7 +390,8 @@ def test_an_index_that_points_at_nothing_of_the_set_is_refused(at: Places, path:
     made.put_attestation()
     made.put_index({"summary": path})
     found = refused(at, made.tar(), manifest)
-    assert found.errors == (f"job_index.json: {path} is not in the set",)
+    assert f"job_index.json: {path} is not in the set" in found.errors
+    assert "job_index.json: names no build_log" in found.errors
 
 
 def test_job_key_inputs_in_another_form_are_refused(at: Places) -> None:
@@ -529,7 +530,7 @@ def test_a_set_of_very_many_long_names_fits_its_own_bound(at: Places) -> None:
     made.folders.append("ü" * 100)
     made.put_manifest()
     made.put_attestation()
-    made.put_index({"summary": "summary.json"})
+    made.put_index(dict.fromkeys(ALWAYS, "summary.json"))
     verify(at, made.tar(), made.sealed(), max_bytes=1 << 20)
 
 
@@ -713,3 +714,21 @@ def test_no_green_is_read_into_a_summary_that_contradicts_itself(
     manifest = made.seal()
     found = refused(at, made.tar(), manifest)
     assert any(named in error for error in found.errors), found.errors
+
+
+@pytest.mark.fault("A4")
+def test_a_set_whose_job_is_not_the_one_that_was_asked_for_is_refused(at: Places) -> None:
+    made = right_set()
+    other = msgspec.structs.replace(made.job, effective_config={"config": {"backend": "other"}})
+    made.files["job.json"] = encode_record(other)
+    manifest = made.seal()
+    assert refused(at, made.tar(), manifest).errors == ("job.json: not the job that was asked for",)
+
+
+def test_a_good_second_fetch_leaves_nothing_of_the_bad_first(at: Places) -> None:
+    bad = right_set(state="RUNNING")
+    refused(at, bad.tar(), bad.sealed())
+    assert at.rejected.exists()
+    made = right_set()
+    verify(at, made.tar(), made.sealed())
+    assert not at.rejected.exists()

@@ -56,6 +56,9 @@ def a_job(run_id: str = RUN_ID, job_id: str = JOB_ID, source: str = "a" * 64) ->
     )
 
 
+UNREAD = ("effective_config", "toolchain", "destination", "metrics", "executor_env")
+
+
 @dataclass
 class ArtifactSet:
     """The files of a set and its folders. `seal` makes the three unlisted files anew."""
@@ -105,6 +108,7 @@ class ArtifactSet:
             "job_state.json": encode_record(state),
             "invocation.json": encode_record(invocation),
             "summary.json": encode_record(summary),
+            **dict.fromkeys((f"{name}.json" for name in UNREAD), b"{}\n"),
             "build.log": LOG,
             "events.jsonl": b'{"n":1}\n',
             "result.xcresult/Info.plist": b"<plist/>",
@@ -149,7 +153,7 @@ class ArtifactSet:
     def put_index(self, files: Mapping[str, str] | None = None, **members: Any) -> None:
         """`job_index.json`, the commit marker."""
         named = {path.partition(".")[0]: path for path in self.files if "/" not in path}
-        named |= {"result_xcresult": "result.xcresult"}
+        named |= {"result_xcresult": "result.xcresult", "build_log": "build.log"}
         base: dict[str, Any] = {**self.head(), "artifact_profile": "rich"}
         index = JobIndex(**{**base, "files": named if files is None else dict(files), **members})
         self.files["job_index.json"] = encode_record(index)
