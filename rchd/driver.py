@@ -37,11 +37,13 @@ log = structlog.get_logger("rchd.driver")
 RETRY_SECONDS = 1.0
 MADE_GOOD_RUNS = 200  # how many of the last ended runs are looked at when the daemon starts
 
+Record = Callable[[list[ev.Event], list[fx.Effect]], None]
+
 
 class Driver:
     """Drains events, calls the core, persists, performs.
 
-    `reply` hands a `Reply` to whoever waits for it.
+    `reply` hands a `Reply` to whoever waits for it; `record` is told of every batch that is committed.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Driver:
         hub: Hub,
         artifacts: Path,
         reply: Callable[[fx.Reply], None],
+        record: Record | None = None,
     ) -> None:
         self.core = core
         self._store = store
@@ -60,6 +63,7 @@ class Driver:
         self._hub = hub
         self._projector = Projector(artifacts)
         self._reply = reply
+        self._record = record
         self._events: deque[ev.Event] = deque()
         self._news = anyio.Event()
         self._timers = Timers(self.post)
@@ -95,15 +99,19 @@ class Driver:
 
         While the disk is full, everything is held back; a cancel that comes meanwhile joins in.
         """
+        events: list[ev.Event] = []
         effects: list[fx.Effect] = []
         dirty: dict[str, m.Run] = {}
         while True:
             while self._events:
-                effects += self.core.handle(self._events.popleft())
+                events.append(self._events.popleft())
+                effects += self.core.handle(events[-1])
             dirty |= {run.run_id: run for run in self.core.take_dirty()}
             if not dirty or await self._commit(dirty.values(), effects):
                 break
             await self._wait(RETRY_SECONDS)
+        if self._record is not None and events:
+            self._record(events, effects)
         writes = {effect.path: effect.data for effect in effects if isinstance(effect, fx.WriteRecord)}
         if writes or self._projector.is_late:
             await anyio.to_thread.run_sync(self._projector.write, writes)

@@ -181,3 +181,24 @@ class Forget(Effect, frozen=True, kw_only=True):
     """The snapshot of this worker is stale."""
 
     worker: str
+
+
+AnyEffect = (
+    WriteRecord
+    | Reply
+    | Announce
+    | StartTimer
+    | StopTimers
+    | Probe
+    | Reserve
+    | HasSource
+    | Upload
+    | Submit
+    | Tail
+    | CancelJob
+    | Fetch
+    | Publish
+    | Release
+    | Abort
+    | Forget
+)
