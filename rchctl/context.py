@@ -60,13 +60,16 @@ class Context:
         """Whether a missing daemon may be started."""
         return not self.args.no_autostart and self.env.get("RCH_NO_AUTOSTART", "") in {"", "0"}
 
-    def connect(self, within: float | None = None) -> Client:
-        """A greeted connection, the daemon started if need be; `Failure` DAEMON otherwise."""
+    def connect(self, within: float | None = None, *, start: bool = True) -> Client:
+        """A greeted connection, the daemon started if need be; `Failure` DAEMON otherwise.
+
+        `start=False`: a daemon that was stopped stays so.
+        """
         from rchctl import autostart
 
         seconds = autostart.START_SECONDS if within is None else min(within, autostart.START_SECONDS)
         return autostart.connect(
-            self.paths, self.env, self.console, may_start=self.may_start, within=seconds
+            self.paths, self.env, self.console, may_start=start and self.may_start, within=seconds
         )
 
     def call(self, method: str, params: dict[str, Any], *, timeout: float | None = None) -> dict[str, Any]:

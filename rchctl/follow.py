@@ -54,6 +54,9 @@ class Follower:
         self._subscription: object = None
         self._seq: int | None = None
         self._unreachable_since: float | None = None
+        # The daemon said that it was told to stop: who stopped it is who starts it.
+        self._stopped = False
+        self._trouble: object = None
 
     def follow(self) -> dict[str, Any]:
         """The view of the run once it is over."""
@@ -87,11 +90,21 @@ class Follower:
             self._progress.stage(facts)
         elif kind == "log" and self._logs is not None:
             self._logs.event(facts, self._run)
+        elif kind == "heartbeat":
+            self._hear(facts.get("trouble"))
+        elif kind == "end" and facts.get("reason") == "shutdown":
+            self._stopped = True
         elif kind in {"gap", "end"} and not (self._run and is_over(self._run)):
             self._seq = None  # what was missed is in the new snapshot
             with window():
                 time.sleep(_FIRST_PAUSE)
             self._watch()
+
+    def _hear(self, trouble: object) -> None:
+        """Why nothing goes on, once; it stands in no run's view, since that cannot be written."""
+        if trouble and trouble != self._trouble:
+            self._context.console.note(f"warning: the daemon's state cannot be written: {trouble}")
+        self._trouble = trouble
 
     def _see(self, run: dict[str, Any]) -> None:
         if run.get("run_id") != self.run_id:
@@ -149,8 +162,20 @@ class Follower:
         try:
             act()
         except ConnectionLost:
-            self._context.console.note("the connection to the daemon is lost: connecting again")
+            self._take_kept()
+            self._context.console.note(
+                f"the daemon was stopped: waiting {RECONNECT_SECONDS:.0f} s for its start"
+                if self._stopped
+                else "the connection to the daemon is lost: connecting again"
+            )
             self._watch_again()
+
+    def _take_kept(self) -> None:
+        """A last word that came before the connection broke."""
+        while self.client is not None and (event := self.client.notification(0)) is not None:
+            data = event.get("data")
+            if event.get("type") == "end" and isinstance(data, dict) and data.get("reason") == "shutdown":
+                self._stopped = True
 
     def _watch_again(self) -> None:
         """A new connection and subscription, tried for `RECONNECT_SECONDS`."""
@@ -159,23 +184,27 @@ class Follower:
         pause = _FIRST_PAUSE
         while True:
             try:
-                self.client = self._context.connect()
+                self.client = self._context.connect(start=not self._stopped)
                 self._watch()
             except Failure as failure:
                 self.drop()
                 if failure.kind is not Kind.DAEMON or failure.subkind == "PROTOCOL":
                     raise
                 if time.monotonic() + pause > deadline:
-                    raise Failure(
-                        Kind.DAEMON,
-                        f"the daemon does not come back ({failure.message}); run {self.run_id} is kept",
-                        hint=f"rchctl wait {self.run_id}",
-                    ) from failure
+                    raise self._left_alone(failure) from failure
                 with window():
                     time.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
+                self._stopped = False
                 return
+
+    def _left_alone(self, failure: Failure) -> Failure:
+        if self._stopped:
+            message = f"the daemon was stopped; run {self.run_id} is kept"
+        else:
+            message = f"the daemon does not come back ({failure.message}); run {self.run_id} is kept"
+        return Failure(Kind.DAEMON, message, hint=f"rchctl wait {self.run_id}")
 
     def drop(self) -> None:
         """Hang up."""

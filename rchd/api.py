@@ -61,7 +61,7 @@ class Replies:
 
 
 class Api:
-    """Answers calls. `stop` ends the daemon."""
+    """Answers calls. `connections` counts the open ones; `stop` ends the daemon."""
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class Api:
         intake: Intake,
         workers: WorkersApi,
         replies: Replies,
+        connections: Callable[[], int],
         stop: Callable[[], None],
     ) -> None:
         self._paths = paths
@@ -81,6 +82,7 @@ class Api:
         self._hub = hub
         self._intake = intake
         self._replies = replies
+        self._connections = connections
         self._stop = stop
         self._started = time.monotonic()
         self._instance = f"{os.getpid()}-{time.time_ns():x}"
@@ -133,7 +135,7 @@ class Api:
             uptime_seconds=int(time.monotonic() - self._started),
             runs_queued=queued,
             runs_running=running,
-            connections=self._hub.count,
+            connections=self._connections(),
             activity=self._activity(),
             home=str(self._paths.state_dir),
             log_path=str(self._paths.log),

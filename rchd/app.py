@@ -12,7 +12,6 @@ from pathlib import Path
 import anyio
 import structlog
 import uuid_utils
-from anyio.abc import TaskGroup
 
 from rch.config.inventory import WorkerEntry, load_inventory
 from rch.contract.errors import Failure, Kind
@@ -91,6 +90,12 @@ async def _run(
         reply=replies.give,
     )
     async with anyio.create_task_group() as group:
+
+        def stop() -> None:
+            """End all tasks; whoever follows is told first that it is no crash."""
+            hub.farewell(core.seq, timestamp(now()))
+            group.cancel_scope.cancel()
+
         api = Api(
             paths=paths,
             driver=driver,
@@ -99,13 +104,14 @@ async def _run(
             intake=Intake(paths, partial(_live_bundles, core)),
             workers=WorkersApi(paths.workers_toml, prober),
             replies=replies,
-            stop=group.cancel_scope.cancel,
+            connections=lambda: len(server.connections),
+            stop=stop,
         )
-        group.start_soon(_until_signal, group)
-        group.start_soon(driver.run)
-        group.start_soon(_heartbeat, hub, core)
-        driver.post(ev.Started(at=now()))
         server = Server(group, api.answer)
+        group.start_soon(_until_signal, stop)
+        group.start_soon(driver.run)
+        group.start_soon(_heartbeat, hub, driver)
+        driver.post(ev.Started(at=now()))
         log.info("daemon.started", socket=str(paths.socket), runs=len(core.runs))
         await server.serve(sock, ready)
     with anyio.move_on_after(GRACE_SECONDS, shield=True):
@@ -121,19 +127,19 @@ def _live_bundles(core: Core) -> frozenset[str]:
     return frozenset(run.accepted.source.spool_name for run in core.runs.values())
 
 
-async def _heartbeat(hub: Hub, core: Core) -> None:
-    """In silence, followers learn that the daemon is there."""
+async def _heartbeat(hub: Hub, driver: Driver) -> None:
+    """In silence, followers learn that the daemon is there, and whether it is stuck."""
     while True:
         await anyio.sleep(HEARTBEAT_SECONDS)
-        hub.heartbeat(core.seq, timestamp(now()))
+        hub.heartbeat(driver.core.seq, timestamp(now()), driver.trouble)
 
 
-async def _until_signal(group: TaskGroup) -> None:
+async def _until_signal(stop: Callable[[], None]) -> None:
     """SIGTERM and SIGINT end the daemon; what runs goes on at its worker and is taken up again."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             log.info("daemon.signal", signal=signal.Signals(number).name)
-            group.cancel_scope.cancel()
+            stop()
             return
 
 

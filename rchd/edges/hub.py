@@ -62,11 +62,19 @@ class Hub:
                     )
                 )
 
-    def heartbeat(self, seq: int, at: str) -> None:
-        """Tell everyone that nothing happened."""
+    def heartbeat(self, seq: int, at: str, trouble: str | None = None) -> None:
+        """Tell everyone that nothing happened; `trouble`: why nothing can."""
+        self._tell_all("heartbeat", seq, at, {} if trouble is None else {"trouble": trouble})
+
+    def farewell(self, seq: int, at: str) -> None:
+        """Tell everyone that the daemon was told to stop: runs go on at their workers."""
+        self._tell_all("end", seq, at, {"reason": "shutdown"})
+
+    def _tell_all(self, kind: str, seq: int, at: str, data: dict[str, Any]) -> None:
         for follower in list(self._followers.values()):
-            beat = RunEvent(subscription=follower.number, seq=seq, type="heartbeat", run_id=None, at=at)
-            follower.sink(beat)
+            follower.sink(
+                RunEvent(subscription=follower.number, seq=seq, type=kind, run_id=None, at=at, data=data)
+            )
 
     @property
     def count(self) -> int:
