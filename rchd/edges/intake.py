@@ -34,6 +34,7 @@ from rchd.edges.spool import prune
 
 Tell = Callable[[Progress], None]
 KEPT_BUNDLES = 16
+KEPT_BYTES = 128 << 20
 
 
 class Intake:
@@ -58,7 +59,9 @@ class Intake:
         accepted = await anyio.to_thread.run_sync(
             self._take, params, tell, limiter=self._turn, abandon_on_cancel=False
         )
-        prune_old = partial(prune, self._paths.spool, self._live(), KEPT_BUNDLES)
+        prune_old = partial(
+            prune, self._paths.spool, self._live(), newest=KEPT_BUNDLES, max_bytes=KEPT_BYTES
+        )
         await anyio.to_thread.run_sync(prune_old, limiter=self._turn)
         return accepted
 

@@ -86,7 +86,7 @@ class Performer:
             else:
                 event = _cut(effect, operation, Failure(Kind.TRANSFER, error.message, subkind=damage))
         except Failure as failure:
-            event = _cut(effect, operation, failure)
+            event = _cut(effect, operation, _as_out_of_reach(effect, failure))
         ms = ms_since(began)
         if not isinstance(effect, fx.Tail):
             log.info("rpc", op=operation, run_id=effect.run_id, answer=type(event).__name__, ms=ms)
@@ -318,6 +318,13 @@ async def _release(client: WorkerClient, effect: fx.Release) -> ev.Answer:
 
 # A bundle that was damaged on its way is sent again, as after a cut line.
 _DAMAGED = {"transport_digest": "TRANSPORT_DIGEST", "bundle_digest": "BUNDLE_DIGEST"}
+
+
+def _as_out_of_reach(effect: fx.Outward, failure: Failure) -> Failure:
+    """A worker that left the inventory in the middle of a run may come back with the next edit."""
+    if failure.kind is not Kind.CONFIG or not isinstance(effect, fx.WorkerCall):
+        return failure
+    return Failure(Kind.SSH, failure.message, subkind="UNREACHABLE", hint="put it back into workers.toml")
 
 
 def _cut(effect: fx.Outward, operation: str, failure: Failure) -> ev.LineCut:

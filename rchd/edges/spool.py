@@ -100,18 +100,25 @@ class Spool:
                 rest = rest[os.write(self._fd, rest) :]
 
 
-def prune(folder: Path, live: Collection[str], newest: int) -> None:
-    """Remove bundles that no live run names, but for the `newest` ones: the next run may be like them."""
-    bundles = [each for each in folder.glob("*.tar.zst") if each.name not in live]
-    for bundle in sorted(bundles, key=_age)[newest:]:
-        bundle.unlink(missing_ok=True)
+def prune(folder: Path, live: Collection[str], *, newest: int, max_bytes: int) -> None:
+    """Remove bundles that no live run names, but for a few of the newest: an upload may still begin.
+
+    `newest` of them stay, and of these, after the first, only what fits into `max_bytes`.
+    """
+    bundles = [(*_facts(each), each) for each in folder.glob("*.tar.zst") if each.name not in live]
+    kept = 0
+    for place, (_, size, bundle) in enumerate(sorted(bundles, reverse=True)):
+        kept += size
+        if place >= newest or (place > 0 and kept > max_bytes):
+            bundle.unlink(missing_ok=True)
 
 
-def _age(bundle: Path) -> float:
+def _facts(bundle: Path) -> tuple[float, int]:
     try:
-        return -bundle.stat().st_mtime
+        found = bundle.stat()
     except FileNotFoundError:
-        return 0.0
+        return 0.0, 0
+    return found.st_mtime, found.st_size
 
 
 @contextlib.contextmanager

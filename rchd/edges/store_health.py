@@ -25,7 +25,7 @@ from rchd.edges import store_schema
 NO_SPACE = "NO_SPACE"
 STATE = "STATE"
 _ROOM = b"\0" * 65536
-_RESTORE = "keep a copy of it and put a good one in its place, or make it anew: rchd --rebuild"
+_RESTORE = "put a good copy back, or move it and its -wal and -shm away: artifacts stay, runs are forgotten"
 # Mistakes in this program: no word about the file.
 DEFECTS = (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.NotSupportedError)
 
