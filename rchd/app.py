@@ -25,6 +25,7 @@ from rchd.core import events as ev
 from rchd.core.ask import farewell
 from rchd.core.daemon import Core
 from rchd.driver import Driver, decode_run
+from rchd.edges import leavings
 from rchd.edges.clock import now
 from rchd.edges.hub import Hub
 from rchd.edges.intake import Intake
@@ -74,6 +75,7 @@ async def _run(
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
     hub = Hub(str(paths.artifacts))
     replies = Replies()
+    await anyio.to_thread.run_sync(leavings.clear, paths, store, tuple(core.runs))
     performer = Performer(
         pool=pool,
         prober=prober,

@@ -10,6 +10,7 @@ import structlog
 from rch.files.durable import make_dirs, write_atomic
 from rchd.core import model as m
 from rchd.core.projections import projections
+from rchd.edges.leavings import clear_temps
 
 log = structlog.get_logger("rchd.driver")
 
@@ -52,6 +53,7 @@ class Projector:
             index = f"{run.run_id}/run_index.json"
             if (self._artifacts / run.run_id).is_dir() and self._read(index) != files[index]:
                 log.warning("projection.made_good", run_id=run.run_id)
+                clear_temps(self._artifacts / run.run_id)
                 self.write(files)
 
     def _read(self, path: str) -> bytes | None:
