@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -11,12 +10,11 @@ from pathlib import Path
 
 import anyio
 import structlog
-import uuid_utils
 
 from rch.config.inventory import WorkerEntry, load_inventory
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
-from rch.files.durable import make_dirs, write_atomic
+from rch.files.durable import make_dirs
 from rch.files.locks import FileLock
 from rch.files.paths import HostPaths, check_socket_path
 from rchd.api import Api, Replies
@@ -24,15 +22,18 @@ from rchd.api_workers import WorkersApi
 from rchd.core import events as ev
 from rchd.core.ask import farewell
 from rchd.core.daemon import Core
-from rchd.driver import Driver, decode_run
+from rchd.driver import Driver, Record, decode_run
 from rchd.edges import leavings
 from rchd.edges.clock import now
+from rchd.edges.host_id import host_id
 from rchd.edges.hub import Hub
 from rchd.edges.intake import Intake
+from rchd.edges.listener import Listener, listening
 from rchd.edges.performer import Performer
 from rchd.edges.pool import WorkerPool
 from rchd.edges.prober import Prober
-from rchd.edges.socket import Server, listening
+from rchd.edges.recorder import recording
+from rchd.edges.socket import Server
 from rchd.edges.store import SqliteStore
 
 log = structlog.get_logger("rchd")
@@ -41,36 +42,47 @@ GRACE_SECONDS = 5.0
 HEARTBEAT_SECONDS = 15.0
 
 
-async def serve(paths: HostPaths, ready: Callable[[], None]) -> None:
+async def serve(paths: HostPaths, ready: Callable[[], None], transcript: Path | None = None) -> None:
     """Run the daemon until it is told to stop; `ready` is called when it answers.
 
+    With `transcript`, what happens is recorded there (docs/transcripts.md).
     `Failure` DAEMON where another daemon runs on this state or socket, or state is unusable.
     """
     check_socket_path(paths.socket)
     make_dirs(paths.state_dir)
     make_dirs(paths.artifacts)
-    lock = FileLock(paths.lock, "rchd")
+    lock = FileLock(paths.lock, f"rchd at {paths.socket}")
     if not lock.try_acquire():
         raise Failure(
             Kind.DAEMON,
             f"another daemon runs on {paths.state_dir} ({lock.holder() or 'holder unknown'})",
             subkind="ALREADY_RUNNING",
         )
-    with lock, listening(paths.socket) as sock:
+    with lock, listening(paths.socket) as listener:
         store = SqliteStore.open(paths.database)
         try:
-            await _run(paths, store, sock, ready)
+            core = _load(paths, store)
+            with recording(transcript, core) as record:
+                await _run(paths, store, core, record, listener, ready)
         finally:
             store.close()
 
 
-async def _run(
-    paths: HostPaths, store: SqliteStore, sock: socket.socket, ready: Callable[[], None]
-) -> None:
+def _load(paths: HostPaths, store: SqliteStore) -> Core:
+    """The core with every run that has not ended."""
     loaded = store.load(active_only=True)
-    core = Core(
-        str(paths.artifacts), [decode_run(row.doc) for row in loaded.runs], last_seq=loaded.last_event_seq
-    )
+    runs = [decode_run(row.doc) for row in loaded.runs]
+    return Core(str(paths.artifacts), runs, last_seq=loaded.last_event_seq)
+
+
+async def _run(
+    paths: HostPaths,
+    store: SqliteStore,
+    core: Core,
+    record: Record | None,
+    listener: Listener,
+    ready: Callable[[], None],
+) -> None:
     pool = WorkerPool(_known_workers(paths.workers_toml))
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
     hub = Hub(str(paths.artifacts))
@@ -79,7 +91,7 @@ async def _run(
     performer = Performer(
         pool=pool,
         prober=prober,
-        host_id=_host_id(paths.host_id_file),
+        host_id=host_id(paths.host_id_file),
         artifacts_root=paths.artifacts,
         spool=paths.spool,
     )
@@ -90,6 +102,7 @@ async def _run(
         hub=hub,
         artifacts=paths.artifacts,
         reply=replies.give,
+        record=record,
     )
     async with anyio.create_task_group() as group:
 
@@ -115,7 +128,7 @@ async def _run(
         group.start_soon(_heartbeat, hub, driver)
         driver.post(ev.Started(at=now()))
         log.info("daemon.started", socket=str(paths.socket), runs=len(core.runs))
-        await server.serve(sock, ready)
+        await server.serve(listener, ready)
     with anyio.move_on_after(GRACE_SECONDS, shield=True):
         async with anyio.create_task_group() as leaving:
             for effect in farewell(core.runs.values()):
@@ -152,16 +165,6 @@ def _known_workers(path: Path) -> tuple[WorkerEntry, ...]:
     except Failure as failure:
         log.warning("inventory.refused", message=failure.message)
         return ()
-
-
-def _host_id(path: Path) -> str:
-    """This host's name towards workers, made once."""
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        made = str(uuid_utils.uuid7())
-        write_atomic(path, made.encode() + b"\n")
-        return made
 
 
 def configure_log() -> None:
