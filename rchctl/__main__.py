@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _EXIT_INTERRUPTED = 130
+_OWNERS = frozenset({"verify", "run"})
 # Their exit code is the verdict, which stands wherever the text went.
 _VERDICTS = frozenset({"verify", "run", "wait"})
 
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code of one call; `argv` without the program's name."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     open_standard()
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console(os.environ)
@@ -54,10 +58,10 @@ def _call(verb: str, words: list[str], console: Console) -> tuple[int, Outcome |
         outcome = _dispatch(verb, words, console, os.environ)
     except Failure as failure:
         return _refused(verb, failure, console, as_json=as_json), None
-    except KeyboardInterrupt:
-        console.clear_status()
-        return _EXIT_INTERRUPTED, None
-    except Interrupted:
+    except (KeyboardInterrupt, Interrupted) as stop:
+        if isinstance(stop, KeyboardInterrupt) and (verb not in _OWNERS or "--detach" in words):
+            console.clear_status()
+            return _EXIT_INTERRUPTED, None
         early = Failure(Kind.CANCELLED, "interrupted before a run was submitted")
         return _refused(verb, early, console, as_json=as_json), None
     except Exception as error:  # a defect of this program: one line, exit 1

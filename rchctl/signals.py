@@ -66,6 +66,8 @@ class Guard:
     ) -> None:
         global _active  # noqa: PLW0603  (as above)
         _active = None
+        if self._seen:
+            return  # the process is on its way out: one more signal only hastens it
         for each, handler in self._before:
             signal.signal(each, handler)  # type: ignore[arg-type]  # what signal() gave, it takes
 

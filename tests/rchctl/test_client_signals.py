@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from support.fake_daemon import RUN_ID, Connection, FakeDaemon
 from rch.contract.errors import Failure, Kind
 from rchctl import live
 from rchctl.__main__ import main
+from rchctl.signals import Guard, Interrupted, window
 
 
 def watched(cli: Cli, daemon: FakeDaemon, *args: str) -> subprocess.Popen[str]:
@@ -146,3 +148,46 @@ def test_ctrl_c_leaves_a_run_alone_that_is_only_waited_for(cli: Cli, daemon: Fak
     assert process.returncode == 130
     assert "Traceback" not in err
     assert daemon.count("runs.cancel") == 0
+
+
+def test_ctrl_c_while_the_program_is_read_is_no_traceback(cli: Cli, tmp_path: Path) -> None:
+    slow = tmp_path / "json.py"  # it is imported first, and tells that it is
+    slow.write_text("import sys, time\nsys.stdout.write('here\\n'); sys.stdout.flush()\ntime.sleep(20)\n")
+    process = cli.start("list", PYTHONPATH=str(tmp_path))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (-signal.SIGINT, "")
+
+
+@pytest.mark.spec("4")
+def test_a_second_signal_on_the_way_out_exits_80_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    with pytest.raises(Interrupted), Guard(), window():
+        os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert left == [80]
+
+
+def test_a_guard_that_saw_no_signal_leaves_none_behind() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Guard():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.spec("4")
+def test_ctrl_c_before_the_run_is_sent_says_that_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "getcwd", interrupted)
+    assert main(["verify"]) == 80
+    assert "interrupted before a run was submitted" in capfd.readouterr().err
+    assert main(["verify", "--detach"]) == 130
