@@ -86,20 +86,28 @@ def _start(paths: HostPaths, env: Mapping[str, str], within: float) -> Client:
             Kind.DAEMON,
             f"the daemon cannot be started: {error.filename or paths.state_dir}: {error.strerror or error}",
             subkind="STATE",
+            hint="see that RCH_RCHD names a program"
+            if error.filename == daemon_command(env)[0]
+            else "set RCH_HOME to a folder that can be written",
         ) from error
     finally:
         lock.release()
 
 
 def _start_locked(paths: HostPaths, env: Mapping[str, str], deadline: float) -> Client:
-    from rch.files.locks import is_free
+    from rch.files.locks import FileLock, is_free
 
     while True:
         if (client := _listening(paths)) is not None:
             return client
         if is_free(paths.lock):
             break
-        _pause(deadline, paths, f"a daemon holds {paths.lock} and does not listen")
+        _pause(
+            deadline,
+            paths,
+            f"a daemon ({FileLock(paths.lock, '').holder() or 'pid unknown'}) runs on {paths.state_dir}"
+            f" and does not listen at {paths.socket}; was it started with another RCH_SOCKET?",
+        )
     begin = paths.log.stat().st_size if paths.log.exists() else 0
     process = _spawn(paths, env)
     while True:

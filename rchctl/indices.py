@@ -100,6 +100,13 @@ def _inside(base: Path, pointer: str) -> Path:
 def _read(path: Path, schema_id: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise Failure(
+            Kind.ARTIFACTS,
+            f"{path} is not there: the run has not ended, or its folder was removed",
+            subkind="GONE",
+            hint="rchctl list shows which runs have ended; rchctl verify makes a new one",
+        ) from error
     except OSError as error:
         raise Failure(Kind.ARTIFACTS, f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:

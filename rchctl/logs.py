@@ -60,6 +60,10 @@ class Logs:
         self._all(run, final=True)
         self._write(b"", last=True)
 
+    def gone(self) -> bool:
+        """Whether logs were named and not one of them is there."""
+        return bool(self._places) and not any(Path(each.path).exists() for each in self._places.values())
+
     def _all(self, run: dict[str, Any], *, final: bool) -> None:
         for step in run.get("steps", ()):
             path, job_id = step.get("log_path"), str(step.get("job_id", ""))

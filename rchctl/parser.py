@@ -51,6 +51,12 @@ class VerbParser(argparse.ArgumentParser):
         self.description = textwrap.fill(self.description or "", self._width)
         return super().format_help()
 
+    def hide(self, flag: str) -> None:
+        """Take a flag of all verbs out of this one's help: it is there to be refused in words."""
+        for action in self._actions:
+            if flag in action.option_strings:
+                action.help = argparse.SUPPRESS
+
     def examples(self, *lines: str) -> None:
         """The examples below the help text."""
         self.epilog = "examples:\n" + "\n".join(f"  {line}" for line in lines)

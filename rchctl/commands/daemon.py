@@ -43,14 +43,29 @@ def _start(context: Context) -> Outcome:
 
 def _status(context: Context) -> Outcome:
     client = Client.open(context.paths)
-    client.hello(any_version=True)
-    health = client.call("daemon.health", {})
-    client.close()
+    try:
+        client.hello(any_version=True)
+        health = client.call("daemon.health", {})
+    except ConnectionLost as failure:
+        raise _stranger(context, failure.message) from failure
+    finally:
+        client.close()
+    if not isinstance(health.get("pid"), int) or not isinstance(health.get("status"), str):
+        raise _stranger(context, "its health has no pid and no status")
     context.say(health_line(health))
-    context.say(f"  home    {one_line(health.get('home', ''))}\n")
+    context.say(f"  state   {one_line(health.get('home', ''))}\n")
     context.say(f"  log     {one_line(health.get('log_path', ''))}\n")
     context.say(f"  socket  {one_line(context.paths.socket)}\n")
     return Outcome(health)
+
+
+def _stranger(context: Context, why: str) -> Failure:
+    """What listens does not answer as a daemon does."""
+    return Failure(
+        Kind.DAEMON,
+        f"what listens at {context.paths.socket} does not answer as rchd: {why}",
+        hint=f"read {context.paths.log}, or set RCH_SOCKET to rchd's own socket",
+    )
 
 
 def _stop(context: Context) -> Outcome:

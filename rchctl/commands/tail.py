@@ -9,10 +9,12 @@ from rchctl.follow import Follower
 from rchctl.logs import Logs
 from rchctl.parser import UsageError, VerbParser, one_of
 from rchctl.progress import Progress
+from rchctl.render import is_over
 
 
 def configure(parser: VerbParser) -> None:
     """A run and how much of it."""
+    parser.hide("--json")
     parser.add_argument("run", metavar="RUN", help="an id, a beginning of one, or latest")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
     parser.add_argument("--step", metavar="ACTION", help="that step's log alone: build or test")
@@ -48,4 +50,6 @@ def run(context: Context) -> Outcome:
     else:
         client.close()
         logs.finish(view)
+    if is_over(view) and logs.gone():
+        context.console.note(f"the logs of run {view.get('run_id')} are gone: {view.get('run_dir')}")
     return Outcome({"run_id": view.get("run_id")})

@@ -249,3 +249,16 @@ def test_a_probe_without_any_worker_that_answers_keeps_the_refusal_s_code(
 ) -> None:
     daemon.on("workers.probe", Failure(Kind.SSH, "studio: no route to host", subkind="UNREACHABLE"))
     assert cli("workers", "probe").returncode == 20
+
+
+def test_a_run_whose_folder_was_removed_says_so(cli: Cli, daemon: FakeDaemon, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    steps = [step_view(0, "build", "SUCCEEDED", log_path=str(gone / "build.log"))]
+    daemon.change(state="SUCCEEDED", exit_code=0, run_dir=str(gone), steps=steps)
+    done = cli("artifacts", "latest")
+    assert done.returncode == 70
+    assert "its folder was removed" in done.stderr
+    assert "run the same command again" not in done.stderr
+    done = cli("tail", "latest")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"rchctl: the logs of run {RUN_ID} are gone: {gone}\n"

@@ -7,14 +7,17 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import support.fake_daemon
 from support.cli import Cli
-from support.fake_daemon import FakeDaemon
+from support.fake_daemon import Connection, FakeDaemon
 
 from rch.files.locks import FileLock, is_free
 from rch.files.paths import host_paths
+from rchctl import autostart
+from rchctl.__main__ import main
 
 STAND_IN = f"{shlex.quote(sys.executable)} {shlex.quote(support.fake_daemon.__file__)}"
 
@@ -153,3 +156,42 @@ def test_another_version_of_the_same_protocol_is_noted(cli: Cli) -> None:
     assert result.stderr == (
         "rchctl: note: rchd 0.0.9 is running, this is 0.1.0: rchctl daemon stop && rchctl daemon start\n"
     )
+
+
+def test_a_daemon_that_cannot_be_started_gets_a_remedy_of_its_own(cli: Cli) -> None:
+    assert "see that RCH_RCHD names a program" in cli("list", RCH_RCHD="/nonexistent").stderr
+    (cli.home / "file").touch()
+    done = cli("list", RCH_HOME=str(cli.home / "file"))
+    assert done.returncode == 4
+    assert "set RCH_HOME to a folder that can be written" in done.stderr
+
+
+def test_a_daemon_that_listens_elsewhere_is_named(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(autostart, "START_SECONDS", 0.1)
+    for name, value in cli.environment.items():
+        monkeypatch.setenv(name, value)
+    paths = host_paths(cli.environment)
+    paths.lock.parent.mkdir(parents=True)
+    with FileLock(paths.lock, "rchd"):
+        assert main(["list"]) == 4
+    err = capfd.readouterr().err
+    assert f"does not listen at {cli.socket}; was it started with another RCH_SOCKET?" in err
+    assert str(os.getpid()) in err
+
+
+def test_what_is_no_daemon_is_told_so(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.on("daemon.health", {"version": "9.0"})
+    done = cli("daemon", "status")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert f"what listens at {cli.socket} does not answer as rchd" in done.stderr
+
+    def junk(_params: dict[str, Any], connection: Connection) -> dict[str, Any]:
+        connection.sock.sendall(b"junk\n")
+        return {}
+
+    daemon.on("hello", junk)
+    err = cli("daemon", "status").stderr
+    assert "does not answer as rchd" in err
+    assert "hint: rchctl daemon status" not in err

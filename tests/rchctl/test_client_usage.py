@@ -103,6 +103,11 @@ def test_every_verb_s_help_has_examples(verb: str, capfd: Captured) -> None:
     assert f"rchctl {verb}" in out.partition("examples:")[2]
 
 
+def test_a_log_s_help_offers_no_json(capfd: Captured) -> None:
+    assert "--json" not in said(["tail", "--help"], capfd)[1].partition("examples:")[0]
+    assert "a log is no JSON" in said(["tail", "x", "--json"], capfd)[1]
+
+
 def test_help_of_help(capfd: Captured) -> None:
     for argv in (["--help"], ["-h"], ["help"]):
         code, out, err = said(argv, capfd)
