@@ -330,10 +330,10 @@ class Api:
         return self._run_view(live) if live is not None else self._row_view(row)
 
     def _run_view(self, run: m.Run) -> api.RunView:
-        return run_view(run, str(self._paths.artifacts))
+        return self._driver.core.view(run)
 
     def _row_view(self, row: RunRow) -> api.RunView:
-        return self._run_view(decode_run(row.doc))
+        return run_view(decode_run(row.doc), str(self._paths.artifacts))
 
 
 def _answered(reply: fx.Reply) -> api.RunView:

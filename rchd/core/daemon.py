@@ -6,16 +6,19 @@ are to be committed before any effect is carried out.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
+from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
 from rch.contract.local_api import RunView
 from rch.contract.states import RunState, is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
-from rchd.core import queue
+from rchd.core.ends import fail
 from rchd.core.projections import projections
+from rchd.core.queue import Queue
 from rchd.core.run import accept, on_event, resume, take_turn
 from rchd.core.upkeep import give_back
 from rchd.core.views import run_view
@@ -34,8 +37,9 @@ class Core:
         }
         self.seq = last_seq
         self.draining = False
+        self._queue = Queue(self.runs.values())
         self._dirty: set[str] = set()
-        self._written: dict[str, bytes] = {}
+        self._written: dict[str, dict[str, bytes]] = {}
 
     def handle(self, event: ev.Event) -> Effects:
         """What is to be done about `event`."""
@@ -83,20 +87,43 @@ class Core:
         self.runs[run.run_id] = run
         if accepted.client_token:
             self.tokens[accepted.client_token] = run.run_id
+        superseded = self._supersede(event) if accepted.supersede else []
         effects = accept(run)
-        if self.draining and not is_terminal(run.state):
-            run.phase = m.Waiting(reason="the daemon is draining")
-        effects = [*self._changed(run, now), *effects]
+        if not is_terminal(run.state):
+            effects += self._not_beside(run, now)
+        self._moved(run)
+        effects = [*superseded, *self._changed(run, now), *effects]
         if event.reply is not None:
             effects.append(fx.Reply(reply=event.reply, view=self.view(run)))
         return effects
 
+    def _supersede(self, event: ev.RunAccepted) -> Effects:
+        """Cancel the older live runs of the group, in the same commit."""
+        effects: Effects = []
+        for run_id in self._queue.mates(event.accepted):
+            effects += self._run_event(ev.CancelAsked(at=event.at, run_id=run_id, reason="SUPERSEDED"))
+        return effects
+
+    def _not_beside(self, run: m.Run, now: str) -> Effects:
+        """A run that may not wait does not wait for its group either."""
+        mate = None if run.accepted.options.queue else self._queue.blocker(run.accepted)
+        if mate is None:
+            return []
+        message = f"run {mate} of group {run.accepted.group} is not over"
+        return fail(run, now, Failure(Kind.WORKER_BUSY, message))
+
     def _start(self, at: float) -> Effects:
         effects: Effects = []
-        for run in queue.order(self.runs.values()):
+        for run in sorted(self.runs.values(), key=lambda run: (run.created_at, run.run_id)):
             if not is_terminal(run.state):
+                before = run.phase
                 more = resume(run, at)
-                effects += [*self._changed(run, timestamp(at)), *more]
+                self._moved(run)
+                if isinstance(before, m.Waiting) and isinstance(run.phase, m.Waiting):
+                    # It waits on: nothing to commit or to tell, however many they are.
+                    effects += [*self._files(run), *more]
+                else:
+                    effects += [*self._changed(run, timestamp(at)), *more]
         return effects
 
     def _run_event(self, event: ev.RunEvent) -> Effects:
@@ -105,6 +132,7 @@ class Core:
             return self._orphaned(event)
         before = _durable(run)
         effects = on_event(run, event)
+        self._moved(run)
         if _durable(run) != before:
             effects = [*self._changed(run, timestamp(event.at)), *effects]
         if isinstance(run.phase, m.Ended) and run.chosen is not None:
@@ -115,30 +143,27 @@ class Core:
 
     def _wake(self) -> None:
         """A slot is free: nobody waits out a busy worker's timer any longer."""
-        for run in self.runs.values():
-            if isinstance(run.phase, m.Waiting) and run.phase.timer:
-                run.phase = m.Waiting(reason="a slot is free")
-                run.op += 1
+        for run in self._queue.held():
+            run.phase = m.Waiting(reason="a slot is free")
+            run.op += 1
+            self._moved(run)
+
+    def _moved(self, run: m.Run) -> None:
+        """Tell the queue; where places changed, their runs' rows are due, and nothing else of them."""
+        self._dirty |= {each.run_id for each in self._queue.update(run)} & self.runs.keys()
 
     def _orphaned(self, event: ev.RunEvent) -> Effects:
         """An event of a run that has left memory: a late grant is given back."""
         return [give_back(event)] if isinstance(event, ev.Reserved) else []
 
     def _turns(self, at: float) -> Effects:
-        """Let the queue's head look for a worker, and tell the others why they wait."""
-        effects: Effects = []
-        now = timestamp(at)
-        if not self.draining:
-            run = queue.next_turn(self.runs.values())
-            if run is not None:
-                before = take_turn(run)
-                effects += [*self._changed(run, now), *before]
-        for run_id, reason in queue.reasons(self.runs.values()).items():
-            run = self.runs[run_id]
-            if isinstance(run.phase, m.Waiting) and run.phase.reason != reason:
-                run.phase = m.Waiting(reason=reason)
-                effects += self._changed(run, now)
-        return effects
+        """Let the queue's head look for a worker."""
+        run = None if self.draining else self._queue.next_turn()
+        if run is None:
+            return []
+        effects = take_turn(run)
+        self._moved(run)
+        return [*self._changed(run, timestamp(at)), *effects]
 
     def _stage(self, event: ev.StageNews) -> Effects:
         data = {"stage": event.stage, "done": event.done, "total": event.total, "unit": event.unit}
@@ -159,20 +184,28 @@ class Core:
         """The run's row, its files where they differ, and the news of it."""
         self._dirty.add(run.run_id)
         self.seq += 1
+        news = fx.Announce(type="run", run_id=run.run_id, seq=self.seq, at=now, view=self.view(run))
+        return [*self._files(run), news]
+
+    def _files(self, run: m.Run) -> Effects:
+        """The run's files that differ from what was last written of it."""
+        written = self._written.setdefault(run.run_id, {})
         effects: Effects = []
         for path, data in projections(run).items():
-            if self._written.get(path) != data:
-                self._written[path] = data
+            digest = hashlib.sha256(data).digest()
+            if written.get(path) != digest:
+                written[path] = digest
                 effects.append(fx.WriteRecord(path=path, data=data))
         if is_terminal(run.state):
-            prefix = f"{run.run_id}/"
-            self._written = {p: d for p, d in self._written.items() if not p.startswith(prefix)}
-        news = fx.Announce(type="run", run_id=run.run_id, seq=self.seq, at=now, view=self.view(run))
-        return [*effects, news]
+            del self._written[run.run_id]
+        return effects
 
     def view(self, run: m.Run) -> RunView:
-        """The run as clients see it."""
-        return run_view(run, self.artifacts)
+        """The run as clients see it, with its position in the queue as it is now."""
+        waiting = None
+        if isinstance(run.phase, m.Waiting):
+            waiting = "the daemon is draining" if self.draining else self._queue.why(run)
+        return run_view(run, self.artifacts, waiting)
 
 
 def _durable(run: m.Run) -> tuple[object, ...]:

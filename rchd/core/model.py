@@ -192,7 +192,10 @@ class StepRun(msgspec.Struct, kw_only=True):
 
 
 class Run(msgspec.Struct, kw_only=True):
-    """One run: what was accepted, and all that became of it."""
+    """One run: what was accepted, and all that became of it.
+
+    `place` is where its origin stands in the queue's round, held by the origin's first waiting run.
+    """
 
     accepted: Accepted
     state: RunState
@@ -211,11 +214,13 @@ class Run(msgspec.Struct, kw_only=True):
     lease_renewed: bool = False
     cancel: CancelIntent | None = None
     cancel_told: bool = False
+    cancel_bare: bool = False
     waiting: str | None = None
     waiting_since: float | None = None
     resumed_at: str | None = None
     trouble: Trouble | None = None
     exit_code: int | None = None
+    place: int = 0
     human_summary: str = ""
     ended_at: str | None = None
     warnings: list[str] = []

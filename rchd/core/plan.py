@@ -77,6 +77,8 @@ def accepted_run(
         policy=msgspec.to_builtins(policy),
         policy_sha256=jcs_sha256(policy),
         warnings=tuple(warnings),
+        group=params.group,
+        supersede=params.supersede,
     )
 
 

@@ -1,41 +1,284 @@
-"""Whose turn it is: a pure decision over the waiting runs."""
+"""Whose turn it is: by priority, then origin after origin, then by acceptance (sections 3.4, 12).
+
+An origin is who submits (a terminal, an editor) for which project root. The waiting runs of one
+origin and priority make a lane; the lanes of a priority take turns. Where a lane stands in the
+round is a number that its first run holds (`Run.place`), so that a restart finds the same order and
+a run that leaves touches at most the row of the next one of its lane.
+
+One run looks for a worker at a time, and a run that a busy worker has sent back keeps its place:
+so the order of the queue is the order of the leases. Of the runs of a group one stands in a lane,
+and none while another one of them looks or has its worker: two of a group never run at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, insort
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import count
 
+from rch.contract.records import Accepted
+from rch.contract.states import is_terminal
 from rchd.core import model as m
 
+LaneKey = tuple[int, str, str]
+GroupKey = tuple[str, str]
+Ticket = tuple[str, str]
 
-def order(runs: Iterable[m.Run]) -> list[m.Run]:
-    """Runs by priority (lower first), then by acceptance."""
-    return sorted(runs, key=lambda run: (run.accepted.options.priority, run.created_at, run.run_id))
+
+class Standing(Enum):
+    """What a live run means to the queue."""
+
+    READY = "ready"
+    HELD = "held"
+    LOOKING = "looking"
+    SERVED = "served"
 
 
-def next_turn(runs: Iterable[m.Run]) -> m.Run | None:
-    """The run that may look for a worker now.
+def standing(run: m.Run) -> Standing | None:
+    """Where a run stands; None: it is over."""
+    match run.phase:
+        case m.Waiting(timer=True):
+            return Standing.HELD
+        case m.Waiting():
+            return Standing.READY
+        case m.Selecting() | m.Reserving():
+            return Standing.LOOKING
+        case _:
+            return None if is_terminal(run.state) else Standing.SERVED
 
-    One run looks at a time, and no run overtakes one that a busy worker has sent back:
-    so the order of the queue is the order of the leases.
-    """
-    waiting = order(runs)
-    for run in waiting:
+
+def group_of(accepted: Accepted) -> GroupKey | None:
+    """A group's name counts within one project root."""
+    return None if accepted.group is None else (accepted.root, accepted.group)
+
+
+@dataclass(slots=True)
+class _Group:
+    """The live runs of a group: `waiting` in order, `active` ones that look or are served."""
+
+    waiting: list[tuple[int, str, str]] = field(default_factory=list)
+    active: set[str] = field(default_factory=set)
+    contender: str | None = None
+
+
+def _ticket(run: m.Run) -> Ticket:
+    return run.created_at, run.run_id
+
+
+def _priority(run: m.Run) -> int:
+    return run.accepted.options.priority
+
+
+def _lane_of(run: m.Run) -> LaneKey:
+    return _priority(run), run.accepted.origin, run.accepted.root
+
+
+class Queue:
+    """The order of the live runs, kept up run by run: `update` after each change of one."""
+
+    def __init__(self, runs: Iterable[m.Run] = ()) -> None:
+        self._runs: dict[str, m.Run] = {}
+        self._seen: dict[str, Standing] = {}
+        self._rings: dict[int, OrderedDict[LaneKey, list[Ticket]]] = {}
+        self._groups: dict[GroupKey, _Group] = {}
+        self._eager: dict[str, m.Run] = {}
+        self._held: dict[str, m.Run] = {}
+        self._barriers: dict[str, int] = {}
+        # Who stands in the round comes first and in its order; who does not joins behind.
+        known = sorted(runs, key=lambda run: (run.place or float("inf"), *_ticket(run)))
+        self._places = count(1 + max((run.place for run in known), default=0))
+        for run in known:
+            self.update(run)
+
+    # --- what is asked of it ----------------------------------------------------------
+
+    def next_turn(self) -> m.Run | None:
+        """The run that may look for a worker now."""
         # Who may not wait is not made to: it looks at once, and ends where nobody is free.
-        if not run.accepted.options.queue and isinstance(run.phase, m.Waiting):
-            return run
-    for run in waiting:
-        if isinstance(run.phase, m.Selecting | m.Reserving):
+        eager = [run for run in self._eager.values() if not self._group_is_active(run)]
+        if eager:
+            return min(eager, key=lambda run: (_priority(run), _ticket(run)))
+        if not self._rings:
             return None
-        if isinstance(run.phase, m.Waiting):
-            return None if run.phase.timer else run
-    return None
+        priority = min(self._rings)
+        if any(barrier <= priority for barrier in self._barriers.values()):
+            return None
+        return self._first(priority)
 
+    def held(self) -> list[m.Run]:
+        """The runs that a busy worker has sent back."""
+        return list(self._held.values())
 
-def reasons(runs: Iterable[m.Run]) -> dict[str, str]:
-    """Why each waiting run waits, by run id; a busy worker's own words are kept."""
-    waiting = [run for run in order(runs) if isinstance(run.phase, m.Waiting | m.Selecting | m.Reserving)]
-    found: dict[str, str] = {}
-    for position, run in enumerate(waiting):
-        if isinstance(run.phase, m.Waiting) and position > 0 and not run.phase.timer:
-            found[run.run_id] = f"behind {position} in the queue, first {waiting[0].run_id}"
-    return found
+    def mates(self, accepted: Accepted) -> list[str]:
+        """The live runs of its group, without itself, oldest first."""
+        group = self._group(accepted)
+        if group is None:
+            return []
+        found = {run_id for _, _, run_id in group.waiting} | group.active
+        return sorted(found - {accepted.run_id}, key=lambda run_id: _ticket(self._runs[run_id]))
+
+    def blocker(self, accepted: Accepted) -> str | None:
+        """The run of its group that looks or is served now."""
+        group = self._group(accepted)
+        return None if group is None else min(group.active - {accepted.run_id}, default=None)
+
+    def order(self) -> list[m.Run]:
+        """All runs in lanes in the order in which their turns come, as things stand."""
+        return [self._runs[run_id] for run_id in self._round()]
+
+    def why(self, run: m.Run) -> str | None:
+        """Why `run` waits, where it is the queue that makes it wait."""
+        if self._seen.get(run.run_id) is not Standing.READY or run.run_id in self._eager:
+            return None
+        group = self._group(run.accepted)
+        if group is not None and group.contender != run.run_id:
+            mate = min(group.active, default=group.contender)
+            return f"after run {mate} of group {run.accepted.group}"
+        ahead = self._ahead(run)
+        if not ahead:
+            return None
+        return f"behind {ahead} in the queue, first {self._first(min(self._rings)).run_id}"
+
+    # --- what it is told --------------------------------------------------------------
+
+    def update(self, run: m.Run) -> list[m.Run]:
+        """Take note of what became of `run`; the runs whose `place` is another one now."""
+        was, now = self._seen.get(run.run_id), standing(run)
+        if was is now:
+            return []
+        self._note(run, now)
+        touched: list[m.Run] = []
+        key = group_of(run.accepted)
+        contends = run.accepted.options.queue and now is not None and now is not Standing.SERVED
+        if contends and (key is None or now is Standing.LOOKING):
+            touched += self._enter(run)
+        elif not contends:
+            touched += self._leave(run, served=was is Standing.LOOKING)
+        if key is not None:
+            touched += self._settle(key, run, now)
+        return touched
+
+    def _note(self, run: m.Run, now: Standing | None) -> None:
+        run_id = run.run_id
+        for register in (self._eager, self._held, self._runs):
+            register.pop(run_id, None)
+        self._seen.pop(run_id, None)
+        self._barriers.pop(run_id, None)
+        if now is None:
+            return
+        self._runs[run_id] = run
+        self._seen[run_id] = now
+        if now is Standing.LOOKING or now is Standing.HELD:
+            self._barriers[run_id] = _priority(run)
+        if now is Standing.HELD:
+            self._held[run_id] = run
+        if now is Standing.READY and not run.accepted.options.queue:
+            self._eager[run_id] = run
+
+    def _settle(self, key: GroupKey, run: m.Run, now: Standing | None) -> list[m.Run]:
+        """Let the group's first contend, and nobody while one of them is active."""
+        group = self._groups.setdefault(key, _Group())
+        ticket = (_priority(run), *_ticket(run))
+        at = bisect_left(group.waiting, ticket)
+        if group.waiting[at : at + 1] == [ticket]:
+            del group.waiting[at]
+        group.active.discard(run.run_id)
+        if now is Standing.LOOKING or now is Standing.SERVED:
+            group.active.add(run.run_id)
+        elif now is not None:
+            insort(group.waiting, ticket)
+        if not group.waiting and not group.active:
+            del self._groups[key]
+        first = group.waiting[0][2] if group.waiting and not group.active else None
+        old, group.contender = group.contender, first
+        touched: list[m.Run] = []
+        for run_id in sorted({run.run_id, old or run.run_id} - {first}):
+            if self._seen.get(run_id) in {Standing.READY, Standing.HELD}:
+                self._barriers.pop(run_id, None)
+                touched += self._leave(self._runs[run_id], served=False)
+        if first is not None and first not in self._eager:
+            contender = self._runs[first]
+            if first in self._held:
+                self._barriers[first] = _priority(contender)
+            touched += self._enter(contender)
+        return touched
+
+    def _group(self, accepted: Accepted) -> _Group | None:
+        key = group_of(accepted)
+        return None if key is None else self._groups.get(key)
+
+    # --- lanes ------------------------------------------------------------------------
+
+    def _enter(self, run: m.Run) -> list[m.Run]:
+        ring = self._rings.setdefault(_priority(run), OrderedDict())
+        lane, ticket = ring.setdefault(_lane_of(run), []), _ticket(run)
+        at = bisect_left(lane, ticket)
+        if lane[at : at + 1] == [ticket]:
+            return []
+        before = self._runs[lane[0][1]] if lane else None
+        lane.insert(at, ticket)
+        if before is None:
+            run.place = run.place or next(self._places)
+            return [run]
+        if at > 0:
+            run.place = 0
+            return []
+        run.place, before.place = before.place, 0
+        return [run, before]
+
+    def _leave(self, run: m.Run, *, served: bool) -> list[m.Run]:
+        """Out of its lane; one that was served sends its lane to the end of the round."""
+        ring, key = self._rings.get(_priority(run), OrderedDict()), _lane_of(run)
+        lane, ticket = ring.get(key, []), _ticket(run)
+        at = bisect_left(lane, ticket)
+        if lane[at : at + 1] != [ticket]:
+            return []
+        del lane[at]
+        place, run.place = run.place, 0
+        if not lane:
+            del ring[key]
+            if not ring:
+                del self._rings[_priority(run)]
+            return [run]
+        first = self._runs[lane[0][1]]
+        if served:
+            ring.move_to_end(key)
+            first.place = next(self._places)
+        elif at == 0:
+            first.place = place
+        else:
+            return []
+        return [run, first]
+
+    def _first(self, priority: int) -> m.Run:
+        lane = next(iter(self._rings[priority].values()))
+        return self._runs[lane[0][1]]
+
+    def _group_is_active(self, run: m.Run) -> bool:
+        return self.blocker(run.accepted) is not None
+
+    def _ahead(self, run: m.Run) -> int:
+        """How many turns come before that of `run`."""
+        priority = _priority(run)
+        ahead = sum(len(lane) for p, ring in self._rings.items() if p < priority for lane in ring.values())
+        ring, own = self._rings.get(priority, OrderedDict()), _lane_of(run)
+        rounds, earlier = bisect_left(ring.get(own, []), _ticket(run)), True
+        for key, lane in ring.items():
+            earlier = earlier and key != own
+            ahead += rounds if key == own else min(len(lane), rounds + earlier)
+        return ahead
+
+    def _round(self) -> Iterator[str]:
+        for priority in sorted(self._rings):
+            lanes = [iter(lane) for lane in self._rings[priority].values()]
+            while lanes:
+                going = []
+                for lane in lanes:
+                    ticket = next(lane, None)
+                    if ticket is not None:
+                        going.append(lane)
+                        yield ticket[1]
+                lanes = going

@@ -9,8 +9,11 @@ from rchd.core.ask import log_path
 from rchd.core.ends import duration_ms, is_simulated
 
 
-def run_view(run: m.Run, artifacts: str) -> RunView:
-    """The view; paths are below `artifacts`, the artifacts' root."""
+def run_view(run: m.Run, artifacts: str, waiting: str | None = None) -> RunView:
+    """The view; paths are below `artifacts`, the artifacts' root.
+
+    `waiting` is what makes it wait where that is not its own: the queue, or a daemon that drains.
+    """
     trouble = run.trouble
     return RunView(
         run_id=run.run_id,
@@ -28,7 +31,7 @@ def run_view(run: m.Run, artifacts: str) -> RunView:
         worker=run.worker,
         embedded_worker=run.embedded,
         simulated=is_simulated(run),
-        waiting=_waiting(run),
+        waiting=waiting or _waiting(run),
         exit_code=run.exit_code,
         failure_kind=None if trouble is None else trouble.kind,
         failure_subkind=None if trouble is None else trouble.subkind,

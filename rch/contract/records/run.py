@@ -173,6 +173,8 @@ class Accepted(RunRecord, frozen=True, kw_only=True):
     policy_sha256: str
     warnings: tuple[str, ...] = ()
     request_sha256: str | None = None
+    group: str | None = None
+    supersede: bool = False
     schema_id: str = "rch-xcode/accepted@1"
 
 
