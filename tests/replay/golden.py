@@ -1,0 +1,186 @@
+"""The kept transcripts: short histories that pin down what the core decides, to the byte.
+
+`scripts/renew-transcripts` plays them anew. What then differs is what the core has changed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from support.playbook import Playbook, accepted, report, summary, unreachable
+
+from rch.contract.states import is_terminal
+from rchd.core import effects as fx
+from rchd.core import events as ev
+from rchd.core import model as m
+from rchd.core.daemon import Core
+from rchd.core.transcript import encode_batch, encode_header
+from rchd.driver import decode_run, encode_run
+
+HERE = Path(__file__).parent
+RENEW = "if the change is meant: scripts/renew-transcripts, then read the diff"
+
+
+class Recorded(Playbook):
+    """A playbook whose events are batches of one, as the driver takes them."""
+
+    def __init__(self, comment: str, *runs: m.Run, last_seq: int = 0, at: float | None = None) -> None:
+        super().__init__()
+        self.core = Core("/artifacts", runs, last_seq=last_seq)
+        self.at = self.at if at is None else at
+        self.lines = [encode_header(self.core, comment)]
+        self.rows: dict[str, bytes] = {}
+
+    def feed(self, event: ev.AnyEvent) -> list[fx.Effect]:
+        """`>> event`, recorded."""
+        effects = super().feed(event)
+        self.lines.append(encode_batch([event], effects))
+        for run in self.core.take_dirty():
+            self.rows[run.run_id] = encode_run(run)
+            if is_terminal(run.state):
+                self.core.forget(run.run_id)
+        return effects
+
+    def fire(self, run: m.Run, name: str) -> None:
+        """The timer of this name is over."""
+        mine = (e for e in reversed(self.all_effects) if isinstance(e, fx.StartTimer))
+        timer = next(e for e in mine if (e.run_id, e.name) == (run.run_id, name))
+        self.at += timer.seconds
+        self.feed(ev.TimerFired(at=self.at, run_id=run.run_id, name=name, op=timer.op))
+
+    def trouble(self, run: m.Run, event: type[Any], operation: str, /, **members: Any) -> None:
+        """A refusal or a cut line, in answer to what `run` awaits."""
+        base: dict[str, Any] = {"operation": operation, "kind": "SSH", "subkind": None, "message": "gone"}
+        self.answer(run, event, **{**base, **members})
+
+
+def success() -> Recorded:
+    """A run of two steps on a worker that has not its source yet."""
+    play = Recorded("two steps succeed; the source is uploaded; the lease is renewed and given back")
+    play.feed(ev.Started(at=play.at))
+    run = play.accept(accepted())
+    play.reserve(run)
+    play.answer(run, ev.SourceKnown, exists=False)
+    play.feed(
+        ev.StageNews(at=play.at, run_id=run.run_id, stage="upload", done=450, total=900, unit="bytes")
+    )
+    play.answer(run, ev.Uploaded)
+    play.fire(run, "renew")
+    play.feed(
+        ev.Reserved(
+            at=play.at, run_id=run.run_id, op=-1, worker="mac", lease_id=f"lease-{run.run_id}",
+            fence=1, ttl_seconds=90, renewal=True,
+        )
+    )  # fmt: skip
+    play.finish_step(run, 0)
+    play.finish_step(run, 1)
+    play.answer(run, ev.Released)
+    return play
+
+
+def failure() -> Recorded:
+    """The failures on the way to a red build."""
+    play = Recorded(
+        "one worker is down, one busy; a set is damaged on its way; a build fails, so its test is skipped"
+    )
+    run = play.accept(accepted())
+    play.answer(run, ev.Probed, reports=(unreachable("far"), report("mac")), embedded=False)
+    play.trouble(run, ev.WorkerRefused, "reserve", code="BUSY", kind="WORKER_BUSY", retry_after=2.0)
+    play.fire(run, "busy")
+    play.reserve(run)
+    play.trouble(run, ev.LineCut, "hassource", subkind="UNREACHABLE")
+    play.fire(run, "retry")
+    play.answer(run, ev.SourceKnown, exists=True)
+    play.follow(run)
+    play.news(run, "RUNNING", 2, "c1")
+    play.news(run, "FAILED", 3, None)
+    play.answer(run, ev.FetchRefused, errors=("build.log: 3 bytes, not 4",))
+    told = {"summary": summary(run, 0, "failed"), "state": "FAILED", "seq": 3}
+    play.answer(run, ev.Fetched, **told, updated_at="2023-11-14T22:13:30.000Z")
+    play.answer(run, ev.Published, found=True)
+    play.answer(run, ev.Released)
+    return play
+
+
+def cancel() -> Recorded:
+    """Two runs, the first of which is cancelled while it builds."""
+    play = Recorded("a run that builds is cancelled and keeps its artifacts; a queued one ends at once")
+    run = play.accept(accepted(actions=("build",)))
+    play.to_step(run)
+    play.follow(run)
+    second = play.accept(accepted("run-00000002", actions=("build",)))
+    play.feed(ev.CancelAsked(at=play.at, run_id=second.run_id, reason="SIGNAL", reply=2))
+    play.feed(ev.CancelAsked(at=play.at, run_id=run.run_id, reason="USER", reply=3))
+    play.feed(ev.CancelNoted(at=play.at, run_id=run.run_id, op=-1, state="CANCEL_REQUESTED"))
+    play.news(run, "CANCELLED", 4, None)
+    told = {"summary": summary(run, 0, "cancelled"), "state": "CANCELLED", "seq": 4}
+    play.answer(run, ev.Fetched, **told, updated_at="2023-11-14T22:13:30.000Z")
+    play.answer(run, ev.Published, found=True)
+    play.answer(run, ev.Released)
+    return play
+
+
+def resume() -> Recorded:
+    """The daemon was killed while one run built and another waited."""
+    before = Recorded("")
+    run = before.accept(accepted())
+    before.to_step(run)
+    before.follow(run)
+    before.news(run, "RUNNING", 2, "c1")
+    before.accept(accepted("run-00000002", actions=("build",)))
+    runs = [decode_run(row) for row in before.rows.values()]
+    play = Recorded(
+        "a start with a run that builds and one that waits: both go on to their end",
+        *runs,
+        last_seq=before.core.seq,
+        at=before.at + 60,
+    )
+    play.feed(ev.Started(at=play.at))
+    run, second = (play.core.runs[each.run_id] for each in runs)
+    play.trouble(run, ev.LineCut, "tail", subkind="UNREACHABLE")
+    play.fire(run, "retry")
+    play.news(run, "RUNNING", 2, "c1")
+    play.news(run, "SUCCEEDED", 3, None)
+    told = {"summary": summary(run, 0), "state": "SUCCEEDED", "seq": 3}
+    play.answer(run, ev.Fetched, **told, updated_at="2023-11-14T22:13:30.000Z")
+    play.answer(run, ev.Published, found=True)
+    play.finish_step(run, 1)
+    play.answer(run, ev.Released)
+    if isinstance(second.phase, m.Selecting):
+        play.reserve(second)
+    else:
+        play.grant(second)
+    play.answer(second, ev.SourceKnown, exists=True)
+    play.finish_step(second, 0)
+    play.answer(second, ev.Released)
+    return play
+
+
+SCENES: Mapping[str, Callable[[], Recorded]] = {
+    "success": success,
+    "failure": failure,
+    "cancel": cancel,
+    "resume": resume,
+}
+
+
+def kept(name: str) -> list[bytes]:
+    """The lines of a kept transcript."""
+    return (HERE / f"{name}.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def main() -> None:
+    """Play every scene and keep its transcript; says which changed."""
+    for name, scene in SCENES.items():
+        path = HERE / f"{name}.jsonl"
+        lines = b"".join(scene().lines)
+        changed = not path.exists() or path.read_bytes() != lines
+        path.write_bytes(lines)
+        sys.stdout.write(f"{path.name}: {'renewed' if changed else 'unchanged'}\n")
+
+
+if __name__ == "__main__":
+    main()
