@@ -2,14 +2,14 @@
 
 A slot is held by a live lease, and by a job whose lease is not live (or that has none) until
 the job's processes are gone. The table is replaced whole and durably before anything is
-answered, so that the fence never falls back.
+answered, so that the fence never falls back. A free slot goes to whoever asked first (`turns`).
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from rch.contract.worker_rpc import Code, RpcError
 from rch.files.durable import make_dirs, write_atomic
 from rch.files.locks import FileLock
+from worker_agent import turns
 
 DEFAULT_TTL_SECONDS = 90
 MAX_TTL_SECONDS = 7 * 86_400
@@ -45,11 +46,12 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """All there is. `fence` is the highest that was ever given."""
+    """All there is. `fence` is the highest that was ever given; `waiting` were refused, in order."""
 
     fence: int = 0
     leases: tuple[Lease, ...] = ()
     uses: tuple[Use, ...] = ()
+    waiting: turns.Waiting = ()
 
 
 class Granted(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,26 +123,45 @@ class Leases:
         """The run's own lease, living on or revived with a higher fence, else a new one, else BUSY."""
         ttl = _ttl(ttl_seconds)
         with self._changing() as change:
-            table = change.table
-            held = self._held_by(table, run_id)
-            if held is not None and self.is_live(held):
-                lease = msgspec.structs.replace(held, ttl_seconds=ttl, deadline=self._now() + ttl)
-                change.table = _with(table, lease)
-            else:
-                if held is None or not _has_use(table, held.lease_id):
-                    self._require_slot(table)
-                lease = Lease(
-                    lease_id=held.lease_id if held else f"lease-{uuid.uuid4().hex}",
-                    run_id=run_id,
-                    host_id=host_id,
-                    fence=table.fence + 1,
-                    ttl_seconds=ttl,
-                    deadline=self._now() + ttl,
-                    boot=self._boot,
-                    pins=held.pins if held else (),
-                )
-                change.table = _with(msgspec.structs.replace(table, fence=lease.fence), lease)
-            return Granted(lease=lease, slots_free=self._slots - self._taken(change.table))
+            held = self._held_by(change.table, run_id)
+            refusal = self._refusal(change.table, held, run_id, host_id)
+            if refusal is None:
+                return self._grant(change, held, run_id, host_id, ttl)
+            waiting = turns.noted(change.table.waiting, run_id, host_id, self._now(), self._boot)
+            change.table = msgspec.structs.replace(change.table, waiting=waiting)
+            change.dispensable = True
+        raise refusal
+
+    def _grant(self, change: _Change, held: Lease | None, run_id: str, host_id: str, ttl: int) -> Granted:
+        table = change.table
+        if held is not None and self.is_live(held):
+            lease = msgspec.structs.replace(held, ttl_seconds=ttl, deadline=self._now() + ttl)
+        else:
+            lease = Lease(
+                lease_id=held.lease_id if held else f"lease-{uuid.uuid4().hex}",
+                run_id=run_id,
+                host_id=host_id,
+                fence=table.fence + 1,
+                ttl_seconds=ttl,
+                deadline=self._now() + ttl,
+                boot=self._boot,
+                pins=held.pins if held else (),
+            )
+            waiting = turns.without(table.waiting, run_id)
+            table = msgspec.structs.replace(table, fence=lease.fence, waiting=waiting)
+        change.table = _with(table, lease)
+        return Granted(lease=lease, slots_free=self._slots - self._taken(change.table))
+
+    def _refusal(self, table: Table, held: Lease | None, run_id: str, host_id: str) -> RpcError | None:
+        """Why a run gets no slot now. A revival waits for no turn: what it revives was the run's own."""
+        if held is not None and (self.is_live(held) or _has_use(table, held.lease_id)):
+            return None
+        free = self._slots - self._taken(table)
+        if free <= 0:
+            return _busy(f"all {self._slots} slots are taken")
+        if held is None and turns.before(table.waiting, run_id, host_id) >= free:
+            return _busy("the free slot is kept for another host, which asked before")
+        return None
 
     def renew(self, run_id: str, lease_id: str, fence: int, ttl_seconds: int | None) -> Granted:
         """The same lease with a new deadline; LEASE_EXPIRED if it is not live or not the caller's."""
@@ -227,7 +248,8 @@ class Leases:
             for lease in table.leases
             if lease.lease_id in used or self.is_live(lease) or self._in_grace(lease)
         )
-        return msgspec.structs.replace(table, leases=leases, uses=uses)
+        waiting = turns.alive(table.waiting, self._now(), self._boot)
+        return msgspec.structs.replace(table, leases=leases, uses=uses, waiting=waiting)
 
     @contextmanager
     def _changing(self) -> Iterator[_Change]:
@@ -237,14 +259,19 @@ class Leases:
             change = _Change(self._tidied(stored))
             yield change
             if change.table != stored:
-                write_atomic(self._path, msgspec.json.encode(change.table), mode=0o600)
+                with suppress(*((OSError,) if change.dispensable else ())):
+                    write_atomic(self._path, msgspec.json.encode(change.table), mode=0o600)
 
 
 class _Change:
-    """The table while it is changed; whoever raises leaves the stored one as it was."""
+    """The table while it is changed; whoever raises leaves the stored one as it was.
+
+    `dispensable`: what is changed may be lost on a full disk.
+    """
 
     def __init__(self, table: Table) -> None:
         self.table = table
+        self.dispensable = False
 
 
 def _ttl(asked: int | None) -> int:

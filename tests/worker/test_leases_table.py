@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rch.contract.worker_rpc import Code, RpcError
-from worker_agent.leases import MAX_TTL_SECONDS, Leases
+from worker_agent.leases import MAX_TTL_SECONDS, RETRY_AFTER_SECONDS, Leases
+from worker_agent.turns import PATIENCE_SECONDS
 
 GRACE = 600
 
@@ -262,6 +263,107 @@ def test_a_source_is_pinned_for_the_life_of_the_lease(machine: Machine) -> None:
     machine.now += 90 + GRACE + 1
     leases.reserve("run-b", "host", 90)
     assert [one.pins for one in leases.read().leases] == [()]
+
+
+def asks(leases: Leases, run_id: str, host_id: str) -> bool:
+    """Whether a run gets what it asks for."""
+    try:
+        leases.reserve(run_id, host_id, 90)
+    except RpcError as error:
+        if (error.code, error.data) != (Code.BUSY, {"retry_after_seconds": RETRY_AFTER_SECONDS}):
+            raise
+        return False
+    return True
+
+
+def gives_back(leases: Leases, run_id: str) -> None:
+    lease = next(one for one in leases.read().leases if one.run_id == run_id)
+    leases.release(lease.lease_id, lease.fence)
+
+
+@pytest.mark.spec("3.4")
+def test_two_hosts_take_turns_however_fast_one_of_them_asks_again(machine: Machine) -> None:
+    leases = machine.leases()
+    queues = {"a": [f"run-a{n}" for n in range(5)], "b": [f"run-b{n}" for n in range(2)]}
+    asked = {"a": 0.0, "b": 0.0}  # the first question of a run comes at once
+    running, served = "", ""
+    while any(queues.values()):
+        if running and machine.now % 10 == 0:
+            gives_back(leases, queues[running].pop(0))
+            asked[running], running = 0.0, ""
+        for host, pause in (("a", 2), ("b", 30)):
+            if queues[host] and host != running and machine.now - asked[host] >= pause:
+                asked[host] = machine.now
+                if asks(leases, queues[host][0], host):
+                    running = host
+                    served += host
+        machine.now += 2
+    assert served == "ababaaa"
+
+
+@pytest.mark.spec("3.4")
+def test_a_slot_is_kept_for_one_that_does_not_come_back_for_a_bounded_time(machine: Machine) -> None:
+    leases = machine.leases()
+    assert asks(leases, "run-a0", "a")
+    assert not asks(leases, "run-b0", "b")
+    gives_back(leases, "run-a0")
+    machine.now += PATIENCE_SECONDS - 1
+    assert not asks(leases, "run-a1", "a")
+    machine.now += 1
+    assert asks(leases, "run-a1", "a")
+
+
+@pytest.mark.spec("3.4")
+def test_a_host_does_not_wait_for_itself_nor_for_one_that_asked_later(machine: Machine) -> None:
+    leases = machine.leases()
+    assert asks(leases, "run-a0", "a")
+    assert not asks(leases, "run-b0", "b")
+    assert not asks(leases, "run-b1", "b")
+    assert not asks(leases, "run-c0", "c")
+    gives_back(leases, "run-a0")
+    assert not asks(leases, "run-c0", "c")
+    assert asks(leases, "run-b1", "b")
+    gives_back(leases, "run-b1")
+    assert not asks(leases, "run-c0", "c")
+    assert asks(leases, "run-b0", "b")
+
+
+@pytest.mark.spec("3.4")
+def test_what_is_free_beyond_those_who_wait_goes_to_whoever_comes(machine: Machine) -> None:
+    leases = machine.leases(slots=2)
+    assert asks(leases, "run-a0", "a")
+    assert asks(leases, "run-a1", "a")
+    assert not asks(leases, "run-b0", "b")
+    gives_back(leases, "run-a0")
+    assert not asks(leases, "run-c0", "c")
+    gives_back(leases, "run-a1")
+    assert not asks(leases, "run-d0", "d")  # both are kept, for b and c
+    assert asks(leases, "run-c0", "c")
+    assert asks(leases, "run-b0", "b")
+
+
+@pytest.mark.spec("3.4")
+@pytest.mark.fault("W4")
+def test_a_revival_waits_for_nobodys_turn(machine: Machine) -> None:
+    leases = machine.leases()
+    lease = leases.reserve("run-a", "a", 90).lease
+    assert not asks(leases, "run-b", "b")
+    machine.now += 60
+    assert asks(leases, "run-a", "a")  # it lives
+    machine.now += 80
+    assert not asks(leases, "run-b", "b")
+    machine.now += 11
+    revived = leases.reserve("run-a", "a", 90).lease
+    assert (revived.lease_id, revived.fence) == (lease.lease_id, lease.fence + 1)
+
+
+@pytest.mark.fault("W3")
+def test_who_waited_before_a_boot_waits_no_more(machine: Machine) -> None:
+    leases = machine.leases()
+    assert asks(leases, "run-a", "a")
+    assert not asks(leases, "run-b", "b")
+    machine.boot = "boot-2"
+    assert asks(machine.leases(), "run-c", "c")
 
 
 @pytest.mark.spec("3.3")
