@@ -35,6 +35,7 @@ from rchd.edges.socket import Connection
 from rchd.edges.store import RunRow, StateStore
 
 REPLAY_LIMIT = 1000
+TIES = 0  # no subscription has this number
 
 Handler = Callable[[Any, Connection], Awaitable[object]]
 
@@ -88,6 +89,7 @@ class Api:
         self._instance = f"{os.getpid()}-{time.time_ns():x}"
         self._intakes = 0
         self._tokens: dict[str, tuple[str, asyncio.Future[api.RunView]]] = {}
+        self._tied: dict[str, Connection] = {}
         self._handlers: dict[str, Handler] = {
             "hello": self._hello,
             "daemon.health": self._health,
@@ -172,8 +174,29 @@ class Api:
         if self._driver.core.draining:
             raise Failure(Kind.DAEMON, "the daemon is draining and takes no more runs", subkind="DRAINING")
         if params.client_token is None:
-            return await self._accept(params, connection)
-        return await self._accept_once(params.client_token, params, connection)
+            view = await self._accept(params, connection)
+        else:
+            view = await self._accept_once(params.client_token, params, connection)
+        if params.on_disconnect == "cancel":
+            self._tie(view.run_id, connection)
+        return view
+
+    def _tie(self, run_id: str, connection: Connection) -> None:
+        """Cancel the run when `connection`, the last that asked for it, closes before its end.
+
+        The tie is the daemon's memory alone: one that was started again does not know whose
+        connection it was, and the run goes on.
+        """
+        live = self._driver.core.runs
+        self._tied = {tied: to for tied, to in self._tied.items() if tied in live}
+        if run_id in live:
+            self._tied[run_id] = connection
+            connection.at_close(TIES, lambda: self._untie(connection))
+
+    def _untie(self, connection: Connection) -> None:
+        for run_id in [tied for tied, to in self._tied.items() if to is connection]:
+            del self._tied[run_id]
+            self._driver.post(ev.CancelAsked(at=time.time(), run_id=run_id, reason="USER"))
 
     async def _accept_once(
         self, token: str, params: api.SubmitParams, connection: Connection

@@ -68,6 +68,9 @@ class SubmitParams(Params, frozen=True, kw_only=True):
 
     `start` is the folder that the caller stands in; `actions` narrows the plan to these, in
     order; `overrides` are config keys in dotted form. `client_token`: a retry is the same run.
+    Origins (`origin` and project) take turns, a lower `priority` goes first. Of the runs of a
+    `group`, a name within the project, one goes after another; `supersede` cancels the older ones.
+    `on_disconnect`: `cancel` ties the run to the connection until the daemon is started anew.
     """
 
     start: str

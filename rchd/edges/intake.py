@@ -34,6 +34,7 @@ from rchd.edges.spool import prune
 
 Tell = Callable[[Progress], None]
 KEPT_BUNDLES = 16
+MAX_GROUP = 200
 KEPT_BYTES = 128 << 20
 
 
@@ -54,7 +55,7 @@ class Intake:
         `Failure` CONFIG, USAGE or BUNDLER; nothing of the run is left behind then. A cancelled
         call ends soon, in the middle of a snapshot too.
         """
-        _refuse_not_offered(params)
+        _refuse_options(params)
         _refuse_start(params.start)
         accepted = await anyio.to_thread.run_sync(
             self._take, params, tell, limiter=self._turn, abandon_on_cancel=False
@@ -177,11 +178,10 @@ def _refuse_start(start: str) -> None:
         raise Failure(Kind.USAGE, f"start {start[:80]!r} is no absolute path")
 
 
-def _refuse_not_offered(params: SubmitParams) -> None:
-    for name, given in (
-        ("group", params.group is not None),
-        ("supersede", params.supersede),
-        ("on_disconnect = cancel", params.on_disconnect != "keep"),
-    ):
-        if given:
-            raise Failure(Kind.USAGE, f"{name} is not offered yet by this version", subkind="NOT_OFFERED")
+def _refuse_options(params: SubmitParams) -> None:
+    if params.on_disconnect not in {"keep", "cancel"}:
+        raise Failure(Kind.USAGE, f"on_disconnect {params.on_disconnect[:40]!r} is not keep or cancel")
+    if params.supersede and params.group is None:
+        raise Failure(Kind.USAGE, "supersede without a group: there is nothing to supersede")
+    if params.group is not None and not 0 < len(params.group) <= MAX_GROUP:
+        raise Failure(Kind.USAGE, f"group {params.group[:40]!r} is not 1 to {MAX_GROUP} characters long")

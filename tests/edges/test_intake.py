@@ -82,8 +82,10 @@ async def test_an_accepted_run_is_durable_before_it_is_told(paths: HostPaths, pr
         ({}, {"overrides": {"run.artefact_profile": "rich"}}, Kind.CONFIG, "UNKNOWN_KEY"),
         ({}, {"overrides": {"timeouts.overall_seconds": "-1"}}, Kind.CONFIG, "BAD_VALUE"),
         ({}, {"actions": ("archive",)}, Kind.USAGE, None),
-        ({}, {"group": "pull-7"}, Kind.USAGE, "NOT_OFFERED"),
-        ({}, {"on_disconnect": "cancel"}, Kind.USAGE, "NOT_OFFERED"),
+        ({}, {"group": ""}, Kind.USAGE, None),
+        ({}, {"group": "g" * 201}, Kind.USAGE, None),
+        ({}, {"supersede": True}, Kind.USAGE, None),
+        ({}, {"on_disconnect": "detach"}, Kind.USAGE, None),
         ({"away": Link("../../outside")}, {}, Kind.BUNDLER, "SYMLINK_ESCAPE"),
         ({"A.swift": "", "a.swift": ""}, {}, Kind.BUNDLER, "PATH_COLLISION"),
         (
