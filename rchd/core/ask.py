@@ -25,7 +25,7 @@ def go(run: m.Run, phase: m.AnyPhase) -> Effects:
     run.phase = phase
     run.tries = 0
     run.waiting = None
-    run.waiting_since = None
+    run.waited_seconds = 0.0
     run.op += 1
     return ask(run)
 

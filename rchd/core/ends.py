@@ -134,7 +134,7 @@ def _outcome(run: m.Run, index: int) -> StepOutcome:
 
 def duration_ms(run: m.Run) -> int:
     """Milliseconds from acceptance to the last change."""
-    return round((parse_timestamp(run.updated_at) - parse_timestamp(run.created_at)) * 1000)
+    return max(0, round((parse_timestamp(run.updated_at) - parse_timestamp(run.created_at)) * 1000))
 
 
 def is_simulated(run: m.Run) -> bool:

@@ -56,7 +56,7 @@ def resume(run: m.Run, at: float) -> Effects:
     effects: Effects = []
     if isinstance(run.phase, m.Waiting | m.Selecting | m.Reserving):
         run.phase = m.Waiting(reason="the daemon was started again")
-        waited = at - parse_timestamp(run.created_at)
+        waited = max(0.0, at - parse_timestamp(run.created_at))
         left = max(0.0, run.accepted.options.max_wait_seconds - waited)
         effects.append(fx.StartTimer(run_id=run.run_id, name="max_wait", seconds=left))
     else:
@@ -192,7 +192,7 @@ def _tail_news(run: m.Run, phase: m.Following, event: ev.TailNews, now: str) -> 
     # Not a transition: the cursor is worth nothing after a restart that reads the log anew.
     run.phase = m.Following(step=index, cursor=event.next_cursor)
     run.tries = 0
-    run.waiting = run.waiting_since = None
+    run.waiting, run.waited_seconds = None, 0.0
     if news:
         news.append(idle_timer(run, index))
     if news or step.seq > before or event.ms >= QUICK_MS:

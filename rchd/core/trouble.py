@@ -87,12 +87,21 @@ def _not_submitted(
 
 def _wait_for_slot(run: m.Run, event: ev.WorkerRefused, trouble: m.Trouble, now: str) -> Effects:
     """The lease's slot is still held by what came before: as long as a queued run may wait."""
+    run.tries += 1
     run.waiting = f"the worker is busy: {event.message}"
-    run.waiting_since = run.waiting_since if run.waiting_since is not None else event.at
-    if event.at - run.waiting_since < run.accepted.options.max_wait_seconds:
-        run.tries += 1
-        return retry(run, max(event.retry_after or 1.0, pause(run.tries)))
-    return _end_step(run, trouble, now)
+    again = _wait(run, event, max(event.retry_after or 1.0, pause(run.tries)))
+    return _end_step(run, trouble, now) if again is None else again
+
+
+def _wait(run: m.Run, event: ev.Answer, seconds: float) -> Effects | None:
+    """Ask again later, or None when the longest wait is over.
+
+    What was waited is summed from pauses and answers: a wall clock that jumps ends nothing.
+    """
+    if run.waited_seconds >= run.accepted.options.max_wait_seconds:
+        return None
+    run.waited_seconds += seconds + event.ms / 1000
+    return retry(run, seconds)
 
 
 def _end_step(run: m.Run, trouble: m.Trouble, now: str) -> Effects:
@@ -191,9 +200,8 @@ def _broken_step(run: m.Run, trouble: m.Trouble, now: str) -> Effects:
 def _out_of_reach(run: m.Run, event: ev.LineCut, trouble: m.Trouble, now: str) -> Effects:
     """A job may be running there: wait for the worker, up to the queue's longest wait."""
     run.waiting = "worker_unreachable"
-    run.waiting_since = run.waiting_since if run.waiting_since is not None else event.at
-    if event.at - run.waiting_since < run.accepted.options.max_wait_seconds:
-        return retry(run, pause(run.tries))
+    if (again := _wait(run, event, pause(run.tries))) is not None:
+        return again
     if (index := getattr(run.phase, "step", None)) is not None:
         steps.end_here(run, index, trouble, now)
     run.trouble = trouble

@@ -423,14 +423,32 @@ def test_a_worker_that_stays_away_ends_the_run_when_the_longest_wait_is_over() -
     run = play.accept(accepted(max_wait_seconds=10))
     play.to_step(run)
     play.follow(run)
+    pauses = 0.0
+    while run.state == "RUNNING":
+        cut(play, run)
+        timers = [e for e in play.of(fx.StartTimer) if e.name == "retry"]
+        if timers:
+            pauses += timers[0].seconds
+            play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="retry", op=timers[0].op))
+    assert (run.state, run.exit_code) == ("FAILED", 20)
+    assert 10 <= pauses < 30
+
+
+@pytest.mark.fault("H14")
+@pytest.mark.parametrize("days", [1, -1])
+def test_a_wall_clock_that_jumps_ends_no_wait_and_prolongs_none(days: int) -> None:
+    play = Playbook()
+    run = play.accept(accepted(max_wait_seconds=10))
+    play.to_step(run)
+    play.follow(run)
     cut(play, run)
-    play.at += 60
-    timer = play.one(fx.StartTimer)
+    play.at += days * 86_400
+    timer = next(e for e in play.of(fx.StartTimer) if e.name == "retry")
     play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="retry", op=timer.op))
     cut(play, run)
-    cut(play, run)
-    cut(play, run)
-    assert (run.state, run.exit_code) == ("FAILED", 20)
+    assert run.state == "RUNNING"
+    assert run.waited_seconds == 6.0
+    assert (play.core.view(run).duration_ms or 0) >= 0
 
 
 @pytest.mark.spec("3.1")
