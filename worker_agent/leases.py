@@ -39,10 +39,11 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that was let in, and the lease it came under."""
+    """A job that was let in, the lease it came under, and the source that it unpacks."""
 
     job_id: str
     lease_id: str | None
+    source_sha256: str | None = None
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +117,12 @@ class Leases:
         if lease_id is None or fence is None:
             raise RpcError(Code.INVALID_REQUEST, "lease_id and fence go together")
         return self._require(self.read(), lease_id, fence)
+
+    @contextmanager
+    def held_still(self) -> Iterator[Table]:
+        """The table, which nobody changes meanwhile: for who removes what nothing in it names."""
+        with self._changing() as change:
+            yield change.table
 
     # --- changing ---------------------------------------------------------------------
 
@@ -191,7 +198,9 @@ class Leases:
                 pins = (*lease.pins, source_sha256)
                 change.table = _with(change.table, msgspec.structs.replace(lease, pins=pins))
 
-    def take(self, job_id: str, lease_id: str | None, fence: int | None) -> None:
+    def take(
+        self, job_id: str, lease_id: str | None, fence: int | None, source_sha256: str | None = None
+    ) -> None:
         """Let a job in: on its lease's slot, or on a free one. The caller holds the job's lock."""
         with self._changing() as change:
             if lease_id is not None and fence is not None:
@@ -202,7 +211,7 @@ class Leases:
                 self._require_slot(table)
             elif (other := next((use for use in others if use.lease_id == lease_id), None)) is not None:
                 raise _busy(f"the slot of lease {lease_id} is used by job {other.job_id}")
-            use = Use(job_id=job_id, lease_id=lease_id)
+            use = Use(job_id=job_id, lease_id=lease_id, source_sha256=source_sha256)
             change.table = msgspec.structs.replace(table, uses=(*others, use))
 
     def drop(self, job_id: str) -> None:

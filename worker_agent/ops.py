@@ -110,9 +110,11 @@ def _release(call: Call) -> msgspec.Struct:
 
 def _has_source(call: Call) -> msgspec.Struct:
     asked = cast("HasSourceRequest", call.payload)
-    exists = call.worker.sources.exists(asked.source_sha256)
-    if exists and asked.lease_id is not None:
+    if asked.lease_id is not None:  # first: what is pinned and there stays
         call.worker.leases.pin(asked.lease_id, asked.source_sha256)
+    exists = call.worker.sources.exists(asked.source_sha256)
+    if exists:
+        call.worker.sources.touch(asked.source_sha256)
     return HasSourceResult(exists=exists)
 
 
@@ -125,13 +127,13 @@ def _upload_source(call: Call) -> msgspec.Struct:
             )
     worker.sources.check_announced(asked.stream)
     worker.leases.require(asked.lease_id, asked.fence)
+    if asked.lease_id is not None:  # first: what is pinned and there stays
+        worker.leases.pin(asked.lease_id, asked.source_sha256)
     if worker.sources.exists(asked.source_sha256):
         while body.read(1 << 20):
             pass  # a duplicate is read to its end, and dropped
     else:
         worker.sources.receive(asked.source_sha256, asked.stream, body)
-    if asked.lease_id is not None:
-        worker.leases.pin(asked.lease_id, asked.source_sha256)
     return UploadResult(stored=True)
 
 

@@ -53,6 +53,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     content_bytes: int
 
 
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A source that is there: its size, and when it was last asked for (wall clock)."""
+
+    source_sha256: str
+    size: int
+    used: float
+
+
 class Sources:
     """The store. `max_bytes` bounds an upload, both as sent and as unpacked; 0: no bound of its own."""
 
@@ -69,6 +77,26 @@ class Sources:
         """Whether a source is stored."""
         return self.path(source_sha256).is_file()
 
+    def stored(self) -> tuple[Stored, ...]:
+        """Every source, the last asked for first."""
+        found = []
+        for entry in os.scandir(self._folder) if self._folder.is_dir() else ():
+            name, _, suffix = entry.name.partition(".")
+            if suffix == "tar" and is_sha256(name):
+                facts = entry.stat(follow_symlinks=False)
+                found.append(Stored(source_sha256=name, size=facts.st_size, used=facts.st_mtime))
+        return tuple(sorted(found, key=lambda one: one.used, reverse=True))
+
+    def touch(self, source_sha256: str) -> None:
+        """Note that a source was asked for."""
+        with suppress(OSError):
+            os.utime(self.path(source_sha256))
+
+    def remove(self, source_sha256: str) -> None:
+        """Remove a source. The caller owns the lease table, so that nobody comes to use it meanwhile."""
+        self.path(source_sha256).unlink(missing_ok=True)
+        self._facts_path(source_sha256).unlink(missing_ok=True)
+
     def facts(self, source_sha256: str) -> Facts:
         """What the source holds; RpcError SOURCE_MISSING unless its bytes still have their digest."""
         tar = self.path(source_sha256)
@@ -78,10 +106,10 @@ class Sources:
             facts = msgspec.json.decode(self._facts_path(source_sha256).read_bytes(), type=Facts)
         except (FileNotFoundError, msgspec.DecodeError) as error:
             tar.unlink(missing_ok=True)  # else the next upload would be dropped as a duplicate
-            raise _missing(source_sha256) from error
+            raise missing(source_sha256) from error
         if found != source_sha256:
             tar.unlink(missing_ok=True)
-            raise _missing(source_sha256)
+            raise missing(source_sha256)
         return facts
 
     def check_announced(self, stream: Stream) -> None:
@@ -104,7 +132,7 @@ class Sources:
     def receive(self, source_sha256: str, stream: Stream, body: Readable) -> None:
         """Take the body, verify it, store it; nothing is stored if anything is wrong."""
         make_dirs(self._incoming)
-        self._sweep()
+        self.sweep_incoming()
         try:
             with self._temp() as (spool, raw):
                 _spool(body, stream, raw)
@@ -166,8 +194,9 @@ class Sources:
                     path.unlink(missing_ok=True)
                 return
 
-    def _sweep(self) -> None:
-        for entry in os.scandir(self._incoming):
+    def sweep_incoming(self) -> None:
+        """Remove what uploads left behind that are over: nobody has it locked."""
+        for entry in os.scandir(self._incoming) if self._incoming.is_dir() else ():
             if is_temp_name(entry.name):
                 with suppress(OSError), open(entry.path, "rb") as file:  # noqa: PTH123  (a scandir entry)
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -192,5 +221,6 @@ def refused(message: str, reason: str) -> RpcError:
     return RpcError(Code.INVALID_REQUEST, message, {"reason": reason})
 
 
-def _missing(source_sha256: str) -> RpcError:
+def missing(source_sha256: str) -> RpcError:
+    """A source that is not there: the host uploads it."""
     return RpcError(Code.SOURCE_MISSING, f"source {source_sha256} is not stored")

@@ -11,6 +11,7 @@ from rch.contract.records import JobStateRecord
 from rch.contract.worker_rpc import Code, RpcError, SubmitRequest, SubmitResult
 from worker_agent.jobs import MAX_ATTEMPTS, Standing
 from worker_agent.results.given import fault_of
+from worker_agent.sources import missing
 from worker_agent.watch import timeouts
 from worker_agent.worker import Worker
 
@@ -95,7 +96,11 @@ def _admit(worker: Worker, request: SubmitRequest, standing: Standing) -> None:
             raise RpcError(
                 Code.BUSY, f"what is left of job {job_id} does not end", {"retry_after_seconds": 5}
             )
-        worker.leases.take(job_id, request.lease_id, request.fence)
+        source = request.job.job_key_inputs.source_sha256
+        worker.leases.take(job_id, request.lease_id, request.fence, source)
+        if not worker.sources.exists(source):  # a sweep took it before it was in use
+            worker.leases.drop(job_id)
+            raise missing(source)
     worker.jobs.write_request(request)
 
 

@@ -1,7 +1,7 @@
-"""Removes the working trees of runs that are over, off every hot path (spec section 11).
+"""Removes what is over, off every hot path: trees, sources, jobs, notes (spec sections 5, 11).
 
 A run's tree may go whenever its lock is free and no lease of the run can live on: whoever comes
-back for it unpacks the source again.
+back for it unpacks the source again. The rest is in `leftovers`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
 
 from rch.contract.ids import is_id
 from rch.files.durable import remove_tree
 from rch.files.locks import FileLock
+from worker_agent import leftovers
 from worker_agent.worker import Worker
 from worker_agent.workspaces import RunRoom
 
@@ -21,16 +24,26 @@ NICENESS = 10
 
 def sweep(worker: Worker) -> tuple[str, ...]:
     """Remove what is over; the run ids whose trees are gone. One sweep runs at a time."""
-    lock = FileLock(worker.paths.locks / "sweep.lock", "sweep")
-    if not worker.paths.runs.is_dir() or not lock.try_acquire():
+    paths, lock = worker.paths, FileLock(worker.paths.locks / "sweep.lock", "sweep")
+    if not any(folder.is_dir() for folder in (paths.runs, paths.jobs, paths.sources)):
+        return ()
+    if not lock.try_acquire():
         return ()
     try:
-        leases = worker.leases.read().leases
-        kept = {lease.run_id for lease in leases if not worker.leases.is_over(lease.lease_id)}
-        found = [each.name for each in worker.paths.runs.iterdir() if is_id(each.name)]
-        return tuple(name for name in sorted(found) if name not in kept and _removed(worker, name))
+        gone = _sweep_trees(worker)
+        for sweep_some in (leftovers.sweep_sources, leftovers.sweep_jobs, leftovers.sweep_notes):
+            with suppress(OSError):  # one that fails keeps none of the others
+                sweep_some(worker, time.time())
+        return gone
     finally:
         lock.release()
+
+
+def _sweep_trees(worker: Worker) -> tuple[str, ...]:
+    runs = worker.paths.runs
+    kept = leftovers.runs_that_live(worker)
+    found = [each.name for each in runs.iterdir() if is_id(each.name)] if runs.is_dir() else []
+    return tuple(name for name in sorted(found) if name not in kept and _removed(worker, name))
 
 
 def _removed(worker: Worker, run_id: str) -> bool:

@@ -25,7 +25,8 @@ Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=1
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a worker permits and how much of it.
 
-    Byte limits of 0 mean none. `name` is what the worker calls itself where nobody names it.
+    Byte limits of 0 mean none. `keep_sources_bytes` bounds what is kept of sources that nothing
+    uses. `name` is what the worker calls itself where nobody names it.
     `pass_env` adds variables to the environment allowlist; `allow_flags` permits policy-only
     flags; `swift` is a toolchain's folder or its `swift`, instead of what is found.
     """
@@ -36,6 +37,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_upload_bytes: Bytes = 4 * _GIB
     max_artifact_bytes: Bytes = 4 * _GIB
     max_log_bytes: Bytes = 256 * _MIB
+    keep_sources_bytes: Bytes = 2 * _GIB
     pass_env: tuple[Variable, ...] = ()
     allow_flags: Words = ()
     swift: Annotated[str, Meta(pattern="^/")] | None = None
