@@ -78,7 +78,8 @@ def test_a_field_that_has_nothing_to_say_is_left_out() -> None:
 def test_the_exit_codes_of_the_registry() -> None:
     codes = {
         "CLASSIFIER_REJECTED": 10, "SSH": 20, "TRANSFER": 30, "EXECUTOR": 40,
-        "XCODEBUILD": 50, "SWIFTPM": 50, "ARTIFACTS": 70, "CANCELLED": 80, "WORKER_BUSY": 90, "WORKER_INCOMPATIBLE": 91, "BUNDLER": 92,
+        "XCODEBUILD": 50, "SWIFTPM": 50, "ARTIFACTS": 70, "CANCELLED": 80,
+        "WORKER_BUSY": 90, "WORKER_INCOMPATIBLE": 91, "BUNDLER": 92,
         "ATTESTATION": 93, "INTERNAL": 1, "USAGE": 2, "CONFIG": 3, "DAEMON": 4,
     }  # fmt: skip
     assert {str(kind): lookup(kind).exit_code for kind in Kind} == codes
