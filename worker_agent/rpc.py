@@ -18,6 +18,7 @@ import msgspec
 
 from rch.contract.framing import FrameError, LineReader, decode_object, encode_line
 from rch.contract.worker_envelope import (
+    BAD_WORKER_CONFIG,
     Request,
     decode_request,
     encode_error,
@@ -118,9 +119,9 @@ class Channel:
 
         if isinstance(error, Failure):
             # A config refusal names its file, whose place is nobody's business.
-            return RpcError(
-                Code.INTERNAL, error.message.replace(str(self._worker.paths.config_file), "worker.toml")
-            )
+            told = error.message.replace(str(self._worker.paths.config_file), "worker.toml")
+            data = {"reason": BAD_WORKER_CONFIG} if told != error.message else None
+            return RpcError(Code.INTERNAL, told, data)
         self._log.trace(error)
         if isinstance(error, OSError) and is_no_space(error):
             return RpcError(Code.NO_SPACE, "no space is left on the worker")

@@ -29,6 +29,8 @@ from rch.contract.worker_rpc import (
 )
 
 MAX_REQUEST_ID_ECHO = 256
+BAD_WORKER_CONFIG = "worker_config"
+"""`data.reason` of a refusal whose cause is the worker's own worker.toml."""
 _SHOWN = 80
 _MAYBE_TOO_LARGE = re.compile(rb"[0-9]{16}")
 
@@ -267,5 +269,9 @@ def failure_of(error: RpcError, op: str) -> Failure:
     if error.code is Code.NO_SPACE:
         kind = Kind.TRANSFER if op == "upload_source" else Kind.EXECUTOR
         return Failure(kind, f"{op}: {error.message}", subkind="NO_SPACE", data=error.data)
+    if error.data.get("reason") == BAD_WORKER_CONFIG:
+        hint = "mend worker.toml on that worker"
+        message = f"{op}: {error.message}"
+        return Failure(Kind.EXECUTOR, message, subkind="PROTOCOL_ERROR", hint=hint, data=error.data)
     kind, subkind = _KIND_OF_CODE.get(error.code, (Kind.EXECUTOR, "PROTOCOL_ERROR"))
     return Failure(kind, f"{op}: {error.code}: {error.message}", subkind=subkind, data=error.data)

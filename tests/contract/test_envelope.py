@@ -238,3 +238,11 @@ def test_a_worker_that_cannot_serve_is_incompatible(changes: dict[str, Any], sub
 )
 def test_a_workers_refusal_has_its_exit_code(code: Code, op: str, exit_code: int) -> None:
     assert failure_of(RpcError(code, "why"), op).exit_code == exit_code
+
+
+def test_a_worker_with_a_bad_config_is_to_be_mended_there() -> None:
+    refusal = RpcError(Code.INTERNAL, "worker.toml: unknown key swfit", {"reason": "worker_config"})
+    failure = failure_of(refusal, "probe")
+    assert (failure.label, failure.exit_code) == ("EXECUTOR / PROTOCOL_ERROR", 40)
+    assert failure.message == "probe: worker.toml: unknown key swfit"
+    assert failure.hint == "mend worker.toml on that worker"

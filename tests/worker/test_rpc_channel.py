@@ -214,6 +214,7 @@ def test_a_broken_config_is_told_without_its_place(bench: Bench) -> None:
         bench.ask("probe")
     assert refusal.value.code == "INTERNAL"
     assert "worker.toml: max_concurrent_jobs" in refusal.value.message
+    assert refusal.value.data == {"reason": "worker_config"}
     assert str(bench.root) not in refusal.value.message
 
 
@@ -226,6 +227,7 @@ def test_a_defect_is_told_by_its_name_alone_and_the_channel_goes_on(bench: Bench
         with pytest.raises(Refused) as refusal:
             pipe.ask("status", job_id="job-00000001")
         assert (refusal.value.code, refusal.value.message) == ("INTERNAL", "the worker failed: ValueError")
+        assert refusal.value.data == {}
         assert pipe.ask("has_source", source_sha256="0" * 64) == {"exists": False}
     assert "Traceback" in (bench.home / "state" / "rch-worker.log").read_text()
 
