@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test test-faults fault-coverage lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -25,6 +25,12 @@ demo: $(STAMP)  ## verify the demo package end to end in a throw-away home (.dem
 
 test: $(STAMP)  ## run the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+test-faults: $(STAMP)  ## run every case of the long matrices of faults
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m faults_long $(PYTEST_ARGS)
+
+fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
+	@$(BIN)/python scripts/fault-coverage
 
 lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling
 	$(BIN)/ruff check .

@@ -68,14 +68,15 @@ class Life:
         """Whether the daemon is gone, by its own hand; any other end is a failure."""
         assert self.daemon is not None
         code = self.daemon.poll()
-        assert code in {None, -signal.SIGKILL}, self.log
+        assert code in {None, -signal.SIGKILL}, f"exit status {code}: {self.log}"
         return code is not None
 
-    def stop(self) -> None:
-        """End the daemon as an administrator does."""
-        if self.daemon is not None and self.daemon.poll() is None:
-            self.daemon.terminate()
-            assert self.daemon.wait(20) == 0, self.log
+    def stop(self) -> bool:
+        """End the daemon as an administrator does; whether it came to an orderly end."""
+        assert self.daemon is not None
+        self.daemon.terminate()
+        self.daemon.wait(20)
+        return self.daemon.returncode == 0 or not self.is_dead
 
     @property
     def log(self) -> str:
@@ -235,6 +236,7 @@ def a_life(root: Path) -> Iterator[Life]:
         project = user.project(
             build=mark.format("build") + "echo building\n", test=mark.format("test") + PASSING_TEST
         )
+        user.env["PYTHONFAULTHANDLER"] = "1"
         life = Life(user=user, project=project, paths=host_paths(user.env))
         try:
             yield life
@@ -250,10 +252,9 @@ def walk(root: Path, *deaths: int) -> list[str]:
         was_running = False
         for die_at in (*deaths, 0):
             life.start(die_at)
-            if life.live() is not None:
+            if life.live() is not None and life.stop():
                 break
             committed = [line for line in life.steps() if line.startswith("committed ")]
             was_running = was_running or (bool(committed) and committed[-1].endswith("RUNNING"))
-        life.stop()
         life.check(was_running=was_running)
         return life.steps(0)
