@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,28 +104,46 @@ class EventFile:
 class Redactor:
     """Takes known secrets out of a byte stream, also where a chunk's border cuts one in two.
 
-    Only what may be the beginning of a secret is held back, until more comes or `flush`.
+    Secrets that overlap are taken out as one. Only what may be the beginning of a secret is held
+    back, until more comes or `flush`.
     """
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
-        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        self._secrets = sorted({secret for secret in secrets if secret})
         self._held = b""
+        self._covered = 0  # the first bytes of what is held belong to what was taken out already
 
     def feed(self, data: bytes) -> bytes:
         """What is safe to pass on."""
         if not self._secrets:
             return data
         data = self._held + data
-        for secret in self._secrets:
-            data = data.replace(secret, b"[REDACTED]")
-        hold = max(_overlap(data, secret) for secret in self._secrets)
-        self._held = data[len(data) - hold :]
-        return data[: len(data) - hold]
+        return self._pass_on(data, len(data) - max(_overlap(data, secret) for secret in self._secrets))
 
     def flush(self) -> bytes:
-        """What was held back: no secret after all."""
-        held, self._held = self._held, b""
-        return held
+        """What was held back: the beginning of no secret after all."""
+        return self._pass_on(self._held, len(self._held))
+
+    def _pass_on(self, data: bytes, end: int) -> bytes:
+        """The first `end` bytes, the rest is held; a secret that begins before `end` is whole."""
+        passed, at = [], self._covered
+        for start, stop in sorted(place for secret in self._secrets for place in _places(data, secret)):
+            if start >= end:
+                break
+            if start >= at:
+                passed += [data[at:start], b"[REDACTED]"]
+            at = max(at, stop)
+        passed.append(data[at:end])
+        self._held, self._covered = data[end:], max(0, at - end)
+        return b"".join(passed)
+
+
+def _places(data: bytes, secret: bytes) -> Iterator[tuple[int, int]]:
+    """Where a secret begins and ends in the data, each time."""
+    start = data.find(secret)
+    while start >= 0:
+        yield start, start + len(secret)
+        start = data.find(secret, start + 1)
 
 
 def _overlap(data: bytes, secret: bytes) -> int:

@@ -130,8 +130,7 @@ def _upload_source(call: Call) -> msgspec.Struct:
     if asked.lease_id is not None:  # first: what is pinned and there stays
         worker.leases.pin(asked.lease_id, asked.source_sha256)
     if worker.sources.exists(asked.source_sha256):
-        while body.read(1 << 20):
-            pass  # a duplicate is read to its end, and dropped
+        worker.sources.drop(asked.stream, body)
     else:
         worker.sources.receive(asked.source_sha256, asked.stream, body)
     return UploadResult(stored=True)

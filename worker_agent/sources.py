@@ -146,6 +146,10 @@ class Sources:
                 raise RpcError(Code.NO_SPACE, "no space is left for the source") from error
             raise
 
+    def drop(self, stream: Stream, body: Readable) -> None:
+        """Read the body of a duplicate to its end; it has to be what was announced all the same."""
+        _spool(body, stream, None)
+
     def _unpack(self, source_sha256: str, raw: BinaryIO) -> None:
         from rch.files.unzstd import DecodeError, bounded_reader
 
@@ -203,13 +207,15 @@ class Sources:
                     os.unlink(entry.path)  # noqa: PTH108  (as above)
 
 
-def _spool(body: Readable, stream: Stream, raw: BinaryIO) -> None:
+def _spool(body: Readable, stream: Stream, raw: BinaryIO | None) -> None:
     """Write the body down and hold it against its digest, before anything acts on it."""
     digest = hashlib.sha256()
     while piece := body.read(_PIECE):
         digest.update(piece)
-        raw.write(piece)
-    raw.flush()
+        if raw is not None:
+            raw.write(piece)
+    if raw is not None:
+        raw.flush()
     if digest.hexdigest() != stream.content_sha256:
         found, announced = digest.hexdigest(), stream.content_sha256
         message = f"the body's SHA-256 is {found}, stream.content_sha256 is {announced}"

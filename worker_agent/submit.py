@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from rch.contract.canonical import jcs_sha256
-from rch.contract.records import JobStateRecord
+from rch.contract.records import ClassifierPolicyRecord, JobStateRecord
 from rch.contract.worker_rpc import Code, RpcError, SubmitRequest, SubmitResult
 from worker_agent.jobs import MAX_ATTEMPTS, Standing
-from worker_agent.results.given import fault_of
+from worker_agent.results.given import envelope, fault_of
 from worker_agent.sources import missing
 from worker_agent.watch import timeouts
 from worker_agent.worker import Worker
+
+if TYPE_CHECKING:
+    from rch.contract.policy import ClassifierPolicy
 
 _START_PATIENCE_SECONDS = 60.0
 _LOOK_SECONDS = 0.005
@@ -91,7 +95,7 @@ def _admit(worker: Worker, request: SubmitRequest, standing: Standing) -> None:
     ends_at_once = worker.jobs.is_cancelled(job_id) or standing.attempt >= MAX_ATTEMPTS
     if not ends_at_once:
         _check_toolchain(worker, request)
-        _classify(worker, request)
+        request = _with_policy(request, _classify(worker, request))
         if not worker.jobs.end_leftovers(job_id):
             raise RpcError(
                 Code.BUSY, f"what is left of job {job_id} does not end", {"retry_after_seconds": 5}
@@ -112,7 +116,16 @@ def _check_toolchain(worker: Worker, request: SubmitRequest) -> None:
         raise RpcError(Code.TOOLCHAIN_CHANGED, changed)
 
 
-def _classify(worker: Worker, request: SubmitRequest) -> None:
+def _with_policy(request: SubmitRequest, policy: ClassifierPolicy) -> SubmitRequest:
+    """A host may leave its policy out; every set holds one, which is then the one judged by here."""
+    if request.classifier_policy is not None:
+        return request
+    head = envelope(request.job, request.job.created_at)
+    record = ClassifierPolicyRecord(**head, policy=msgspec.to_builtins(policy))
+    return msgspec.structs.replace(request, classifier_policy=record)
+
+
+def _classify(worker: Worker, request: SubmitRequest) -> ClassifierPolicy:
     """Judge the argv by the bundle's own names and this worker's own policy: a host has no say."""
     from rch.config.invocation import policy_from_bundle
     from rch.contract.classifier import Rejected, classify
@@ -132,3 +145,4 @@ def _classify(worker: Worker, request: SubmitRequest) -> None:
         raise RpcError(
             Code.CLASSIFIER_REJECTED, "sanitized_argv is not in its canonical form, or of another action"
         )
+    return policy

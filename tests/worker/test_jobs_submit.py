@@ -26,7 +26,7 @@ from support.worker_pipe import (
 )
 
 from rch.contract.canonical import jcs_sha256
-from rch.contract.records import Job
+from rch.contract.records import ClassifierPolicyRecord, Job, JobIndex, decode_record
 
 CONFIG = {"backend": "swiftpm", "project": {"package": "."}}
 
@@ -202,3 +202,19 @@ def test_a_job_whose_set_could_not_be_sealed_is_not_begun(
             other.ask("submit", **payload)
         with pytest.raises(Refused, match="JOB_NOT_FOUND"):
             pipe.ask("status", job_id=job.job_id)
+
+
+@pytest.mark.spec("8")
+def test_a_submit_without_a_policy_leaves_the_one_that_the_worker_judged_by(bench: Bench) -> None:
+    with bench.pipe() as pipe:
+        job = bench.script(pipe, "exit 0\n")
+        payload = submit_payload(job)
+        del payload["classifier_policy"]
+        pipe.ask("submit", **payload)
+        assert follow(pipe, job.job_id)[2] == "SUCCEEDED"
+    folder = artifacts(bench, job)
+    record = decode_record((folder / "classifier_policy.json").read_bytes(), ClassifierPolicyRecord)
+    assert (record.run_id, record.job_id, record.job_key) == (job.run_id, job.job_id, job.job_key)
+    assert (record.policy["backend"], record.policy["configurations"]) == ("swiftpm", ["debug", "release"])
+    index = decode_record((folder / "job_index.json").read_bytes(), JobIndex)
+    assert index.files["classifier_policy"] == "classifier_policy.json"

@@ -275,4 +275,23 @@ def test_a_secret_is_taken_out_wherever_the_chunks_are_cut(size: int) -> None:
     found = b"".join(pieces) + redactor.flush()
     assert b"secret-one" not in found
     assert found.startswith(b"ab [REDACTED] x secret [REDACTED]")
-    assert found.endswith(b" secre [REDACTED][REDACTED] t")
+    assert found == b"ab [REDACTED] x secret [REDACTED] secre [REDACTED][REDACTED] t"
+
+
+@pytest.mark.spec("11")
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 100])
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        (b"x abcXdef y", b"x [REDACTED] y"),
+        (b"abcXdefXdef", b"[REDACTED][REDACTED]"),
+        (b"abcXde", b"[REDACTED]de"),
+        (b"-ababababa-", b"-[REDACTED]-"),
+        (b"ababab", b"[REDACTED]b"),
+        (b"abcXdeabcX", b"[REDACTED]de[REDACTED]"),
+    ],
+)
+def test_secrets_that_overlap_leave_nothing_of_either(size: int, data: bytes, wanted: bytes) -> None:
+    redactor = Redactor([b"abcX", b"Xdef", b"ababa"])
+    pieces = [redactor.feed(data[start : start + size]) for start in range(0, len(data), size)]
+    assert b"".join(pieces) + redactor.flush() == wanted

@@ -52,6 +52,19 @@ def test_an_upload_is_stored_by_its_digest_and_found(bench: Bench, compression: 
     assert stored(bench) == [f"{DIGEST}.json", f"{DIGEST}.tar"]
 
 
+@pytest.mark.spec("3.2")
+@pytest.mark.fault("T1")
+def test_a_duplicate_that_is_not_what_it_says_is_refused_and_what_is_stored_stays(bench: Bench) -> None:
+    with bench.pipe() as pipe:
+        bench.upload(pipe, SOURCE)
+        announced = {**stream(PACKED), "content_sha256": "0" * 64}
+        with pytest.raises(Refused) as refusal:
+            pipe.ask("upload_source", PACKED, source_sha256=DIGEST, stream=announced)
+        assert (refusal.value.code, refusal.value.data["reason"]) == ("INVALID_REQUEST", "transport_digest")
+        assert pipe.is_closed()
+    assert stored(bench) == [f"{DIGEST}.json", f"{DIGEST}.tar"]
+
+
 STREAM_MEMBERS = {"content_length", "content_sha256", "compression", "format"}
 BAD = "INVALID_REQUEST"
 # The change to a good request, the body, the code and the reason.
