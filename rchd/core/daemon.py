@@ -87,11 +87,13 @@ class Core:
         self.runs[run.run_id] = run
         if accepted.client_token:
             self.tokens[accepted.client_token] = run.run_id
-        superseded = self._supersede(event) if accepted.supersede else []
         effects = accept(run)
+        # It stands in line before those that it supersedes leave, and so in their place.
+        self._moved(run)
+        superseded = self._supersede(event) if accepted.supersede else []
         if not is_terminal(run.state):
             effects += self._not_beside(run, now)
-        self._moved(run)
+            self._moved(run)
         effects = [*superseded, *self._changed(run, now), *effects]
         if event.reply is not None:
             effects.append(fx.Reply(reply=event.reply, view=self.view(run)))

@@ -155,21 +155,24 @@ class Queue:
         contends = run.accepted.options.queue and now is not None and now is not Standing.SERVED
         if contends and (key is None or now is Standing.LOOKING):
             touched += self._enter(run)
-        elif not contends:
-            touched += self._leave(run, served=was is Standing.LOOKING)
+        # Who comes after it enters before it leaves, so that its lane keeps its place.
         if key is not None:
             touched += self._settle(key, run, now)
+        if not contends:
+            touched += self._leave(run, served=was is Standing.LOOKING and run.cancel is None)
+        if now is None:
+            self._runs.pop(run.run_id, None)
         return touched
 
     def _note(self, run: m.Run, now: Standing | None) -> None:
         run_id = run.run_id
-        for register in (self._eager, self._held, self._runs):
+        self._runs[run_id] = run
+        for register in (self._eager, self._held):
             register.pop(run_id, None)
         self._seen.pop(run_id, None)
         self._barriers.pop(run_id, None)
         if now is None:
             return
-        self._runs[run_id] = run
         self._seen[run_id] = now
         if now is Standing.LOOKING or now is Standing.HELD:
             self._barriers[run_id] = _priority(run)
@@ -195,15 +198,15 @@ class Queue:
         first = group.waiting[0][2] if group.waiting and not group.active else None
         old, group.contender = group.contender, first
         touched: list[m.Run] = []
-        for run_id in sorted({run.run_id, old or run.run_id} - {first}):
-            if self._seen.get(run_id) in {Standing.READY, Standing.HELD}:
-                self._barriers.pop(run_id, None)
-                touched += self._leave(self._runs[run_id], served=False)
         if first is not None and first not in self._eager:
             contender = self._runs[first]
             if first in self._held:
                 self._barriers[first] = _priority(contender)
             touched += self._enter(contender)
+        for run_id in sorted({run.run_id, old or run.run_id} - {first}):
+            if self._seen.get(run_id) in {Standing.READY, Standing.HELD}:
+                self._barriers.pop(run_id, None)
+                touched += self._leave(self._runs[run_id], served=False)
         return touched
 
     def _group(self, accepted: Accepted) -> _Group | None:

@@ -293,6 +293,18 @@ def test_a_run_that_supersedes_cancels_the_older_ones_in_the_same_commit() -> No
     assert play.core.view(newest).waiting == "after run run-00000001 of group save"
 
 
+@pytest.mark.fault("H15")
+def test_who_supersedes_a_run_that_waits_takes_its_place_in_the_round() -> None:
+    play = Playbook()
+    others = [play.accept(accepted(f"run-0000000{n}", ("build",))) for n in range(3)]
+    origin = {"origin": "editor"}
+    play.accept(msgspec.structs.replace(grouped("run-00000004"), **origin))
+    play.accept(msgspec.structs.replace(accepted("run-00000005", ("build",)), origin="third"))
+    play.reserve(others[0])
+    newest = play.accept(msgspec.structs.replace(grouped("run-00000006", supersede=True), **origin))
+    assert play.one(fx.Probe).run_id == newest.run_id, "who saves often must not wait for ever"
+
+
 @pytest.mark.spec("12")
 def test_a_group_without_supersede_cancels_nobody() -> None:
     play = Playbook()
