@@ -23,7 +23,7 @@ from rchd.core import events as ev
 from rchd.core.ask import farewell
 from rchd.core.daemon import Core
 from rchd.driver import Driver, Record, decode_run
-from rchd.edges import leavings
+from rchd.edges import known_types, leavings
 from rchd.edges.clock import now
 from rchd.edges.host_id import host_id
 from rchd.edges.hub import Hub
@@ -48,6 +48,7 @@ async def serve(paths: HostPaths, ready: Callable[[], None], transcript: Path | 
     With `transcript`, what happens is recorded there (docs/transcripts.md).
     `Failure` DAEMON where another daemon runs on this state or socket, or state is unusable.
     """
+    known_types.build()
     check_socket_path(paths.socket)
     make_dirs(paths.state_dir)
     make_dirs(paths.artifacts)

@@ -35,11 +35,14 @@ class Steps:
         self._done = 0
 
     def is_last(self, what: str) -> bool:
-        """Count one step; whether it is the one to die at."""
-        with self._lock:
-            self._done += 1
-            _write(self._trace, f"{what}\n".encode())
-            return self._done == self._die_at
+        """Count one step; whether it is the one to die at: then no other thread does another."""
+        self._lock.acquire()
+        self._done += 1
+        _write(self._trace, f"{what}\n".encode())
+        if self._done == self._die_at:
+            return True
+        self._lock.release()
+        return False
 
     def step(self, what: str) -> None:
         """Count one step, and die at it."""
