@@ -141,6 +141,21 @@ def test_the_end_of_each_test_is_news_and_nothing_else_is() -> None:
     ]
 
 
+@pytest.mark.spec("9")
+def test_tests_of_suites_that_started_and_never_ended_are_told_the_last_one_last() -> None:
+    names = ["one()", "two()", "\"a name\" (aka 'three()')", "two()", "one()"]
+    begun = "".join(f"\u25c7 Test {name} started.\n" for name in names)
+    ended = (
+        "\u2714 Test one() passed after 0.001 seconds.\n"
+        "\u2718 Test two() with 2 test cases failed after 0.001 seconds with 1 issue.\n"
+    )
+    text = "\u25c7 Test run started.\n\u25c7 Suite A started.\n" + begun + ended
+    text += "\u25c7 Test case passing 1 argument n \u2192 1 to odd(_:) started.\n"
+    assert facts_of(text).running == ("three()", "one()", "two()")
+    assert facts_of(text + ended).running == ("three()",)
+    assert facts_of(FAILING).running == ()
+
+
 def test_a_test_that_prints_without_a_line_end_is_still_seen_to_pass() -> None:
     text = "Test Case 'A.testX' started at 1\nabcTest Case 'A.testX' passed (0.1 seconds)\n"
     facts = facts_of(text)

@@ -249,7 +249,10 @@ def test_a_real_swift_is_believed_only_as_far_as_its_results_go(tmp_path: Path) 
     assert "OddTests.testMayEndTheProcess started and never ended" in line
     status, subkind, line = outcomes["suite-exit"]
     assert (status, subkind) == ("failed", "INCONSISTENT")
-    assert "xunit-swift-testing.xml is cut short" in line
+    early, _, rest = line.partition(" ran: ")
+    assert "the tests ended early while " in early
+    assert "mayEndTheProcess()" in early
+    assert rest.startswith("xunit-swift-testing.xml is cut short")
     status, subkind, line = outcomes["suite-crash"]
     assert (status, subkind) == ("failed", "TESTS_CRASHED")
     assert "Fatal error: in a suite" in line

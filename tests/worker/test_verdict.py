@@ -229,6 +229,17 @@ def test_the_reason_of_a_crash_is_the_test_and_the_trap() -> None:
     assert decide(after_tests(RED, FAILED, CRASH)).why == "A.testX: A.swift:3: Fatal error: boom"
 
 
+@pytest.mark.spec("9")
+def test_where_the_results_are_cut_short_the_tests_that_ran_last_are_named() -> None:
+    why = decide(after_tests(TEST, CUT, LogFacts(running=("mayEnd()",)))).why
+    assert why == "the tests ended early while mayEnd() ran: xunit-swift-testing.xml is cut short"
+    why = decide(after_tests(TEST, CUT, LogFacts(running=("a()", "b()", "c()", "d()", "e()")))).why
+    assert why.startswith("the tests ended early while c(), d(), e() and 2 more ran: ")
+    why = decide(after_tests(TEST, CUT)).why
+    assert why == "the tests ended early: xunit-swift-testing.xml is cut short"
+    assert decide(after_tests(TEST, OK_TESTS, LogFacts(running=("printed()",)))).outcome == "PASSED"
+
+
 def test_what_disagrees_is_named() -> None:
     log = LogFacts(failed=frozenset({"A.testX"}), unfinished=("A.testY", "B.testZ"))
     why = decide(after_tests(TEST, CUT, log)).why

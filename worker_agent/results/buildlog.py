@@ -40,8 +40,9 @@ class LogFacts:
     """What a log says. Names of XCTest's tests are `Class.test`.
 
     `diagnostics` are distinct, errors first, the first 200 of each kind; `failures` are failed
-    assertions in order; `unfinished` tests started and never ended; `signal` is the one that
-    SwiftPM says ended a test process.
+    assertions in order; `unfinished` tests of XCTest started and never ended, `running` ones of
+    Swift Testing too, the last begun last; `signal` is the one that SwiftPM says ended a test
+    process.
     """
 
     diagnostics: tuple[Diagnostic, ...] = ()
@@ -55,6 +56,7 @@ class LogFacts:
     failed: frozenset[str] = frozenset()
     skipped: frozenset[str] = frozenset()
     unfinished: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
     no_tests_found: bool = False
     no_space: bool = False
 
@@ -87,6 +89,7 @@ class _Seen:
         default_factory=lambda: {"passed": set(), "failed": set(), "skipped": set()}
     )
     running: Counter[str] = field(default_factory=Counter)
+    in_suites: dict[str, int] = field(default_factory=dict)
     no_tests_found: bool = False
     no_space: bool = False
 
@@ -145,6 +148,7 @@ class LogReader:
             failed=frozenset(seen.outcomes["failed"]),
             skipped=frozenset(seen.outcomes["skipped"]),
             unfinished=tuple(sorted(name for name, times in seen.running.items() if times > 0)),
+            running=tuple(seen.in_suites),
             no_tests_found=seen.no_tests_found,
             no_space=seen.no_space,
         )
@@ -245,6 +249,8 @@ class LogReader:
                 seen.running[said.name] += 1 if said.outcome == "started" else -1
             if known and said.outcome != "started":
                 seen.outcomes[said.outcome].add(said.name)
+        else:
+            self._note_in_suite(said)
         if said.outcome == "started":
             return []
         return [
@@ -252,6 +258,13 @@ class LogReader:
                 "test", {"framework": said.framework, "name": said.name[:500], "outcome": said.outcome}
             )
         ]
+
+    def _note_in_suite(self, said: lines.TestSaid) -> None:
+        """Count a function up and down: suites may have functions of one name. The last begun is last."""
+        running = self._seen.in_suites
+        times = running.pop(said.name, 0) + (1 if said.outcome == "started" else -1)
+        if times > 0 and len(running) < MAX_NAMES:
+            running[said.name] = times
 
 
 def read_log(path: Path, tree: Path) -> LogFacts:

@@ -20,6 +20,7 @@ _XCTEST_CASE = re.compile(r"Test Case '([^'\x00]{1,512})' (started|passed|failed
 _XCTEST_FAILURE = re.compile(r"([^:\x00]{1,1024}):(\d{1,7}): error: ([^:]{1,512}?) : (.*)")
 _OBJC_NAME = re.compile(r"[-+]\[(\S+) (\S+)\]")
 _SUITE_END = re.compile(r"\S{1,2}\s{1,2}Test (.{1,1024}?) (passed|failed) after [\d.]{1,16} seconds")
+_SUITE_START = re.compile(r"\S{1,2}\s{1,2}Test (.{1,1024}?) started\.$")
 _SUITE_SKIP = re.compile(r"\S{1,2}\s{1,2}Test (.{1,1024}?) skipped\b")
 _ISSUE = re.compile(r"\S{1,2}\s{1,2}Test (.{1,1024}?) recorded an issue\b")
 _PLACE = re.compile(r" at ([^\s:]{1,255}):(\d{1,7}):(\d{1,7}): ")
@@ -99,15 +100,18 @@ def bare_error(line: str) -> Said | None:
 
 
 def test_case(line: str) -> TestSaid | None:
-    """A test of either framework that started (XCTest alone), passed, failed or was skipped."""
+    """A test of either framework that started, passed, failed or was skipped."""
     if (found := _XCTEST_CASE.search(line)) is not None:
         return TestSaid("xctest", xctest_name(found[1]), found[2])
     if " Test " not in line:
         return None
-    found = _SUITE_END.match(line)
-    outcome = found[2] if found else "skipped"
-    found = found or _SUITE_SKIP.match(line)
-    if found is None or found[1].startswith(("run with ", "case passing ")):
+    if (found := _SUITE_END.match(line)) is not None:
+        outcome = found[2]
+    elif (found := _SUITE_START.match(line)) is not None:
+        outcome = "started"
+    else:
+        found, outcome = _SUITE_SKIP.match(line), "skipped"
+    if found is None or found[1] == "run" or found[1].startswith(("run with ", "case passing ")):
         return None
     return TestSaid("swift-testing", function_name(_CASES.sub("", found[1])), outcome)
 

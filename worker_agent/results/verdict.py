@@ -255,7 +255,17 @@ def _all_phases(facts: Facts) -> list[str]:
 def _files_whole(facts: Facts) -> list[str]:
     if facts.action == "test" and not facts.xunit:
         return ["there is no results file"]
-    return _problems(facts)
+    problems, early = _problems(facts), _ended_early(facts)
+    return [f"{early}: {'; '.join(problems)}"] if problems and early else problems
+
+
+def _ended_early(facts: Facts) -> str | None:
+    """The likely reason of a results file that is not whole: one of the tests that ran called `exit`."""
+    if running := facts.log.running:
+        others = f" and {len(running) - 3} more" if len(running) > 3 else ""
+        return f"the tests ended early while {', '.join(name[:80] for name in running[-3:])}{others} ran"
+    cut = any(file.problem is not None and file.problem.startswith("is cut short") for file in facts.xunit)
+    return "the tests ended early" if cut else None
 
 
 def _build_said_errors(facts: Facts) -> list[str]:
