@@ -14,27 +14,29 @@ class Timers:
 
     def __init__(self, post: Callable[[Event], None]) -> None:
         self._post = post
-        self._handles: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self._runs: dict[str, dict[str, asyncio.TimerHandle]] = {}
 
     def start(self, run_id: str, name: str, seconds: float, op: int) -> None:
         """Fire `name` for `run_id` after `seconds`."""
-        key = (run_id, name)
-        if key in self._handles:
-            self._handles[key].cancel()
+        timers = self._runs.setdefault(run_id, {})
+        if name in timers:
+            timers[name].cancel()
         loop = asyncio.get_running_loop()
-        self._handles[key] = loop.call_later(seconds, self._fire, key, op)
+        timers[name] = loop.call_later(seconds, self._fire, run_id, name, op)
 
-    def _fire(self, key: tuple[str, str], op: int) -> None:
-        del self._handles[key]
-        self._post(TimerFired(at=time.time(), run_id=key[0], name=key[1], op=op))
+    def _fire(self, run_id: str, name: str, op: int) -> None:
+        timers = self._runs[run_id]
+        del timers[name]
+        if not timers:
+            del self._runs[run_id]
+        self._post(TimerFired(at=time.time(), run_id=run_id, name=name, op=op))
 
     def stop_run(self, run_id: str) -> None:
         """No timer of `run_id` fires any more."""
-        for key in [key for key in self._handles if key[0] == run_id]:
-            self._handles.pop(key).cancel()
+        for handle in self._runs.pop(run_id, {}).values():
+            handle.cancel()
 
     def stop(self) -> None:
         """No timer fires any more."""
-        for handle in self._handles.values():
-            handle.cancel()
-        self._handles.clear()
+        for run_id in list(self._runs):
+            self.stop_run(run_id)
