@@ -169,6 +169,7 @@ class WorkerRefused(Answer, frozen=True, kw_only=True):
     kind: str
     subkind: str | None
     retry_after: float | None = None
+    hint: str | None = None
 
 
 class LineCut(Answer, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ UPLOAD_TRIES = 3
 MAX_HANDOVERS = 4
 FIRST_RETRY_SECONDS = 2.0
 LONGEST_RETRY_SECONDS = 30.0
+# A worker keeps a free slot for whoever asked first: it idles until that one asks again.
+LONGEST_BUSY_SECONDS = 10.0
 DOUBLINGS = 5
 RELEASE_TRIES = 1
 
@@ -41,7 +43,7 @@ def next_step(run: m.Run, now: str) -> Effects:
 def refused(run: m.Run, event: ev.WorkerRefused, now: str) -> Effects:
     """The worker said no to what the phase awaits."""
     phase, code = run.phase, event.code
-    trouble = m.Trouble(kind=event.kind, subkind=event.subkind, message=event.message)
+    trouble = m.Trouble(kind=event.kind, subkind=event.subkind, message=event.message, hint=event.hint)
     match phase:
         case m.Reserving():
             return _not_reserved(run, phase, event, now, trouble)
@@ -141,7 +143,7 @@ def _not_reserved(
     # The machine's own count of refusals drives the backoff; the worker's wish is its floor.
     tries = run.busy_tries
     run.busy_tries += 1
-    seconds = max(event.retry_after or 1.0, min(LONGEST_RETRY_SECONDS, 2.0 ** min(tries, DOUBLINGS)))
+    seconds = max(event.retry_after or 1.0, min(LONGEST_BUSY_SECONDS, 2.0 ** min(tries, DOUBLINGS)))
     name = choices[phase.index].worker
     run.phase = m.Waiting(reason=f"{name} is busy: {event.message}", timer=True)
     run.op += 1

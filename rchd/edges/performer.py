@@ -354,4 +354,5 @@ def _refused(effect: fx.Outward, operation: str, error: RpcError) -> ev.WorkerRe
         kind=failure.kind,
         subkind=failure.subkind,
         retry_after=float(wait) if isinstance(wait, int | float) else None,
+        hint=failure.hint,
     )

@@ -190,7 +190,7 @@ def test_a_wait_of_days_does_not_overflow_its_own_pauses() -> None:
     play.answer(waiting, ev.Probed, reports=(report(),), embedded=False)
     busy = {"operation": "reserve", "code": "BUSY", "message": "no slot", "kind": "WORKER_BUSY"}
     play.answer(waiting, ev.WorkerRefused, subkind=None, **busy)
-    assert [e.seconds for e in play.of(fx.StartTimer) if e.name == "busy"] == [30.0]
+    assert [e.seconds for e in play.of(fx.StartTimer) if e.name == "busy"] == [10.0]
 
 
 @pytest.mark.spec("3.4")
