@@ -187,11 +187,18 @@ schemes = ["App"]
 """
 
 
+def xcode_project(user: Lab) -> Path:
+    """A project in name alone: what matters here is that nothing of it is run."""
+    project = user.project()
+    (project / ".rch").mkdir()
+    (project / "App.xcodeproj").mkdir()
+    (project / "App.xcodeproj" / "project.pbxproj").write_text("// !$*UTF8*$!\n")
+    return project
+
+
 @pytest.mark.spec("6")
 def test_a_step_that_the_gate_refuses_ends_10_with_its_reasons_and_runs_nothing(user: Lab) -> None:
-    project = user.project()
-    (project / "App.xcodeproj").mkdir()
-    (project / ".rch").mkdir()
+    project = xcode_project(user)
     generic = XCODE + '[destination]\nvalue = "generic/platform=iOS"\n'
     (project / ".rch" / "xcode.toml").write_text(generic)
     answer = user.json("verify", cwd=project)
@@ -209,9 +216,7 @@ def test_a_step_that_the_gate_refuses_ends_10_with_its_reasons_and_runs_nothing(
 
 @pytest.mark.spec("7")
 def test_a_project_that_needs_xcode_ends_91_and_says_so(user: Lab) -> None:
-    project = user.project()
-    (project / "App.xcodeproj").mkdir()
-    (project / ".rch").mkdir()
+    project = xcode_project(user)
     wanted = XCODE + '[destination]\nvalue = "platform=iOS Simulator,name=iPhone 16,OS=latest"\n'
     (project / ".rch" / "xcode.toml").write_text(wanted)
     answer = user.json("verify", cwd=project)
