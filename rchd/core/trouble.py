@@ -31,7 +31,7 @@ def next_step(run: m.Run, now: str) -> Effects:
     if run.cancel is not None or index is None:
         return go(run, m.Releasing())
     choice = run.choice
-    if choice is None:  # pragma: no cover  (a step follows a lease)
+    if choice is None:
         raise AssertionError("a step without a worker")
     step = run.steps[index]
     if step.job is None:
