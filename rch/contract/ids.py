@@ -6,7 +6,6 @@ import re
 from datetime import UTC, datetime
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{9,63}")
-_NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
@@ -19,11 +18,6 @@ def is_id(value: object) -> bool:
 def is_sha256(value: object) -> bool:
     """Whether `value` is 64 lower-case hex digits."""
     return isinstance(value, str) and _SHA256.fullmatch(value) is not None
-
-
-def is_namespace(value: object) -> bool:
-    """Whether `value` may name a cache namespace (spec section 11)."""
-    return isinstance(value, str) and _NAMESPACE.fullmatch(value) is not None
 
 
 def require_id(value: object, field: str) -> str:

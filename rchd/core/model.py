@@ -96,6 +96,7 @@ class Publishing(Phase, frozen=True, kw_only=True):
 
     step: int
     end: WorkersEnd
+    again: bool = False
 
 
 class Releasing(Phase, frozen=True, kw_only=True):
@@ -172,7 +173,7 @@ class StepRun(msgspec.Struct, kw_only=True):
     """One step's progress. `state` is null until its turn comes.
 
     `told` is the highest `seq` that the worker has named: above 0 the job was on the worker.
-    `empty` counts quick answers in a row that told nothing.
+    `empty` counts quick answers in a row that told nothing, `overdue` time-outs told in vain.
     """
 
     state: JobState | None = None
@@ -187,6 +188,7 @@ class StepRun(msgspec.Struct, kw_only=True):
     handovers: int = 0
     told: int = 0
     empty: int = 0
+    overdue: int = 0
     timings: dict[str, int] = {}
     followed: bool = False
 

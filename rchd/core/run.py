@@ -239,7 +239,7 @@ def _fetched(run: m.Run, phase: m.Fetching, event: ev.Fetched, now: str) -> Effe
         steps.end_here(run, phase.step, trouble, now)
         return next_step(run, now)
     end = m.WorkersEnd(summary=event.summary, state=JobState(event.state), seq=event.seq)
-    return go(run, m.Publishing(step=phase.step, end=end))
+    return go(run, m.Publishing(step=phase.step, end=end, again=phase.again))
 
 
 def _fetch_refused(run: m.Run, phase: m.Fetching, event: ev.FetchRefused, now: str) -> Effects:
@@ -253,8 +253,13 @@ def _fetch_refused(run: m.Run, phase: m.Fetching, event: ev.FetchRefused, now: s
 
 
 def _published(run: m.Run, phase: m.Publishing, event: ev.Published, now: str) -> Effects:
+    if not event.found and not phase.again:
+        return go(run, m.Fetching(step=phase.step, again=True))
     if not event.found:
-        return go(run, m.Fetching(step=phase.step))
+        message = "the verified artifacts were gone twice before they could be published"
+        trouble = m.Trouble(kind=Kind.ARTIFACTS, subkind="GONE", message=message)
+        steps.end_here(run, phase.step, trouble, now)
+        return next_step(run, now)
     steps.finish(run, phase.step, phase.end, now)
     return next_step(run, now)
 

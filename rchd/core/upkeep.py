@@ -7,14 +7,17 @@ from rch.contract.worker_rpc import PROTOCOL_MAX, Code
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
+from rchd.core import step as steps
 from rchd.core.ask import UNAWAITED, ask, cancel_effect, renew
 from rchd.core.ends import end
+from rchd.core.trouble import next_step
 
 Effects = list[fx.Effect]
 
 TIMEOUT_GRACE_SECONDS = 60.0
 RELEASE_SECONDS = 5.0
 AGAIN_SECONDS = 2.0
+MAX_OVERDUE = 5
 
 
 def renewal_timer(run: m.Run, ttl: int) -> fx.StartTimer:
@@ -48,7 +51,7 @@ def timer(run: m.Run, event: ev.TimerFired, now: str) -> Effects:
         case "renew" if run.lease is not None and run.choice is not None:
             return [renew(run), renewal_timer(run, run.lease.ttl_seconds)]
         case "overall" | "idle" if isinstance(run.phase, m.Following) and run.phase.step == event.op:
-            return _out_of_time(run, run.phase.step, event.name)
+            return _out_of_time(run, run.phase.step, event.name, now)
         case "cancel" if isinstance(run.phase, m.Following) and run.cancel is not None:
             return [] if run.cancel_told else [cancel_effect(run, run.phase.step)]
         case _:
@@ -67,8 +70,15 @@ def _waited_too_long(run: m.Run, now: str) -> Effects:
     return end(run, now)
 
 
-def _out_of_time(run: m.Run, index: int, name: str) -> Effects:
-    """The worker should have ended it; it is told, and told again until the job's end comes."""
+def _out_of_time(run: m.Run, index: int, name: str, now: str) -> Effects:
+    """The worker should have ended it; it is told, and told again, and given up in the end."""
+    step = run.steps[index]
+    step.overdue += 1
+    if step.overdue > MAX_OVERDUE:
+        message = f"the worker did not end the job, {MAX_OVERDUE} times told that its time is over"
+        trouble = m.Trouble(kind=Kind.EXECUTOR, subkind=f"TIMEOUT_{name.upper()}", message=message)
+        steps.end_here(run, index, trouble, now)
+        return next_step(run, now)
     again = fx.StartTimer(run_id=run.run_id, name=name, seconds=TIMEOUT_GRACE_SECONDS, op=index)
     return [cancel_effect(run, index, f"TIMEOUT_{name.upper()}"), again]
 

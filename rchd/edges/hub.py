@@ -76,11 +76,6 @@ class Hub:
                 RunEvent(subscription=follower.number, seq=seq, type=kind, run_id=None, at=at, data=data)
             )
 
-    @property
-    def count(self) -> int:
-        """How many subscriptions there are."""
-        return len(self._followers)
-
 
 class Held:
     """Keeps news back until the answer and what went before them are told."""

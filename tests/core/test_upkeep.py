@@ -223,3 +223,33 @@ def test_a_cancel_that_is_told_expired_for_ever_ends_the_step() -> None:
     assert again.one(fx.CancelJob).lease_id is None
     again.answer(run, ev.WorkerRefused, subkind=None, **why)
     again.one(fx.Release)
+
+
+@pytest.mark.spec("4")
+@pytest.mark.fault("W7")
+@pytest.mark.parametrize("name", ["overall", "idle"])
+def test_a_worker_that_never_ends_a_job_does_not_hold_the_run_for_ever(name: str) -> None:
+    play = Playbook()
+    run = following(play)
+    for _ in range(5):
+        play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name=name, op=0))
+        play.one(fx.CancelJob)
+        play.news(run, "RUNNING", 2, "c")
+    play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name=name, op=0))
+    play.answer(run, ev.Released)
+    assert (run.state, run.exit_code) == ("FAILED", 40)
+    assert run.trouble is not None
+    assert run.trouble.subkind == f"TIMEOUT_{name.upper()}"
+
+
+def test_a_staged_set_that_keeps_vanishing_ends_the_step() -> None:
+    play = Playbook()
+    run = following(play)
+    play.news(run, "SUCCEEDED", 3, None)
+    for _ in range(2):
+        play.answer(run, ev.Fetched, summary=summary(run, 0), state="SUCCEEDED", seq=3, updated_at="x")
+        play.answer(run, ev.Published, found=False)
+    play.answer(run, ev.Released)
+    assert (run.state, run.exit_code) == ("FAILED", 70)
+    assert run.trouble is not None
+    assert run.trouble.subkind == "GONE"
