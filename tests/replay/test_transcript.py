@@ -183,7 +183,7 @@ def test_an_effect_too_few_or_too_many_is_named() -> None:
 
 
 def test_a_core_that_raises_is_told_at_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    handle = Core.handle
+    lines, handle = played("success"), Core.handle
 
     def breaks(core: Core, event: ev.Event) -> list[fx.Effect]:
         if isinstance(event, ev.Uploaded):
@@ -191,7 +191,6 @@ def test_a_core_that_raises_is_told_at_its_batch(monkeypatch: pytest.MonkeyPatch
         return handle(core, event)
 
     monkeypatch.setattr(Core, "handle", breaks)
-    lines = played("success")
     at = next(n for n, line in enumerate(lines, 1) if b'"event":"Uploaded"' in line)
     assert str(first(lines)) == f"line {at}: the core raises KeyError: 'run-00000001'"
 
