@@ -141,7 +141,11 @@ class StepView(View, frozen=True, kw_only=True):
 
 
 class RunView(View, frozen=True, kw_only=True):
-    """One run. `waiting` says why it does not move; `why` is the failure as one line."""
+    """One run. `waiting` says why it does not move; `human_summary` is the failure as one line.
+
+    While it waits in the queue `servable` is `yes`, `no` or `unknown`: whether any worker that is
+    known could ever serve it, busy or not; `servable_why` names what is missing, or who is not known.
+    """
 
     run_id: str
     state: str
@@ -167,6 +171,8 @@ class RunView(View, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     cancel_requested: bool = False
     duration_ms: int | None = None
+    servable: str | None = None
+    servable_why: str = ""
 
 
 class RunListView(View, frozen=True, kw_only=True):
@@ -201,7 +207,10 @@ class RunEvent(View, frozen=True, kw_only=True):
 
 
 class WorkerView(View, frozen=True, kw_only=True):
-    """One worker of the inventory and what is known of it."""
+    """One worker of the inventory and what is known of it.
+
+    `aside` says why no new run is given to it, `aside_until` (as the clock stood then) how long.
+    """
 
     name: str
     transport: str
@@ -213,6 +222,8 @@ class WorkerView(View, frozen=True, kw_only=True):
     embedded: bool = False
     probe: dict[str, Any] | None = None
     probe_ms: int | None = None
+    aside: str | None = None
+    aside_until: str | None = None
 
 
 class WorkerListView(View, frozen=True, kw_only=True):
