@@ -94,6 +94,9 @@ _SUBKINDS: Mapping[tuple[Kind, str], Entry] = {
     (Kind.ARTIFACTS, "SIZE_EXCEEDED"): Entry(70, False, "raise the worker's max_artifact_bytes"),
     (Kind.ARTIFACTS, "GONE"): Entry(70, False, "run the same command again"),
     (Kind.WORKER_INCOMPATIBLE, "NO_TOOLCHAIN"): Entry(91, False, "add a worker to workers.toml"),
+    (Kind.WORKER_INCOMPATIBLE, "NO_DESTINATION"): Entry(
+        91, False, "install the runtime on a worker, or change destination.value"
+    ),
     (Kind.WORKER_INCOMPATIBLE, "TOOLCHAIN_CHANGED"): Entry(91, True, "run the same command again"),
     (Kind.WORKER_INCOMPATIBLE, "FEATURE_MISSING"): Entry(91, False, "upgrade rch-worker there"),
     (Kind.WORKER_INCOMPATIBLE, "PROTOCOL_DRIFT"): Entry(91, False, "run the same command again"),

@@ -4,7 +4,8 @@ import pytest
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.records import Capabilities, Capacity, Limits, ToolchainEntry
-from rch.contract.toolchain import choose_swift, host_destination_inputs, numbers_of, swift_toolchain_inputs
+from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_toolchain_inputs
+from rch.contract.versions import numbers_of
 
 
 def swift(version: str, *, active: bool = False, path: str | None = None) -> ToolchainEntry:

@@ -21,7 +21,7 @@ from rch.contract.records import (
     TestFailure,
 )
 from rch.contract.states import JobState, move_job
-from rch.contract.toolchain import numbers_of
+from rch.contract.versions import numbers_of
 from rch.contract.worker_rpc import SubmitRequest
 from rch.files.durable import remove_tree
 from worker_agent.backends.config import allow_no_tests

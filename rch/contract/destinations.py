@@ -1,0 +1,234 @@
+"""Destinations: what a constraint means on one worker (spec section 7).
+
+    platform=iOS Simulator,name=iPhone 16,OS=latest   a simulator that exists there
+    platform=macOS                                    the worker itself
+    generic/platform=iOS                              no device at all: serves `build` alone
+
+Pure over a capabilities snapshot. Runtimes that are gone or cannot be used do not count, nor do
+devices whose runtime is one of those. The same snapshot and constraint give the same answer,
+and nothing in what enters a job's identity tells one device of a kind from another.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from rch.contract.errors import Failure, Kind
+from rch.contract.flag_values import parse_destination
+from rch.contract.records import Capabilities, Device, Runtime
+from rch.contract.toolchain import HOST_DESTINATION
+from rch.contract.versions import numbers_of
+
+GENERIC = "generic"
+"""The `name` of a destination that is a platform and no device."""
+
+_SIMULATORS = ("iOS", "tvOS", "watchOS", "visionOS")
+_DEVICES = ("iOS", "tvOS", "watchOS", "visionOS", "DriverKit")
+_SHOWN = 8
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """A constraint made concrete. `value` is what `-destination` says; `inputs` enter the job key.
+
+    `udid` names the device to use and enters nothing; `warning` says what was chosen among several.
+    """
+
+    value: str
+    inputs: dict[str, str]
+    udid: str | None = None
+    warning: str | None = None
+
+
+def resolve_destination(capabilities: Capabilities, constraint: str, action: str) -> Resolved:
+    """What `constraint` is on this worker; `action` is build or test.
+
+    `WORKER_INCOMPATIBLE` / `NO_DESTINATION` says what the worker lacks and what it has;
+    `CONFIG` / `BAD_VALUE` where no worker could ever serve it.
+    """
+    asked = parse_destination(constraint)
+    if asked is None:
+        raise _bad(constraint, "is not platform=...,name=...,OS=... (id= is not served)")
+    if "generic/platform" in asked:
+        return _generic(capabilities, constraint, asked, action)
+    platform = asked["platform"]
+    if platform == "macOS":
+        return _this_machine(capabilities, constraint, asked)
+    if platform in {f"{family} Simulator" for family in _SIMULATORS}:
+        return _simulator(capabilities, constraint, asked)
+    if platform in _DEVICES:
+        raise _bad(constraint, f"is a device; simulators, macOS and generic/platform={platform} are served")
+    known = ", ".join(["macOS", *(f"{family} Simulator" for family in _SIMULATORS)])
+    raise _bad(constraint, f"names no platform that is served ({known})")
+
+
+def _generic(capabilities: Capabilities, constraint: str, asked: dict[str, str], action: str) -> Resolved:
+    platform = asked["generic/platform"]
+    if platform not in {"macOS", *_DEVICES, *(f"{family} Simulator" for family in _SIMULATORS)}:
+        raise _bad(constraint, "names no platform that is served")
+    if action != "build":
+        raise _bad(constraint, f"is generic: it serves build alone, not {action}")
+    _need_macos(capabilities, constraint)
+    # The SDK that it is built with comes with the Xcode, whose build is in the job key beside it.
+    inputs = {"platform": platform, "name": GENERIC, "os_version": GENERIC, "provisioning": "existing"}
+    return Resolved(value=constraint, inputs=inputs)
+
+
+def _this_machine(capabilities: Capabilities, constraint: str, asked: dict[str, str]) -> Resolved:
+    _need_macos(capabilities, constraint)
+    for key in ("OS", "name"):
+        if key in asked:
+            raise _bad(constraint, f"has {key}=, which is for simulators: a Mac is chosen by tags")
+    arch = asked.get("arch", capabilities.arch)
+    if arch != capabilities.arch:
+        raise _lacks(capabilities, constraint, f"its arch is {capabilities.arch}")
+    inputs = {
+        "platform": "macOS",
+        "name": asked.get("variant", HOST_DESTINATION),
+        "os_version": capabilities.os_version,
+        "provisioning": "existing",
+    }
+    return Resolved(value=_words({**asked, "arch": arch}), inputs=inputs)
+
+
+def _need_macos(capabilities: Capabilities, constraint: str) -> None:
+    if capabilities.os_name != "macOS":
+        raise _lacks(capabilities, constraint, f"it runs {capabilities.os_name}")
+
+
+# --- simulators -----------------------------------------------------------------------
+
+
+def _simulator(capabilities: Capabilities, constraint: str, asked: dict[str, str]) -> Resolved:
+    name = asked.get("name")
+    if name is None:
+        raise _bad(constraint, "names no device: add name=...")
+    if "variant" in asked:
+        raise _bad(constraint, "has a variant, which is for macOS alone")
+    family = asked["platform"].removesuffix(" Simulator")
+    usable = [each for each in capabilities.runtimes if each.available and family_of(each) == family]
+    runtimes = _wanted(capabilities, constraint, usable, asked.get("OS", "latest"))
+    for runtime in runtimes:
+        devices = _devices_named(capabilities, runtime, name)
+        if devices:
+            return _chosen(capabilities, asked, runtime, devices)
+    there = _names(capabilities, runtimes, name)
+    version = "" if len(runtimes) > 1 else f" {runtimes[0].version}"
+    raise _lacks(capabilities, constraint, f"with {family}{version} it has {there}, no {name!r}")
+
+
+def family_of(runtime: Runtime) -> str:
+    """iOS, tvOS, watchOS or visionOS, by a runtime's identifier, which no user can rename."""
+    tail = runtime.identifier.rpartition(".")[2].partition("-")[0]
+    return "visionOS" if tail == "xrOS" else tail
+
+
+def _wanted(
+    capabilities: Capabilities, constraint: str, usable: Sequence[Runtime], version: str
+) -> list[Runtime]:
+    """The runtimes that `version` allows, newest first; of one version the highest build first."""
+    fitting = [
+        each
+        for each in usable
+        if version == "latest" or (numbers_of(each.version) == numbers_of(version) != ())
+    ]
+    if not fitting:
+        have = ", ".join(sorted({f"{family_of(each)} {each.version}" for each in usable})) or "none of it"
+        raise _lacks(capabilities, constraint, f"of the runtime's platform it has {have}")
+    return sorted(
+        fitting, key=lambda each: (numbers_of(each.version), _build_rank(each.build)), reverse=True
+    )
+
+
+def _build_rank(build: str) -> tuple[int, str, int, str]:
+    """Order of Apple's build numbers: 22A3351 < 22A3354 < 22B81; a beta's letter comes before none."""
+    found = re.fullmatch(r"([0-9]+)([A-Z])([0-9]+)([a-z]?)", build)
+    if found is None:
+        return 0, "", 0, build
+    return int(found[1]), found[2], int(found[3]), found[4] or "~"
+
+
+def _devices_named(capabilities: Capabilities, runtime: Runtime, name: str) -> list[Device]:
+    """Usable devices of that name: those whose type has the name too come first, then by type and udid."""
+    same = [
+        each
+        for each in capabilities.devices
+        if each.available and each.runtime == runtime.identifier and each.name == name
+    ]
+    return sorted(same, key=lambda each: (not _is_of_its_name(each), each.device_type, each.udid))
+
+
+def _is_of_its_name(device: Device) -> bool:
+    """Whether a device bears the name of its own type, as those do that Xcode makes."""
+    kind = device.device_type.rpartition(".")[2]
+    return _plain(kind) == _plain(device.name)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
+
+
+def _chosen(
+    capabilities: Capabilities, asked: dict[str, str], runtime: Runtime, devices: Sequence[Device]
+) -> Resolved:
+    device = devices[0]
+    inputs = {
+        "platform": asked["platform"],
+        "name": device.name,
+        "os_version": runtime.version,
+        "provisioning": "existing",
+        "sim_runtime_identifier": runtime.identifier,
+        "sim_runtime_build": runtime.build,
+        "device_type_identifier": device.device_type,
+    }
+    value = _words({**asked, "OS": runtime.version})
+    return Resolved(
+        value=value, inputs=inputs, udid=device.udid, warning=_several(capabilities, runtime, devices)
+    )
+
+
+def _several(capabilities: Capabilities, runtime: Runtime, devices: Sequence[Device]) -> str | None:
+    """What was chosen where a name fits more than one thing that differs."""
+    chosen = devices[0]
+    kinds = sorted({each.device_type for each in devices} - {chosen.device_type})
+    if kinds:
+        also = ", ".join(kinds)
+        return f"{chosen.name!r} is {chosen.device_type}; devices of that name are also {also}"
+    builds = {
+        each.build
+        for each in capabilities.runtimes
+        if each.available and (family_of(each), each.version) == (family_of(runtime), runtime.version)
+    } - {runtime.build}
+    if builds:
+        return f"{runtime.name} is build {runtime.build}; there is also {', '.join(sorted(builds))}"
+    return None
+
+
+def _names(capabilities: Capabilities, runtimes: Iterable[Runtime], wanted: str) -> str:
+    """The names of the usable devices, those like the wanted one first."""
+    usable = {each.identifier for each in runtimes}
+    there = sorted(
+        {each.name for each in capabilities.devices if each.available and each.runtime in usable}
+    )
+    near = difflib.get_close_matches(wanted, there, n=_SHOWN, cutoff=0.0)
+    shown = ", ".join(repr(name) for name in near)
+    more = f" and {len(there) - len(near)} more" if len(there) > len(near) else ""
+    return (shown or "no device") + more
+
+
+def _words(asked: dict[str, str]) -> str:
+    """A destination in words, its keys in Xcode's usual order."""
+    order = ("platform", "variant", "arch", "name", "OS")
+    return ",".join(f"{key}={asked[key]}" for key in order if key in asked)
+
+
+def _bad(constraint: str, what: str) -> Failure:
+    return Failure(Kind.CONFIG, f"destination.value = {constraint!r} {what}", subkind="BAD_VALUE")
+
+
+def _lacks(capabilities: Capabilities, constraint: str, what: str) -> Failure:
+    message = f"destination {constraint!r} is wanted; {capabilities.hostname} cannot serve it: {what}"
+    return Failure(Kind.WORKER_INCOMPATIBLE, message, subkind="NO_DESTINATION")

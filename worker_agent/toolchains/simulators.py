@@ -1,0 +1,112 @@
+"""Simulator runtimes and devices of a Mac, as `simctl list --json` tells them (spec section 7).
+
+The tool's output is read leniently: what has not the form of a runtime or a device is left
+out, and what it does not call available is kept as not available.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rch.contract.records import Device, Runtime
+from worker_agent.toolchains.versions import output_of
+
+SIMCTL = ("/usr/bin/xcrun", "simctl", "list", "--json", "runtimes", "devices")
+"""Asks without a word about pairs and device types, which takes half the time."""
+
+
+class _Runtime(msgspec.Struct, frozen=True):
+    identifier: str
+    name: str
+    version: str
+    buildversion: str = ""
+    isAvailable: bool | None = None  # noqa: N815  (Apple's name)
+    availability: str = ""
+
+
+class _Device(msgspec.Struct, frozen=True):
+    udid: str
+    name: str
+    deviceTypeIdentifier: str = ""  # noqa: N815  (Apple's name)
+    isAvailable: bool | None = None  # noqa: N815  (Apple's name)
+    availability: str = ""
+
+
+class Simulators(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is; sorted, so that equal machines tell equal capabilities."""
+
+    runtimes: tuple[Runtime, ...] = ()
+    devices: tuple[Device, ...] = ()
+
+
+def simulators(env: Mapping[str, str], developer_dir: str) -> Simulators:
+    """What the simulator service of one Xcode tells; nothing where it does not answer."""
+    if not Path(SIMCTL[0]).is_file():
+        return Simulators()
+    asked = {key: env[key] for key in ("HOME", "PATH", "TMPDIR") if key in env}
+    return read_simulators(output_of(list(SIMCTL), {**asked, "DEVELOPER_DIR": developer_dir}))
+
+
+def read_simulators(text: str | None) -> Simulators:
+    """Runtimes and devices in what `simctl list --json` prints; a device of an unknown runtime too."""
+    try:
+        told = msgspec.json.decode(_json_of(text or ""))
+    except msgspec.DecodeError:
+        return Simulators()
+    if not isinstance(told, dict):
+        return Simulators()
+    rows = told.get("runtimes")
+    runtimes = [one for row in (rows if isinstance(rows, list) else []) if (one := _runtime(row))]
+    tables = told.get("devices")
+    devices = [
+        each
+        for runtime, of_it in (tables.items() if isinstance(tables, dict) else ())
+        for row in (of_it if isinstance(of_it, list) else [])
+        if (each := _device(row, runtime))
+    ]
+    return Simulators(
+        runtimes=tuple(sorted(runtimes, key=lambda each: (each.identifier, each.build))),
+        devices=tuple(sorted(devices, key=lambda each: (each.runtime, each.name, each.udid))),
+    )
+
+
+def _json_of(text: str) -> str:
+    """From the first brace on: a first start prints notes before it."""
+    return text[max(0, text.find("{")) :]
+
+
+def _runtime(row: Any) -> Runtime | None:
+    try:
+        told = msgspec.convert(row, _Runtime)
+    except msgspec.ValidationError:
+        return None
+    return Runtime(
+        identifier=told.identifier,
+        name=told.name,
+        version=told.version,
+        build=told.buildversion,
+        available=_available(told),
+    )
+
+
+def _device(row: Any, runtime: str) -> Device | None:
+    try:
+        told = msgspec.convert(row, _Device)
+    except msgspec.ValidationError:
+        return None
+    return Device(
+        udid=told.udid,
+        name=told.name,
+        device_type=told.deviceTypeIdentifier,
+        runtime=runtime,
+        available=_available(told),
+    )
+
+
+def _available(told: _Runtime | _Device) -> bool:
+    """By the newer member, else by the older one's words."""
+    return told.isAvailable if told.isAvailable is not None else told.availability == "(available)"
