@@ -23,13 +23,13 @@ _PAUSE = 0.2
 
 
 class Submission:
-    """`runs.submit` with a token of its own, so that a retry is the same run."""
+    """`runs.submit` with a token, the user's or one of its own, so that a retry is the same run."""
 
     def __init__(self, context: Context, params: dict[str, Any], progress: Progress) -> None:
         self._context = context
         self._progress = progress
         # Progress is asked for even where it is not shown: it tells a busy daemon from a lost one.
-        self._params = {**params, "client_token": os.urandom(16).hex(), "progress": True}
+        self._params = {"client_token": os.urandom(16).hex(), **params, "progress": True}
         self._pending: int | None = None
         self.client: Client | None = None
         # Whether the daemon may have the run.

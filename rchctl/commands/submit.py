@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rchctl.commands.verify import add_run_options, submit_params
 from rchctl.context import Context, Outcome
 from rchctl.live import LiveRun
 from rchctl.parser import VerbParser
+from rchctl.request import add_run_options, submit_params
 
 
 def configure(parser: VerbParser) -> None:
@@ -15,10 +15,13 @@ def configure(parser: VerbParser) -> None:
         "rchctl submit                         prints the run's id",
         'id=$(rchctl submit) && rchctl wait "$id"',
         "rchctl submit --json | jq -r .data.run_id",
+        "rchctl submit --group save --supersede --origin editor    at each save: the newest alone counts",
+        'rchctl submit --client-token "$CI_JOB_ID"                 a job that is tried again: the same run',
     )
 
 
 def run(context: Context) -> Outcome:
     """Accepted and durable is all that it waits for."""
     show = context.console.live and not context.json
-    return LiveRun(context, submit_params(context), show_log=False, show_progress=show).detach()
+    params = submit_params(context, stays=False)
+    return LiveRun(context, params, show_log=False, show_progress=show).detach()

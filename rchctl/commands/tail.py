@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from rch.contract.errors import Failure, Kind
-from rchctl.commands.verify import ACTIONS
 from rchctl.context import Context, Outcome
 from rchctl.follow import Follower
 from rchctl.logs import Logs
 from rchctl.parser import UsageError, VerbParser, one_of
 from rchctl.progress import Progress
 from rchctl.render import is_over
+from rchctl.request import ACTIONS
 
 
 def configure(parser: VerbParser) -> None:

@@ -224,6 +224,38 @@ def test_what_is_submitted_is_what_the_flags_say(cli: Cli, daemon: FakeDaemon) -
     assert result.returncode == 0
 
 
+@pytest.mark.spec("12")
+@pytest.mark.parametrize("verb", [["verify"], ["run", "--action", "build"], ["submit"]])
+def test_every_verb_that_makes_a_run_says_how_it_stands_to_the_others(
+    cli: Cli, daemon: FakeDaemon, verb: list[str]
+) -> None:
+    daemon.change(**SUCCEEDED)
+    cli(*verb, "--priority", "0", "--group", "save", "--supersede", "--origin", "vim",
+        "--client-token", "one", "--on-disconnect", "keep")  # fmt: skip
+    params = daemon.wait_for("runs.submit")
+    assert {name: params[name] for name in params.keys() - {"start", "actions", "overrides"}} == {
+        "priority": 0,
+        "group": "save",
+        "supersede": True,
+        "origin": "vim",
+        "client_token": "one",
+        "on_disconnect": "keep",
+        "queue": True,
+        "progress": True,
+    }
+
+
+def test_a_run_that_ends_with_its_client_is_tied_to_the_one_that_stays(
+    cli: Cli, daemon: FakeDaemon
+) -> None:
+    process = cli.start("verify", "--on-disconnect", "cancel")
+    daemon.wait_for_watcher()
+    assert daemon.wait_for("runs.submit")["on_disconnect"] == "cancel"
+    assert len(daemon._connections) == 1  # the watch is on the connection that the run is tied to
+    daemon.change(**SUCCEEDED)
+    assert finish(process)[2] == 0
+
+
 def test_detach_does_not_wait(cli: Cli, daemon: FakeDaemon) -> None:
     assert cli("verify", "--detach").stdout == f"{RUN_ID}\n"
     assert daemon.count("runs.watch") == 0

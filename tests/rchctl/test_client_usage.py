@@ -46,6 +46,46 @@ def said(argv: list[str], capfd: Captured) -> tuple[int, str, str]:
             ["verify", "--set", "x"],
             "verify: --set 'x' is not KEY=VALUE: type --set timeouts.overall_seconds=600",
         ),
+        (
+            ["submit", "--priority", "high"],
+            "submit: --priority 'high' is no number from 0 to 1000000: type --priority 0 to go first",
+        ),
+        (
+            ["verify", "--priority", "-1"],
+            "verify: --priority '-1' is no number from 0 to 1000000: type --priority 0 to go first",
+        ),
+        (
+            ["submit", "--supersede"],
+            "submit: --supersede is about a group: type 'rchctl submit --group save --supersede'",
+        ),
+        (
+            ["submit", "--group", ""],
+            "submit: --group '' is no name of 1 to 200 printable characters: type --group save",
+        ),
+        (
+            ["run", "--action", "build", "--origin", "a\nb"],
+            "run: --origin 'a\\nb' is no name of 1 to 200 printable characters: type --origin editor",
+        ),
+        (
+            ["submit", "--client-token", "x" * 201],
+            (f"submit: --client-token '{'x' * 40}'"
+            " is no name of 1 to 200 printable characters: type --client-token $(uuidgen)"),
+        ),
+        (
+            ["verify", "--on-disconnect", "cancle"],
+            "verify: unknown word for --on-disconnect 'cancle': did you mean 'cancel'?",
+        ),
+        *(
+            (
+                argv,
+                (f"{argv[0]}: this client does not stay, so the run would be over at once:"
+                " type 'rchctl verify --on-disconnect cancel'"),
+            )
+            for argv in (
+                ["submit", "--on-disconnect", "cancel"],
+                ["verify", "--detach", "--on-disconnect=cancel"],
+            )
+        ),
         (["workers", "list", "w"], "workers list: takes no name: type 'rchctl workers probe w'"),
     ],
 )  # fmt: skip
