@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rch.contract.ids import is_id
 from rch.files.durable import is_temp_name, remove_tree, temp_name
+from worker_agent.sources_parts import partials_of
 from worker_agent.worker import Worker
 
 KEEP_SOURCES = 2
@@ -30,8 +31,8 @@ def runs_that_live(worker: Worker) -> frozenset[str]:
 
 def sweep_sources(worker: Worker, now: float) -> None:
     """Remove what uploads that were cut left, and sources that nothing uses beyond what is kept."""
-    del now  # only their order counts
     worker.sources.sweep_incoming()
+    partials_of(worker).sweep(now)
     bound, total = worker.config.keep_sources_bytes, 0
     beyond = []
     for place, one in enumerate(worker.sources.stored()):

@@ -42,6 +42,7 @@ FEATURES = (
     Feature.LEASE,
     Feature.LEASE_RENEW,
     Feature.FETCH_RESUME,
+    Feature.UPLOAD_RESUMABLE,
 )
 
 
@@ -120,15 +121,17 @@ def _has_source(call: Call) -> msgspec.Struct:
 
 def _upload_source(call: Call) -> msgspec.Struct:
     asked, worker, body = cast("UploadRequest", call.payload), call.worker, call.body
-    for member, feature in (("base", Feature.UPLOAD_THIN), ("resume", Feature.UPLOAD_RESUMABLE)):
-        if getattr(asked, member) is not None:
-            raise RpcError(
-                Code.FEATURE_MISSING, f"{member} needs the feature {feature}, which is not offered"
-            )
+    if asked.base is not None:
+        feature = Feature.UPLOAD_THIN
+        raise RpcError(Code.FEATURE_MISSING, f"base needs the feature {feature}, which is not offered")
     worker.sources.check_announced(asked.stream)
-    worker.leases.require(asked.lease_id, asked.fence)
+    lease = worker.leases.require(asked.lease_id, asked.fence)
     if asked.lease_id is not None:  # first: what is pinned and there stays
         worker.leases.pin(asked.lease_id, asked.source_sha256)
+    if asked.resume is not None:
+        from worker_agent.sources_parts import partials_of
+
+        return partials_of(worker).take(asked, lease.host_id if lease else "", body)
     if worker.sources.exists(asked.source_sha256):
         worker.sources.drop(asked.stream, body)
     else:

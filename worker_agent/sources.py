@@ -3,9 +3,9 @@
     sources/<sha256>.tar     the canonical tar, whole and verified
     sources/<sha256>.json    what `submit` needs to know of it; there before the tar
 
-    sources/incoming/        uploads on their way
+    sources/incoming/        uploads on their way; those in parts are in `sources_parts`
 
-An upload is a file with a lock of its own until it is renamed: what carries no lock was left
+An upload in one piece is a file with a lock of its own until it is renamed: what carries no lock was left
 by a process that is gone, and is swept by the next upload.
 """
 
@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO, BinaryIO, Protocol
 
 import msgspec
 
@@ -66,7 +66,7 @@ class Sources:
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         self._folder = folder
-        self._incoming = folder / "incoming"
+        self.incoming = folder / "incoming"
         self._max_bytes = max_bytes
 
     def path(self, source_sha256: str) -> Path:
@@ -126,21 +126,22 @@ class Sources:
             )
         if stream.format != "tar":
             raise RpcError(Code.INVALID_REQUEST, f"stream.format {stream.format[:40]!r} is not known")
-        if self._max_bytes and stream.content_length > self._max_bytes:
-            raise self._too_large(f"stream.content_length {stream.content_length}")
+        self.check_size(stream.content_length, "stream.content_length")
+
+    def check_size(self, size: int, what: str) -> None:
+        """Refuse what is larger than this worker takes."""
+        if self._max_bytes and size > self._max_bytes:
+            raise self._too_large(f"{what} {size}")
 
     def receive(self, source_sha256: str, stream: Stream, body: Readable) -> None:
         """Take the body, verify it, store it; nothing is stored if anything is wrong."""
-        make_dirs(self._incoming)
+        make_dirs(self.incoming)
         self.sweep_incoming()
         try:
             with self._temp() as (spool, raw):
-                _spool(body, stream, raw)
+                copy_checked(body, stream, raw)
                 raw.seek(0)
-                if stream.compression == "none":
-                    self._admit(source_sha256, raw, spool)
-                else:
-                    self._unpack(source_sha256, raw)
+                self.store(source_sha256, raw, spool, compression=stream.compression)
         except OSError as error:
             if is_no_space(error):
                 raise RpcError(Code.NO_SPACE, "no space is left for the source") from error
@@ -148,7 +149,14 @@ class Sources:
 
     def drop(self, stream: Stream, body: Readable) -> None:
         """Read the body of a duplicate to its end; it has to be what was announced all the same."""
-        _spool(body, stream, None)
+        copy_checked(body, stream, None)
+
+    def store(self, source_sha256: str, raw: BinaryIO, temp: Path, *, compression: str) -> None:
+        """Unpack, verify and keep `raw`, whose name is `temp`; an uncompressed one may be renamed."""
+        if compression == "none":
+            self._admit(source_sha256, raw, temp)
+        else:
+            self._unpack(source_sha256, raw)
 
     def _unpack(self, source_sha256: str, raw: BinaryIO) -> None:
         from rch.files.unzstd import DecodeError, bounded_reader
@@ -187,7 +195,7 @@ class Sources:
     def _temp(self) -> Iterator[tuple[Path, BinaryIO]]:
         """A temporary file that is locked while we live, and gone afterwards unless it was renamed."""
         while True:
-            path = temp_name(self._incoming / "source")
+            path = temp_name(self.incoming / "source")
             with path.open("x+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if not path.exists():
@@ -200,15 +208,15 @@ class Sources:
 
     def sweep_incoming(self) -> None:
         """Remove what uploads left behind that are over: nobody has it locked."""
-        for entry in os.scandir(self._incoming) if self._incoming.is_dir() else ():
+        for entry in os.scandir(self.incoming) if self.incoming.is_dir() else ():
             if is_temp_name(entry.name):
                 with suppress(OSError), open(entry.path, "rb") as file:  # noqa: PTH123  (a scandir entry)
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     os.unlink(entry.path)  # noqa: PTH108  (as above)
 
 
-def _spool(body: Readable, stream: Stream, raw: BinaryIO | None) -> None:
-    """Write the body down and hold it against its digest, before anything acts on it."""
+def copy_checked(body: Readable, stream: Stream, raw: IO[bytes] | None) -> None:
+    """Write a body down and hold it against its digest, before anything acts on it."""
     digest = hashlib.sha256()
     while piece := body.read(_PIECE):
         digest.update(piece)

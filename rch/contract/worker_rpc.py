@@ -147,6 +147,20 @@ class HasSourceResult(Payload, frozen=True, kw_only=True):
     exists: bool
 
 
+class Resume(Payload, frozen=True, kw_only=True):
+    """Which part of a stream follows: the bytes from `offset` on. The totals come with the `last` one.
+
+    `upload_id` is the host's name for these very bytes on their way to this source. An empty part
+    that is not the last asks how many bytes are there.
+    """
+
+    upload_id: str
+    offset: int
+    last: bool
+    total_length: int | None = None
+    total_sha256: str | None = None
+
+
 class UploadRequest(Payload, frozen=True, kw_only=True):
     """A source bundle; `base` and `resume` need features of their own."""
 
@@ -155,14 +169,14 @@ class UploadRequest(Payload, frozen=True, kw_only=True):
     lease_id: str | None = None
     fence: int | None = None
     base: dict[str, Any] | None = None
-    resume: dict[str, Any] | None = None
+    resume: Resume | None = None
 
 
 class UploadResult(Payload, frozen=True, kw_only=True):
-    """Whether the whole source is stored now."""
+    """Whether the whole source is stored now; of a part that is not the last, where to go on."""
 
     stored: bool
-    next_offset: int | None = None
+    next_offset: Count | None = None
 
 
 class SubmitRequest(Payload, frozen=True, kw_only=True):

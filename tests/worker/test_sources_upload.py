@@ -79,7 +79,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], bytes, str, str | None]] = {
     "an unknown compression": ({"compression": "lzma"}, PACKED, BAD, None),
     "an unknown format": ({"format": "zip"}, PACKED, BAD, None),
     "a base": ({"base": {}}, PACKED, "FEATURE_MISSING", None),
-    "a part": ({"resume": {}}, PACKED, "FEATURE_MISSING", None),
+    "a part of nothing": ({"resume": {}}, PACKED, BAD, None),
     "a dead lease": ({"lease_id": "lease-000001", "fence": 1}, PACKED, "LEASE_EXPIRED", None),
     "a lease without its fence": ({"lease_id": "lease-000001"}, PACKED, BAD, None),
 }
