@@ -34,10 +34,16 @@ def main(argv: list[str] | None = None) -> int:
     open_standard()
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console(os.environ)
-    verb = next((word for word in words if not word.startswith("-")), "")
-    verdict = verb in _VERDICTS and "--detach" not in words
+    own = _own(words)
+    verb = next((word for word in own if not word.startswith("-")), "")
+    verdict = verb in _VERDICTS and "--detach" not in own
     code, outcome = _call(verb, words, console)
     return code if console.lost is None else _lost(code, outcome, console, verdict=verdict)
+
+
+def _own(words: list[str]) -> list[str]:
+    """The words of this program: after `--` come those of another."""
+    return words[: words.index("--")] if "--" in words else words
 
 
 def _lost(code: int, outcome: Outcome | None, console: Console, *, verdict: bool) -> int:
@@ -53,13 +59,14 @@ def _lost(code: int, outcome: Outcome | None, console: Console, *, verdict: bool
 
 def _call(verb: str, words: list[str], console: Console) -> tuple[int, Outcome | None]:
     """The exit code of a call whose outcome is printed, and that outcome if there is one."""
-    as_json = "--json" in words
+    own = _own(words)
+    as_json = "--json" in own
     try:
         outcome = _dispatch(verb, words, console, os.environ)
     except Failure as failure:
         return _refused(verb, failure, console, as_json=as_json), None
     except (KeyboardInterrupt, Interrupted) as stop:
-        if isinstance(stop, KeyboardInterrupt) and (verb not in _OWNERS or "--detach" in words):
+        if isinstance(stop, KeyboardInterrupt) and (verb not in _OWNERS or "--detach" in own):
             console.clear_status()
             return _EXIT_INTERRUPTED, None
         early = Failure(Kind.CANCELLED, "interrupted before a run was submitted")
@@ -98,7 +105,7 @@ def _dispatch(verb: str, words: list[str], console: Console, env: Mapping[str, s
     module: ModuleType = import_module(known.module)
     parser = VerbParser(verb, known.summary, console.width)
     module.configure(parser)
-    if "-h" in words or "--help" in words:
+    if {"-h", "--help"} & set(_own(words)):
         console.out(parser.format_help())
         return None
     context = Context(verb, parser.read(words), console, env)

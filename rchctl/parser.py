@@ -34,6 +34,7 @@ class VerbParser(argparse.ArgumentParser):
         )
         self.verb = verb
         self.flags: list[str] = []
+        self.takes_command = False
         self.add_argument("-h", "--help", action="store_true", help="this text")
         self.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
         self.add_argument("--no-autostart", action="store_true", help="do not start the daemon: exit 4")
@@ -56,6 +57,11 @@ class VerbParser(argparse.ArgumentParser):
         for action in self._actions:
             if flag in action.option_strings:
                 action.help = argparse.SUPPRESS
+
+    def command(self, metavar: str, text: str) -> None:
+        """Take a whole command line, as `words`; it stands after `--`, its flags being its own."""
+        self.takes_command = True
+        self.add_argument("words", metavar=metavar, nargs="*", help=text)
 
     def examples(self, *lines: str) -> None:
         """The examples below the help text."""
@@ -85,6 +91,8 @@ class VerbParser(argparse.ArgumentParser):
         return self.parse_args(argv)
 
     def _instead(self, flag: str) -> str:
+        if self.takes_command:
+            return f"write the command after --: rchctl {self.verb} -- xcodebuild ..."
         near = nearest(flag, self.flags)
         return f"type 'rchctl {self.verb} {near or '--help'}'"
 

@@ -36,10 +36,14 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag_field="verdict", t
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True, tag_field="verdict", tag="rejected"):
-    """An invocation that is refused, with all reasons in the order of its words."""
+    """An invocation that is refused, with all reasons in the order of its words.
+
+    `places` has for each reason the index of its word; the number of words: something is missing.
+    """
 
     original_argv: tuple[str, ...]
     reasons: tuple[Reason, ...]
+    places: tuple[int, ...] = ()
     rejected_flags: tuple[str, ...] = ()
 
     @property
@@ -141,7 +145,8 @@ def _check_required(words: Words) -> None:
 
 
 def _rejected(words: Words) -> Rejected:
-    reasons = tuple(reason for _, reason in sorted(words.reasons, key=lambda item: item[0]))
+    ordered = sorted(words.reasons, key=lambda item: item[0])
+    reasons = tuple(reason for _, reason in ordered)
     flags = dict.fromkeys(
         reason.subject.removesuffix("=")
         for reason in reasons
@@ -151,6 +156,7 @@ def _rejected(words: Words) -> Rejected:
     return Rejected(
         original_argv=tuple(_storable(token) for token in words.tokens),
         reasons=reasons,
+        places=tuple(at for at, _ in ordered),
         rejected_flags=tuple(flags),
     )
 
