@@ -34,6 +34,7 @@ from rch.files.durable import is_no_space
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.edges import artifacts
+from rchd.edges.parts import upload_id_of
 from rchd.edges.pool import WorkerPool
 from rchd.edges.prober import Prober, deadline, ms_since
 from rchd.edges.worker_client import WorkerClient
@@ -169,7 +170,10 @@ class Performer:
             fence=effect.fence,
         )
         tell = _Progress(effect.run_id, "upload", post)
-        await self._client(effect).upload(request, self._spool / source.spool_name, progress=tell)
+        upload_id = upload_id_of(self._host_id, effect.run_id, source.source_sha256, source.content_sha256)
+        await self._client(effect).upload(
+            request, self._spool / source.spool_name, progress=tell, upload_id=upload_id
+        )
         return ev.Uploaded(at=time.time(), run_id=effect.run_id, op=effect.op)
 
     async def _tail(self, effect: fx.Tail) -> ev.TailNews:

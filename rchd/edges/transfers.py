@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +14,7 @@ from anyio import to_thread
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.worker_envelope import decode_fetch_header, protocol_error
-from rch.contract.worker_rpc import FetchHeader, Stream
+from rch.contract.worker_rpc import FetchHeader
 from rchd.edges.channels import PART, LineCut
 from rchd.edges.wire import Wire, within
 
@@ -28,30 +30,53 @@ def _quiet(done: int, total: int) -> None:
 # --- out ------------------------------------------------------------------------------
 
 
-async def send_source(
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes `offset` to `offset + length` of the bundle `path`, which has `total` of them."""
+
+    path: Path
+    offset: int
+    length: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds: `stall` bounds each part's way out, `digest` the wait for the answer after the last."""
+
+    stall: float
+    digest: float
+
+
+async def send_piece(
     wire: Wire,
     line: bytes,
-    body: Path,
-    stream: Stream,
-    stall: float,
-    digest: float,
+    piece: Piece,
+    patience: Patience,
     progress: Progress | None = None,
-) -> bytes:
-    """Send the request `line` and `body`; the answer's line, which may come before all is sent.
+    *,
+    last: bool = True,
+) -> tuple[bytes, bool]:
+    """Send the request `line` and the bytes of `piece`; the answer's line, and whether all was sent.
 
-    `stall` bounds each part's way out and `digest` the wait after the last, in seconds.
+    The answer may come before that, and then the wire carries no other request. `last` ends our
+    side of it. `Failure` TRANSFER when the bundle is not as long as it should be.
     """
     try:
-        source = await to_thread.run_sync(body.open, "rb")
+        source = await to_thread.run_sync(piece.path.open, "rb")
     except OSError as error:
-        raise Failure(Kind.TRANSFER, f"the spooled bundle {body.name}: {error.strerror}") from error
+        name = piece.path.name
+        raise Failure(Kind.TRANSFER, f"the spooled bundle {name}: {error.strerror}") from error
     with source:
-        size = await to_thread.run_sync(lambda: body.stat().st_size)
-        if size != stream.content_length:
-            raise _other_size(body, size, stream)
-        with within(stall, f"the upload of {body.name} stalled for {stall:g} s") as scope:
-            upload = _Upload(wire, source, stream, scope, stall, progress or _quiet)
-            return await upload.run(line, digest)
+        size = await to_thread.run_sync(source.seek, 0, os.SEEK_END)
+        if size != piece.total:
+            name = piece.path.name
+            raise Failure(Kind.TRANSFER, f"the spooled bundle {name} has {size} bytes, not {piece.total}")
+        await to_thread.run_sync(source.seek, piece.offset)
+        stalled = f"the upload of {piece.path.name} stalled for {patience.stall:g} s"
+        with within(patience.stall, stalled) as scope:
+            upload = _Upload(wire, source, piece, scope, patience, progress or _quiet)
+            return await upload.run(line, last=last)
     raise AssertionError  # for the type checker: `within` raised
 
 
@@ -62,20 +87,21 @@ class _Upload:
         self,
         wire: Wire,
         source: BinaryIO,
-        stream: Stream,
+        piece: Piece,
         scope: anyio.CancelScope,
-        stall: float,
+        patience: Patience,
         progress: Progress,
     ) -> None:
         self._wire = wire
         self._source = source
-        self._total = stream.content_length
+        self._piece = piece
         self._scope = scope
-        self._stall = stall
+        self._patience = patience
         self._progress = progress
         self._outcome: bytes | Failure | None = None
+        self._whole = False
 
-    async def run(self, line: bytes, digest: float) -> bytes:
+    async def run(self, line: bytes, *, last: bool) -> tuple[bytes, bool]:
         async with anyio.create_task_group() as tasks:
 
             async def hear() -> None:
@@ -86,40 +112,38 @@ class _Upload:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(hear)
-            problem = await self._pour(line)
+            problem = await self._pour(line, last=last)
             if problem is not None and self._outcome is None:
                 self._outcome = problem
                 tasks.cancel_scope.cancel()
-            self._scope.deadline = anyio.current_time() + digest
+            self._scope.deadline = anyio.current_time() + self._patience.digest
         if isinstance(self._outcome, bytes):
-            return self._outcome
+            return self._outcome, self._whole
         raise self._outcome or AssertionError
 
-    async def _pour(self, line: bytes) -> Failure | None:
-        done = 0
+    async def _pour(self, line: bytes, *, last: bool) -> Failure | None:
+        piece, done = self._piece, 0
         try:
             await self._wire.send(line)
-            while done < self._total:
-                part = await to_thread.run_sync(self._source.read, min(PART, self._total - done))
+            while done < piece.length:
+                part = await to_thread.run_sync(self._source.read, min(PART, piece.length - done))
                 if not part:
-                    return Failure(Kind.TRANSFER, f"the spooled bundle ended at {done} bytes")
+                    return Failure(
+                        Kind.TRANSFER, f"the spooled bundle ended at {piece.offset + done} bytes"
+                    )
                 await self._wire.send(part)
                 done += len(part)
-                self._scope.deadline = anyio.current_time() + self._stall
-                self._progress(done, self._total)
-            await self._wire.send_eof()
+                self._scope.deadline = anyio.current_time() + self._patience.stall
+                self._progress(piece.offset + done, piece.total)
+            if last:
+                await self._wire.send_eof()
         except OSError as error:
             return Failure(Kind.TRANSFER, f"the spooled bundle cannot be read: {error.strerror}")
         except LineCut:
             # The worker hung up: what it said before, or how it ended, is for the listener to tell.
             return None
+        self._whole = True
         return None
-
-
-def _other_size(body: Path, size: int, stream: Stream) -> Failure:
-    return Failure(
-        Kind.TRANSFER, f"the spooled bundle {body.name} has {size} bytes, not {stream.content_length}"
-    )
 
 
 # --- in -------------------------------------------------------------------------------

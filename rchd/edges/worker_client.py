@@ -23,6 +23,7 @@ from rch.contract.worker_rpc import (
     PROBE_PROTOCOL,
     CancelRequest,
     CancelResult,
+    Code,
     Empty,
     Feature,
     FetchHeader,
@@ -45,8 +46,9 @@ from rch.contract.worker_rpc import (
     UploadRequest,
     UploadResult,
 )
+from rchd.edges import parts
 from rchd.edges.channels import Transport
-from rchd.edges.transfers import Progress, receive_artifacts, send_source
+from rchd.edges.transfers import Patience, Piece, Progress, receive_artifacts, send_piece
 from rchd.edges.wire import MAX_ANSWER, EndedEarly, Wire, unreachable, within
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -189,21 +191,51 @@ class WorkerClient:
     # --- transfers ------------------------------------------------------------------------
 
     async def upload(
-        self, request: UploadRequest, body: Path, progress: Progress | None = None
+        self,
+        request: UploadRequest,
+        body: Path,
+        progress: Progress | None = None,
+        *,
+        upload_id: str | None = None,
     ) -> UploadResult:
         """Send the file `body` as the announced stream; `progress(done, total)` is in bytes.
 
-        A worker that refuses early is heard before all is sent. `Failure` TRANSFER when `body`
-        is not what `request.stream` announces.
+        With an `upload_id` a large one goes in parts, if the worker takes them, and one that was cut
+        goes on where the worker says. A worker that refuses early is heard before all is sent.
+        `Failure` TRANSFER when `body` is not what `request.stream` announces.
         """
         version = await self.protocol_version()
-        async with self._side, self._own_wire() as wire:
+        large = request.stream.content_length > parts.PART_BYTES
+        async with self._side:
+            if upload_id is not None and large and self.offers(Feature.UPLOAD_RESUMABLE):
+                way = parts.Way(
+                    open=self._own_wire,
+                    new_id=new_request_id,
+                    version=version,
+                    standing=self.offers(Feature.SESSION),
+                    patience=self._patience,
+                )
+                try:
+                    return await parts.PartedUpload(way, request, body, upload_id, progress).run()
+                except RpcError as refusal:
+                    if refusal.code is not Code.FEATURE_MISSING:
+                        raise
+            return await self._upload_whole(request, body, progress, version)
+
+    async def _upload_whole(
+        self, request: UploadRequest, body: Path, progress: Progress | None, version: int
+    ) -> UploadResult:
+        total = request.stream.content_length
+        async with self._own_wire() as wire:
             request_id = new_request_id()
             line = encode_request("upload_source", request_id, request, version)
-            answer = await send_source(
-                wire, line, body, request.stream, self._deadlines.stall, self._deadlines.digest, progress
-            )
+            piece = Piece(body, 0, total, total)
+            answer, _ = await send_piece(wire, line, piece, self._patience, progress)
             return decode_response(answer, request_id, UploadResult)
+
+    @property
+    def _patience(self) -> Patience:
+        return Patience(self._deadlines.stall, self._deadlines.digest)
 
     async def fetch(
         self, job_id: str, into: Path, progress: Progress | None = None, *, max_bytes: int = 0
