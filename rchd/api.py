@@ -6,8 +6,6 @@ What is read comes from the core or the store; what is changed goes through the 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,17 +13,17 @@ from typing import Any
 import anyio
 import msgspec
 
-import rch
 from rch.contract import local_api as api
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
 from rch.contract.states import is_terminal
 from rch.files.paths import HostPaths
+from rchd.api_daemon import DaemonApi, Replies
 from rchd.api_workers import WorkersApi
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
-from rchd.core.session import MAX_IN_FLIGHT, MAX_SUBSCRIPTIONS, Call
+from rchd.core.session import Call
 from rchd.core.views import run_view
 from rchd.driver import Driver, decode_run
 from rchd.edges.hub import Held, Hub, with_text
@@ -40,29 +38,8 @@ TIES = 0  # no subscription has this number
 Handler = Callable[[Any, Connection], Awaitable[object]]
 
 
-class Replies:
-    """Who waits for the core's answer."""
-
-    def __init__(self) -> None:
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[fx.Reply]] = {}
-
-    def expect(self) -> tuple[int, asyncio.Future[fx.Reply]]:
-        """A number for an event, and where its answer will be."""
-        number = next(self._numbers)
-        future: asyncio.Future[fx.Reply] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        return number, future
-
-    def give(self, reply: fx.Reply) -> None:
-        """Hand the answer over; whoever has left is no matter."""
-        future = self._waiting.pop(reply.reply, None)
-        if future is not None and not future.done():
-            future.set_result(reply)
-
-
 class Api:
-    """Answers calls. `connections` counts the open ones; `stop` ends the daemon."""
+    """Answers calls."""
 
     def __init__(
         self,
@@ -73,28 +50,23 @@ class Api:
         hub: Hub,
         intake: Intake,
         workers: WorkersApi,
+        daemon: DaemonApi,
         replies: Replies,
-        connections: Callable[[], int],
-        stop: Callable[[], None],
     ) -> None:
         self._paths = paths
         self._driver = driver
         self._store = store
         self._hub = hub
         self._intake = intake
+        self._daemon = daemon
         self._replies = replies
-        self._connections = connections
-        self._stop = stop
-        self._started = time.monotonic()
-        self._instance = f"{os.getpid()}-{time.time_ns():x}"
-        self._intakes = 0
         self._tokens: dict[str, tuple[str, asyncio.Future[api.RunView]]] = {}
         self._tied: dict[str, Connection] = {}
         self._handlers: dict[str, Handler] = {
-            "hello": self._hello,
-            "daemon.health": self._health,
-            "daemon.drain": self._drain,
-            "daemon.shutdown": self._shutdown,
+            "hello": daemon.hello,
+            "daemon.health": daemon.health,
+            "daemon.drain": daemon.drain,
+            "daemon.shutdown": daemon.shutdown,
             "rpc.describe": self._describe,
             "runs.submit": self._submit,
             "runs.get": self._get,
@@ -110,61 +82,6 @@ class Api:
         """The result of `call`, or `Failure`."""
         return await self._handlers[call.method](call.params, connection)
 
-    # --- the daemon -------------------------------------------------------------------
-
-    async def _hello(self, _params: api.HelloParams, connection: Connection) -> api.HelloView:
-        return api.HelloView(
-            server="rchd",
-            version=rch.__version__,
-            protocol=connection.session.protocol,
-            features=api.FEATURES,
-            instance=self._instance,
-            limits={
-                "max_message_bytes": api.MAX_MESSAGE,
-                "max_in_flight": MAX_IN_FLIGHT,
-                "max_subscriptions": MAX_SUBSCRIPTIONS,
-            },
-        )
-
-    async def _health(self, _params: api.NoParams, _connection: Connection) -> api.HealthView:
-        runs = self._driver.core.runs.values()
-        queued = sum(run.state == "QUEUED" for run in runs)
-        running = sum(run.state == "RUNNING" for run in runs)
-        return api.HealthView(
-            status="draining" if self._driver.core.draining else "ok",
-            pid=os.getpid(),
-            version=rch.__version__,
-            uptime_seconds=int(time.monotonic() - self._started),
-            runs_queued=queued,
-            runs_running=running,
-            connections=self._connections(),
-            activity=self._activity(),
-            home=str(self._paths.state_dir),
-            log_path=str(self._paths.log),
-        )
-
-    def _activity(self) -> str:
-        if self._driver.trouble is not None:
-            return f"state cannot be written: {self._driver.trouble}"
-        doing = [f"{self._intakes} snapshots"] if self._intakes else []
-        doing += [
-            f"{run.run_id}: {type(run.phase).__name__.lower()}"
-            for run in self._driver.core.runs.values()
-            if not isinstance(run.phase, m.Waiting)
-        ]
-        return "; ".join(doing) or "idle"
-
-    async def _drain(self, _params: api.NoParams, _connection: Connection) -> api.DrainView:
-        number, future = self._replies.expect()
-        self._driver.post(ev.DrainAsked(at=time.time(), reply=number))
-        reply = await future
-        return api.DrainView(draining=True, runs_running=reply.running or 0)
-
-    async def _shutdown(self, params: api.NoParams, connection: Connection) -> api.DrainView:
-        view = await self._drain(params, connection)
-        asyncio.get_running_loop().call_soon(self._stop)
-        return view
-
     async def _describe(self, _params: api.NoParams, _connection: Connection) -> dict[str, Any]:
         return api.describe()
 
@@ -172,7 +89,12 @@ class Api:
 
     async def _submit(self, params: api.SubmitParams, connection: Connection) -> api.RunView:
         if self._driver.core.draining:
-            raise Failure(Kind.DAEMON, "the daemon is draining and takes no more runs", subkind="DRAINING")
+            raise Failure(
+                Kind.DAEMON,
+                "the daemon is draining and takes no more runs",
+                subkind="DRAINING",
+                hint="rchctl daemon resume, or run it again when rchctl daemon status shows no daemon",
+            )
         if params.client_token is None:
             view = await self._accept(params, connection)
         else:
@@ -239,14 +161,14 @@ class Api:
         return self._run_view(run)
 
     async def _accept(self, params: api.SubmitParams, connection: Connection) -> api.RunView:
-        self._intakes += 1
+        self._daemon.intakes += 1
         try:
             accepted = await self._intake.take(params, _teller(connection) if params.progress else None)
+            number, future = self._replies.expect()
+            self._driver.post(ev.RunAccepted(at=time.time(), accepted=accepted, reply=number))
+            return _answered(await future)
         finally:
-            self._intakes -= 1
-        number, future = self._replies.expect()
-        self._driver.post(ev.RunAccepted(at=time.time(), accepted=accepted, reply=number))
-        return _answered(await future)
+            self._daemon.intakes -= 1
 
     async def _get(self, params: api.RunParams, _connection: Connection) -> api.RunView:
         return await self._view(params.run)

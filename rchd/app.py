@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -17,13 +16,14 @@ from rch.contract.ids import timestamp
 from rch.files.durable import make_dirs
 from rch.files.locks import FileLock
 from rch.files.paths import HostPaths, check_socket_path
-from rchd.api import Api, Replies
+from rchd.api import Api
+from rchd.api_daemon import DaemonApi, Replies
 from rchd.api_workers import WorkersApi
 from rchd.core import events as ev
 from rchd.core.ask import farewell
 from rchd.core.daemon import Core
-from rchd.driver import Driver, Record, decode_run
-from rchd.edges import known_types, leavings
+from rchd.driver import Driver, Record, load_core
+from rchd.edges import known_types, leavings, process
 from rchd.edges.clock import now
 from rchd.edges.host_id import host_id
 from rchd.edges.hub import Hub
@@ -62,18 +62,11 @@ async def serve(paths: HostPaths, ready: Callable[[], None], transcript: Path | 
     with lock, listening(paths.socket) as listener:
         store = SqliteStore.open(paths.database)
         try:
-            core = _load(paths, store)
+            core = load_core(store, paths.artifacts)
             with recording(transcript, core) as record:
                 await _run(paths, store, core, record, listener, ready)
         finally:
             store.close()
-
-
-def _load(paths: HostPaths, store: SqliteStore) -> Core:
-    """The core with every run that has not ended."""
-    loaded = store.load(active_only=True)
-    runs = [decode_run(row.doc) for row in loaded.runs]
-    return Core(str(paths.artifacts), runs, last_seq=loaded.last_event_seq)
 
 
 async def _run(
@@ -84,6 +77,7 @@ async def _run(
     listener: Listener,
     ready: Callable[[], None],
 ) -> None:
+    descriptors = process.raise_descriptors()
     pool = WorkerPool(_known_workers(paths.workers_toml))
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
     hub = Hub(str(paths.artifacts))
@@ -105,31 +99,46 @@ async def _run(
         reply=replies.give,
         record=record,
     )
-    async with anyio.create_task_group() as group:
+    async with anyio.create_task_group() as whole:
+        async with anyio.create_task_group() as group:
 
-        def stop() -> None:
-            """End all tasks; whoever follows is told first that it is no crash."""
-            hub.farewell(core.seq, timestamp(now()))
-            group.cancel_scope.cancel()
+            def stop() -> None:
+                """End all tasks; whoever follows is told first that it is no crash."""
+                process.begin_to_leave()
+                hub.farewell(core.seq, timestamp(now()))
+                group.cancel_scope.cancel()
 
-        api = Api(
-            paths=paths,
-            driver=driver,
-            store=store,
-            hub=hub,
-            intake=Intake(paths, partial(_live_bundles, core)),
-            workers=WorkersApi(paths.workers_toml, prober),
-            replies=replies,
-            connections=lambda: len(server.connections),
-            stop=stop,
-        )
-        server = Server(group, api.answer)
-        group.start_soon(_until_signal, stop)
-        group.start_soon(driver.run)
-        group.start_soon(_heartbeat, hub, driver)
-        driver.post(ev.Started(at=now()))
-        log.info("daemon.started", socket=str(paths.socket), runs=len(core.runs))
-        await server.serve(listener, ready)
+            daemon = DaemonApi(
+                paths=paths,
+                driver=driver,
+                replies=replies,
+                connections=lambda: len(server.connections),
+                stop=stop,
+                group=group,
+            )
+            api = Api(
+                paths=paths,
+                driver=driver,
+                store=store,
+                hub=hub,
+                intake=Intake(paths, partial(_live_bundles, core)),
+                workers=WorkersApi(paths.workers_toml, prober),
+                daemon=daemon,
+                replies=replies,
+            )
+            server = Server(group, api.answer, cap=descriptors // 2)
+            whole.start_soon(process.until_signals, stop, listener.close)
+            group.start_soon(driver.run)
+            group.start_soon(_heartbeat, hub, driver)
+            driver.post(ev.Started(at=now()))
+            log.info("daemon.started", socket=str(paths.socket), runs=len(core.runs))
+            await server.serve(listener, ready)
+        await _leave(core, performer, pool)
+        whole.cancel_scope.cancel()
+
+
+async def _leave(core: Core, performer: Performer, pool: WorkerPool) -> None:
+    """Give what runs at workers the time that it needs, and hang up."""
     with anyio.move_on_after(GRACE_SECONDS, shield=True):
         async with anyio.create_task_group() as leaving:
             for effect in farewell(core.runs.values()):
@@ -148,15 +157,6 @@ async def _heartbeat(hub: Hub, driver: Driver) -> None:
     while True:
         await anyio.sleep(HEARTBEAT_SECONDS)
         hub.heartbeat(driver.core.seq, timestamp(now()), driver.trouble)
-
-
-async def _until_signal(stop: Callable[[], None]) -> None:
-    """SIGTERM and SIGINT end the daemon; what runs goes on at its worker and is taken up again."""
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            log.info("daemon.signal", signal=signal.Signals(number).name)
-            stop()
-            return
 
 
 def _known_workers(path: Path) -> tuple[WorkerEntry, ...]:

@@ -13,7 +13,7 @@ from rch.contract.errors import Failure, Kind
 
 PROTOCOL = (1, 1)
 MAX_MESSAGE = 1 << 20
-FEATURES = ("watch", "log_text")
+FEATURES = ("watch", "log_text", "drain_exit")
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -48,8 +48,30 @@ class NoParams(Params, frozen=True, kw_only=True):
     """`{}`."""
 
 
+class DrainParams(Params, frozen=True, kw_only=True):
+    """`exit`: end when nothing is awaited any more, or after `timeout_seconds`. `off`: drain no more."""
+
+    off: bool = False
+    exit: bool = False
+    timeout_seconds: float | None = None
+
+
+class AwaitedView(View, frozen=True, kw_only=True):
+    """A run that a draining daemon waits for. `waiting` says why it does not move."""
+
+    run_id: str
+    project: str
+    phase: str
+    action: str | None = None
+    worker: str | None = None
+    waiting: str | None = None
+
+
 class HealthView(View, frozen=True, kw_only=True):
-    """What the daemon does now. `activity` is one line for people."""
+    """What the daemon does now. `activity` is one line for people; `status` is `ok` or `draining`.
+
+    While it drains: `exits` where it ends after that, and the runs that are `awaited`.
+    """
 
     status: str
     pid: int
@@ -61,13 +83,16 @@ class HealthView(View, frozen=True, kw_only=True):
     activity: str
     home: str
     log_path: str
+    exits: bool = False
+    awaited: tuple[AwaitedView, ...] = ()
 
 
 class SubmitParams(Params, frozen=True, kw_only=True):
     """A run to be accepted.
 
     `start` is the folder that the caller stands in; `actions` narrows the plan to these, in
-    order; `overrides` are config keys in dotted form. `client_token`: a retry is the same run.
+    order; `argv` is one command line instead of a plan, judged as it stands; `overrides` are
+    config keys in dotted form. `client_token`: a retry is the same run.
     Origins (`origin` and project) take turns, a lower `priority` goes first. Of the runs of a
     `group`, a name within the project, one goes after another; `supersede` cancels the older ones.
     `on_disconnect`: `cancel` ties the run to the connection until the daemon is started anew.
@@ -75,6 +100,7 @@ class SubmitParams(Params, frozen=True, kw_only=True):
 
     start: str
     actions: tuple[str, ...] | None = None
+    argv: tuple[str, ...] | None = None
     overrides: dict[str, Any] = {}
     client_token: str | None = None
     origin: str = "terminal"
@@ -235,17 +261,19 @@ class WorkerListView(View, frozen=True, kw_only=True):
 
 
 class DrainView(View, frozen=True, kw_only=True):
-    """What goes on while the daemon drains."""
+    """What goes on while the daemon drains: as in `HealthView`."""
 
     draining: bool
     runs_running: int
+    exits: bool = False
+    awaited: tuple[AwaitedView, ...] = ()
 
 
 METHODS: dict[str, tuple[type[msgspec.Struct], type[View], str]] = {
     "hello": (HelloParams, HelloView, "who calls and who answers; every connection's first request"),
     "daemon.health": (NoParams, HealthView, "what the daemon does now"),
-    "daemon.drain": (NoParams, DrainView, "take no more runs, start none"),
-    "daemon.shutdown": (NoParams, DrainView, "drain and exit; running jobs stay on their workers"),
+    "daemon.drain": (DrainParams, DrainView, "take no more runs, start none; or do so again"),
+    "daemon.shutdown": (NoParams, DrainView, "exit now; running jobs stay on their workers"),
     "rpc.describe": (NoParams, View, "this table with JSON Schemas"),
     "runs.submit": (SubmitParams, RunView, "accept a run; answered when it is durable"),
     "runs.get": (RunParams, RunView, "one run"),

@@ -3,34 +3,60 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from typing import Any
 
 from rch.contract.errors import Failure, Kind
 from rch.files.locks import is_free
 from rchctl import autostart
-from rchctl.client import Client, ConnectionLost, NoDaemon
+from rchctl.client import RESTART, Client, ConnectionLost, NoDaemon
 from rchctl.commands.status import health_line
 from rchctl.context import Context, Outcome
-from rchctl.parser import VerbParser, one_of
+from rchctl.parser import UsageError, VerbParser, one_of
+from rchctl.progress import position
 from rchctl.terminal import one_line
 
 # Shutting down commits and hangs up; running jobs stay on their workers.
 STOP_SECONDS = 30.0
+LONGEST_DRAIN_SECONDS = 7 * 86400.0
 _PAUSE = 0.02
+_LOOK = 0.5
+_NAMED = 5
+_WORDS = ("start", "stop", "restart", "resume", "status")
 
 
 def configure(parser: VerbParser) -> None:
-    """`start`, `stop` or `status`."""
-    parser.add_argument("what", metavar="start|stop|status", help="jobs on workers outlive a stop")
+    """One word; how to stop."""
+    parser.add_argument("what", metavar="|".join(_WORDS), help="jobs on workers outlive a stop")
+    parser.add_argument(
+        "--drain", action="store_true", help="stop, restart: first let come to its end what has a worker"
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        help="with --drain: then leave the rest to the next start, which takes it up again",
+    )
     parser.examples(
         "rchctl daemon status                           pid, home, log; exit 4 if there is none",
-        "rchctl daemon stop && rchctl daemon start      after an upgrade",
+        "rchctl daemon restart                          after an upgrade; what runs goes on",
+        "rchctl daemon stop --drain --timeout 600       before the machine is switched off",
+        "rchctl daemon resume                           drain no more",
     )
 
 
 def run(context: Context) -> Outcome:
-    """`start` and `stop` are satisfied by what is so already."""
-    what = one_of("daemon", "word", context.args.what, ("start", "stop", "status"))
-    return {"start": _start, "stop": _stop, "status": _status}[what](context)
+    """`start`, `stop` and `resume` are satisfied by what is so already."""
+    args = context.args
+    what = one_of("daemon", "word", args.what, _WORDS)
+    if args.drain and what not in {"stop", "restart"}:
+        raise UsageError(f"daemon: --drain goes with stop or restart, not with {what}")
+    if args.timeout is not None and not args.drain:
+        raise UsageError("daemon: --timeout is how long --drain waits: type --drain --timeout SECONDS")
+    if args.timeout is not None and not 0 <= args.timeout <= LONGEST_DRAIN_SECONDS:
+        raise UsageError(f"daemon: --timeout {args.timeout:g} is not 0 to {LONGEST_DRAIN_SECONDS:.0f}")
+    verbs = {"start": _start, "stop": _stop, "restart": _restart, "resume": _resume, "status": _status}
+    return verbs[what](context)
 
 
 def _start(context: Context) -> Outcome:
@@ -38,7 +64,14 @@ def _start(context: Context) -> Outcome:
     health = client.call("daemon.health", {})
     client.close()
     context.say(health_line(health))
+    if health.get("status") == "draining" and not context.json:
+        context.console.note("it takes no runs while it drains: rchctl daemon resume")
     return Outcome(health)
+
+
+def _restart(context: Context) -> Outcome:
+    _stop(context)
+    return _start(context)
 
 
 def _status(context: Context) -> Outcome:
@@ -53,10 +86,22 @@ def _status(context: Context) -> Outcome:
     if not isinstance(health.get("pid"), int) or not isinstance(health.get("status"), str):
         raise _stranger(context, "its health has no pid and no status")
     context.say(health_line(health))
+    for run in health.get("awaited", ()):
+        context.say(f"  awaits  {_awaited(run)}\n")
+    if health["status"] == "draining":
+        then = "it ends" if health.get("exits") else "it waits for rchctl daemon stop, or resume"
+        context.say(f"  then    {then}\n")
     context.say(f"  state   {one_line(health.get('home', ''))}\n")
     context.say(f"  log     {one_line(health.get('log_path', ''))}\n")
     context.say(f"  socket  {one_line(context.paths.socket)}\n")
     return Outcome(health)
+
+
+def _awaited(run: dict[str, Any]) -> str:
+    """A run that the daemon waits for, on one line."""
+    steps = [{"state": "RUNNING", "action": run["action"]}] if run.get("action") else []
+    doing = position({**run, "state": "RUNNING", "steps": steps})
+    return one_line(f"{run.get('run_id')}  {run.get('worker') or 'no worker yet'}: {doing}")
 
 
 def _stranger(context: Context, why: str) -> Failure:
@@ -68,6 +113,27 @@ def _stranger(context: Context, why: str) -> Failure:
     )
 
 
+def _resume(context: Context) -> Outcome:
+    client = Client.open(context.paths)
+    try:
+        server = client.hello(any_version=True)
+        if _drains_by_itself(server):
+            view = client.call("daemon.drain", {"off": True})
+        elif client.call("daemon.health", {}).get("status") == "draining":
+            version = server.get("version") or "of unknown version"
+            raise Failure(Kind.DAEMON, f"rchd {version} cannot be told to drain no more", hint=RESTART)
+        else:
+            view = {"draining": False}
+    finally:
+        client.close()
+    context.say("rchd takes runs\n")
+    return Outcome(view)
+
+
+def _drains_by_itself(server: dict[str, Any]) -> bool:
+    return "drain_exit" in (server.get("features") or ())
+
+
 def _stop(context: Context) -> Outcome:
     try:
         client = Client.open(context.paths)
@@ -75,15 +141,25 @@ def _stop(context: Context) -> Outcome:
         if not context.json:
             context.console.note(f"no daemon runs at {context.paths.socket}")
         return Outcome({"stopped": False})
-    client.hello(any_version=True)
-    try:
-        drained = client.call("daemon.shutdown", {})
-    except ConnectionLost:
-        drained = {}  # it was quicker with its end than with its answer
+    server = client.hello(any_version=True)
+    last: dict[str, Any] = {}
+    if context.args.drain:
+        last = _Drain(context, client, by_itself=_drains_by_itself(server)).wait()
+    with suppress(ConnectionLost):  # it may be quicker with its end than with its answer
+        last |= client.call("daemon.shutdown", {})
+    _ended(context, client)
+    left, queued = last.get("runs_running", 0), last.get("runs_queued", 0)
+    rest = [f"{number} {name}" for number, name in ((left, "running"), (queued, "queued")) if number]
+    more = f"; {', '.join(rest)}: taken up again by the next start" if rest else ""
+    context.say(f"rchd stopped{more}\n")
+    return Outcome({"stopped": True, **last})
+
+
+def _ended(context: Context, client: Client) -> None:
+    """Wait until another one may start; its lock is the last thing that it lets go of."""
     deadline = time.monotonic() + STOP_SECONDS
     closed = client.wait_for_close(STOP_SECONDS)
     client.close()
-    # Its lock is the last thing that it lets go of; only then may another one start.
     while closed and not is_free(context.paths.lock) and time.monotonic() < deadline:
         time.sleep(_PAUSE)
     if not closed or not is_free(context.paths.lock):
@@ -92,6 +168,78 @@ def _stop(context: Context) -> Outcome:
             f"the daemon has not ended within {STOP_SECONDS:.0f} s",
             hint=f"read {context.paths.log}",
         )
-    left = drained.get("runs_running", 0)
-    context.say(f"rchd stopped{f'; {left} running: taken up again by the next start' if left else ''}\n")
-    return Outcome({"stopped": True, **drained})
+
+
+class _Drain:
+    """The wait for a daemon that drains.
+
+    It ends by itself, even if this client does not wait for it. An older daemon only drains
+    (`by_itself` False): then it is this client that looks when nothing runs any more.
+    """
+
+    def __init__(self, context: Context, client: Client, *, by_itself: bool) -> None:
+        self._context = context
+        self._client = client
+        self._by_itself = by_itself
+        self._told: object = None
+
+    def wait(self) -> dict[str, Any]:
+        """What the daemon said last of itself: what is left where time was up, else nothing runs."""
+        try:
+            return self._wait(self._context.args.timeout)
+        except KeyboardInterrupt:
+            self._context.console.clear_status()
+            then = "and ends then" if self._by_itself else "and stays"
+            self._context.console.note(
+                f"the daemon goes on draining {then}; to end it now: rchctl daemon stop;"
+                " to have it take runs again: rchctl daemon resume"
+            )
+            raise
+
+    def _wait(self, timeout: float | None) -> dict[str, Any]:
+        asked = {"exit": True, "timeout_seconds": timeout} if self._by_itself else {}
+        deadline = None if timeout is None else time.monotonic() + timeout
+        health = self._client.call("daemon.drain", asked)
+        queued = 0
+        while True:
+            self._show(health)
+            try:
+                if self._client.wait_for_close(_LOOK):
+                    break
+                health = self._client.call("daemon.health", {})
+            except ConnectionLost:
+                break
+            queued = health.get("runs_queued", 0)
+            if health.get("status") != "draining":
+                raise Failure(Kind.DAEMON, "the daemon was told to drain no more and goes on")
+            if not self._by_itself and (not health.get("runs_running") or _is_past(deadline)):
+                break
+        self._context.console.clear_status()
+        left = health if _is_past(deadline) else {"runs_running": 0, "awaited": []}
+        return {
+            "draining": True,
+            "runs_running": left.get("runs_running", 0),
+            "runs_queued": queued,
+            "awaited": left.get("awaited", []),
+        }
+
+    def _show(self, health: dict[str, Any]) -> None:
+        """Which runs are left: a line when it is others than before."""
+        awaited = health.get("awaited") or []
+        count = len(awaited) or health.get("runs_running", 0)
+        names = [_awaited(run) for run in awaited[:_NAMED]]
+        more = [f"and {count - len(names)} more"] if names and count > len(names) else []
+        text = f"draining: {count} runs left" if count != 1 else "draining: 1 run left"
+        whole = "; ".join([text, *names, *more])
+        console = self._context.console
+        if self._context.json or whole == self._told:
+            return
+        self._told = whole
+        if console.live:
+            console.status(whole)
+        else:
+            console.note(whole)
+
+
+def _is_past(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+import msgspec
+
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
 from rch.contract.local_api import RunView
@@ -17,13 +19,19 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.ends import fail
+from rchd.core.fleet import FLEET, Fleet, breaks
+from rchd.core.needs import Needs, unawaited_probe
 from rchd.core.projections import projections
-from rchd.core.queue import Queue
-from rchd.core.run import accept, on_event, resume, take_turn
+from rchd.core.queue import Queue, ticket
+from rchd.core.resume import resume
+from rchd.core.run import accept, on_event, take_turn
+from rchd.core.select import nobody, select
 from rchd.core.upkeep import give_back
 from rchd.core.views import run_view
 
 Effects = list[fx.Effect]
+
+MAX_WARNINGS = 20
 
 
 class Core:
@@ -37,6 +45,8 @@ class Core:
         }
         self.seq = last_seq
         self.draining = False
+        self.fleet = Fleet()
+        self._needs = Needs()
         self._queue = Queue(self.runs.values())
         self._dirty: set[str] = set()
         self._written: dict[str, dict[str, bytes]] = {}
@@ -49,11 +59,16 @@ class Core:
             case ev.Started():
                 return self._start(event.at) + self._turns(event.at)
             case ev.DrainAsked():
-                self.draining = True
+                self.draining = not event.off
                 running = sum(run.state == RunState.RUNNING for run in self.runs.values())
-                return [] if event.reply is None else [fx.Reply(reply=event.reply, running=running)]
+                told = [] if event.reply is None else [fx.Reply(reply=event.reply, running=running)]
+                return [*told, *self._turns(event.at)]
             case ev.StageNews():
                 return self._stage(event)
+            case ev.WorkerProbed():
+                return self._worker_probed(event)
+            case ev.RunEvent(run_id=run_id) if run_id == FLEET:
+                return self._fleet_event(event) + self._turns(event.at)
             case ev.RunEvent():
                 return self._run_event(event) + self._turns(event.at)
             case _:
@@ -77,6 +92,8 @@ class Core:
         now = timestamp(event.at)
         run = m.Run(
             accepted=accepted,
+            # The number of the event that tells of it, or of one just before: it rises for ever.
+            number=self.seq + 1,
             state=RunState.QUEUED,
             seq=1,
             created_at=accepted.created_at,
@@ -94,7 +111,7 @@ class Core:
         if not is_terminal(run.state):
             effects += self._not_beside(run, now)
             self._moved(run)
-        effects = [*superseded, *self._changed(run, now), *effects]
+        effects = [*superseded, *self._changed(run, now), *effects, *self._settle()]
         if event.reply is not None:
             effects.append(fx.Reply(reply=event.reply, view=self.view(run)))
         return effects
@@ -116,14 +133,15 @@ class Core:
 
     def _start(self, at: float) -> Effects:
         effects: Effects = []
-        for run in sorted(self.runs.values(), key=lambda run: (run.created_at, run.run_id)):
+        for run in sorted(self.runs.values(), key=ticket):
             if not is_terminal(run.state):
                 before = run.phase
                 more = resume(run, at)
                 self._moved(run)
                 if isinstance(before, m.Waiting) and isinstance(run.phase, m.Waiting):
-                    # It waits on: nothing to commit or to tell, however many they are.
-                    effects += [*self._files(run), *more]
+                    # It waits on: nothing to commit or to tell, however many they are. The driver
+                    # looks at its files beside its work.
+                    effects += more
                 else:
                     effects += [*self._changed(run, timestamp(at)), *more]
         return effects
@@ -132,16 +150,73 @@ class Core:
         run = self.runs.get(event.run_id)
         if run is None:
             return self._orphaned(event)
-        before = _durable(run)
-        effects = on_event(run, event)
+        beside = self._slept(event) if isinstance(event, ev.TimerFired) and event.slept else []
+        beside += self.fleet.heard(run, event)
+        if isinstance(event, ev.Probed) and isinstance(run.phase, m.Selecting):
+            event = msgspec.structs.replace(event, reports=self.fleet.screened(event.reports))
+        before, waited = _durable(run), run.queued_seconds
+        broken = breaks(run)
+        effects = [*beside, *on_event(run, event)]
+        if len(broken) < len(found := breaks(run)):
+            effects += self.fleet.struck_by(run, found[-1], event.at)
         self._moved(run)
+        if run.queued_seconds != waited:
+            self._dirty.add(run.run_id)
         if _durable(run) != before:
             effects = [*self._changed(run, timestamp(event.at)), *effects]
         if isinstance(run.phase, m.Ended) and run.chosen is not None:
             self._wake()
         if isinstance(event, ev.CancelAsked) and event.reply is not None:
             effects.append(fx.Reply(reply=event.reply, view=self.view(run)))
+        if isinstance(event, ev.Probed):
+            effects += self._settle()
         return [self._numbered(effect) for effect in effects]
+
+    # --- the fleet --------------------------------------------------------------------
+
+    def _worker_probed(self, event: ev.WorkerProbed) -> Effects:
+        """Somebody looked after a worker: where it answers well, it may serve again at once."""
+        effects = self.fleet.probed([event.report], event.at, whole=False)
+        if event.report.result is not None:
+            self.fleet.served(event.report.worker)
+        return effects + self._settle()
+
+    def _fleet_event(self, event: ev.RunEvent) -> Effects:
+        """A worker may be chosen again, or the workers were asked for runs that none could serve."""
+        match event:
+            case ev.TimerFired():
+                self.fleet.timer(event)
+            case ev.Probed():
+                effects = self.fleet.probed(event.reports, event.at, whole=True)
+                return effects + self._end_unservable(event)
+            case ev.LineCut():
+                self._needs.answered()
+        return []
+
+    def _settle(self) -> Effects:
+        """Ask the workers anew for runs that none of them can serve, for all that was last heard."""
+        options = self._needs.hopeless(self.fleet)
+        return [] if options is None else [unawaited_probe(options, self.fleet)]
+
+    def _end_unservable(self, event: ev.Probed) -> Effects:
+        """Just asked, no worker has what these runs need: they do not wait their turn to be told."""
+        effects: Effects = []
+        for run_id in self._needs.given_up(self.fleet):
+            run = self.runs[run_id]
+            failure = nobody(select(run.accepted.options, event.reports), event.reports)
+            ended = fail(run, timestamp(event.at), failure)
+            self._moved(run)
+            effects += [*self._changed(run, timestamp(event.at)), *ended]
+        return effects
+
+    def _slept(self, event: ev.TimerFired) -> Effects:
+        """This machine slept: leases may have run out, which whoever has a worker should know."""
+        effects: Effects = []
+        for run in self.runs.values():
+            if run.lease is not None and len(run.warnings) < MAX_WARNINGS:
+                run.warnings.append(f"this machine slept for {event.slept} s while the run was under way")
+                effects += self._changed(run, timestamp(event.at))
+        return effects
 
     def _wake(self) -> None:
         """A slot is free: nobody waits out a busy worker's timer any longer."""
@@ -153,6 +228,7 @@ class Core:
     def _moved(self, run: m.Run) -> None:
         """Tell the queue; where places changed, their runs' rows are due, and nothing else of them."""
         self._dirty |= {each.run_id for each in self._queue.update(run)} & self.runs.keys()
+        self._needs.update(run)
 
     def _orphaned(self, event: ev.RunEvent) -> Effects:
         """An event of a run that has left memory: a late grant is given back."""
@@ -163,7 +239,7 @@ class Core:
         run = None if self.draining else self._queue.next_turn()
         if run is None:
             return []
-        effects = take_turn(run)
+        effects = [self.fleet.sparing(effect) for effect in take_turn(run)]
         self._moved(run)
         return [*self._changed(run, timestamp(at)), *effects]
 
@@ -207,7 +283,8 @@ class Core:
         waiting = None
         if isinstance(run.phase, m.Waiting):
             waiting = "the daemon is draining" if self.draining else self._queue.why(run)
-        return run_view(run, self.artifacts, waiting)
+        servable = self.fleet.servable(run.accepted.options) if run.state == RunState.QUEUED else None
+        return run_view(run, self.artifacts, waiting, servable)
 
 
 def _durable(run: m.Run) -> tuple[object, ...]:

@@ -43,22 +43,31 @@ class Started(Event, frozen=True, kw_only=True):
 
 
 class DrainAsked(Event, frozen=True, kw_only=True):
-    """No more runs are taken and none is started."""
+    """No more runs are taken and none is started; with `off`, they are again."""
 
+    off: bool = False
     reply: int | None = None
 
 
 class TimerFired(RunEvent, frozen=True, kw_only=True):
-    """A timer of the core's own is over. `name` is retry, renew, max_wait, busy or overall."""
+    """A timer of the core's own is over: `name` is retry, renew, max_wait, busy, overall, idle or cancel.
+
+    One of `fleet` instead of a run bears a worker's name. `slept` seconds, where they are more than
+    a few, this machine slept since the timer before: no timer counts them.
+    """
 
     name: str
     op: int = 0
+    slept: int = 0
 
 
 class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What asking one worker gave: a result, or an error with its registry place.
+    """What asking one worker gave: a result, an error with its registry place, or neither: not asked.
 
-    `pinned`: the inventory names an attestation key that this worker must sign with.
+    `pinned`: the inventory names an attestation key that this worker must sign with. `mark` tells
+    its inventory entry from any other. `skew_seconds` is how far its clock is ahead of this machine's,
+    null within half a minute. `broken`: its answer broke the protocol. `aside`: not asked, for it is
+    set aside.
     """
 
     worker: str
@@ -69,11 +78,21 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     age_seconds: int
     fresh: bool
     pinned: bool = False
+    mark: str = ""
+    skew_seconds: int | None = None
+    broken: bool = False
+    aside: bool = False
     result: ProbeResult | None = None
     error: str | None = None
     error_kind: str | None = None
     error_subkind: str | None = None
     hint: str | None = None
+
+
+class WorkerProbed(Event, frozen=True, kw_only=True):
+    """Somebody asked this worker beside any run."""
+
+    report: ProbeReport
 
 
 class Answer(RunEvent, frozen=True, kw_only=True):
@@ -84,7 +103,7 @@ class Answer(RunEvent, frozen=True, kw_only=True):
 
 
 class Probed(Answer, frozen=True, kw_only=True):
-    """Every worker of the inventory was asked, or its snapshot was young enough."""
+    """What the asked workers say, or their snapshots where they are young enough."""
 
     reports: tuple[ProbeReport, ...]
     embedded: bool
@@ -198,6 +217,7 @@ AnyEvent = (
     | Started
     | DrainAsked
     | TimerFired
+    | WorkerProbed
     | Probed
     | Reserved
     | SourceKnown

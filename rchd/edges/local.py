@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import Mapping
 from typing import Any, cast
 
 import anyio
+import structlog
 
 from rch.contract.errors import Failure, Kind
 from rchd.edges.channels import LineCut, PacedChannel
 
+log = structlog.get_logger("rchd.worker")
+
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 # At its stdin's end a worker ends by itself, unless it holds a tail; it keeps nothing in memory.
 _EOF_GRACE, _SIGNAL_GRACE = 0.5, 2.0
+# Shorter than a channel's own deadline, so that the reason is told and not the silence.
+PATIENCE_SECONDS = 20.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 2.0
+EXHAUSTED_HINT = "this machine is short of processes or file descriptors: see ulimit -u and ulimit -n"
+_EXHAUSTED = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+
+
+def is_exhausted(error: OSError | RuntimeError) -> bool:
+    """Whether what is missing is a process, a thread, memory or a descriptor, which may come back."""
+    if isinstance(error, OSError):
+        return error.errno in _EXHAUSTED
+    return "can't start new thread" in str(error)
 
 
 class LocalTransport:
@@ -37,18 +53,38 @@ class LocalTransport:
         return self._host
 
     async def open(self) -> LocalChannel:
-        """Start a child; `Failure` SSH / UNREACHABLE when it cannot be started."""
-        try:
-            _, channel = await asyncio.get_running_loop().subprocess_exec(
-                lambda: LocalChannel(self._open), *self._command, env=self._env, start_new_session=True
-            )
-        except OSError as error:
-            raise Failure(
-                Kind.SSH,
-                f"cannot start the worker command {self._command[0]!r}: {error.strerror or error}",
-                subkind="UNREACHABLE",
-            ) from error
+        """Start a child; `Failure` SSH / UNREACHABLE when it cannot be started.
+
+        Where this machine has no process or descriptor left, that is waited for (fault H13).
+        """
+        loop = asyncio.get_running_loop()
+        until, pause = loop.time() + PATIENCE_SECONDS, FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await self._start()
+            except (OSError, RuntimeError) as error:
+                if not is_exhausted(error):
+                    raise self._not_started(error) from error
+                log.warning("worker.not_started", error=str(error), command=self._command[0])
+                if loop.time() + pause > until:
+                    raise self._not_started(error, hint=EXHAUSTED_HINT) from error
+            await anyio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    async def _start(self) -> LocalChannel:
+        _, channel = await asyncio.get_running_loop().subprocess_exec(
+            lambda: LocalChannel(self._open), *self._command, env=self._env, start_new_session=True
+        )
         return channel
+
+    def _not_started(self, error: OSError | RuntimeError, hint: str | None = None) -> Failure:
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        return Failure(
+            Kind.SSH,
+            f"cannot start the worker command {self._command[0]!r}: {why}",
+            subkind="UNREACHABLE",
+            hint=hint,
+        )
 
     async def close(self) -> None:
         """End every child and wait for each."""

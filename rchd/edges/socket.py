@@ -9,14 +9,15 @@ import struct
 import sys
 from collections.abc import Awaitable, Callable
 
-import msgspec
+import anyio
 import structlog
 from anyio.abc import TaskGroup
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.framing import FrameError, LineReader
-from rch.contract.local_api import INVALID_REQUEST, MAX_MESSAGE, RunEvent, error_body
+from rch.contract.local_api import MAX_MESSAGE, RunEvent
 from rchd.core.session import Call, Refusal, Session, event_line, refusal_line, result_line
+from rchd.edges.door import Door, overload, unasked
 from rchd.edges.listener import Listener
 
 log = structlog.get_logger("rchd.socket")
@@ -65,8 +66,9 @@ class Connection(asyncio.Protocol):
             log.warning("peer.refused", uid=uid)
             transport.abort()
             return
-        if len(self._server.connections) >= MAX_CONNECTIONS:
-            self._refuse(f"over {MAX_CONNECTIONS} connections")
+        cap = min(MAX_CONNECTIONS, self._server.cap)
+        if len(self._server.connections) >= cap:
+            self._hang_up_with(overload(f"over {cap} connections to the daemon"))
             return
         transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES // 4)
         self._server.connections.add(self)
@@ -137,12 +139,13 @@ class Connection(asyncio.Protocol):
             self.write(line)
 
     def _refuse(self, message: str) -> None:
-        """Say why, and hang up."""
-        if self._transport is None:
-            return
-        body = error_body(Failure(Kind.USAGE, message), INVALID_REQUEST)
-        self.write(result_error(body))
-        self._transport.close()
+        """Say what is wrong with what came, and hang up."""
+        self._hang_up_with(Failure(Kind.USAGE, message))
+
+    def _hang_up_with(self, failure: Failure) -> None:
+        if self._transport is not None:
+            self.write(unasked(failure))
+            self._transport.close()
 
     def write(self, line: bytes) -> None:
         """Send a line, if anyone is there."""
@@ -187,41 +190,42 @@ class Connection(asyncio.Protocol):
         self.write(event_line(gap))
 
 
-def result_error(body: dict[str, object]) -> bytes:
-    """An error that answers no request."""
-    return msgspec.json.encode({"jsonrpc": "2.0", "id": None, "error": body}) + b"\n"
-
-
 class Server:
-    """All connections of the daemon. `answer` gives a call's result or raises `Failure`."""
+    """All connections of the daemon. `answer` gives a call's result or raises `Failure`.
 
-    def __init__(self, group: TaskGroup, answer: Answer) -> None:
+    No more than `cap` connections are kept, whatever `MAX_CONNECTIONS` allows.
+    """
+
+    def __init__(self, group: TaskGroup, answer: Answer, cap: int = MAX_CONNECTIONS) -> None:
         self.group = group
         self.answer = answer
+        self.cap = cap
         self.connections: set[Connection] = set()
 
     async def serve(self, listener: Listener, started: Callable[[], None]) -> None:
         """Accept until cancelled; a socket whose name is gone is made anew, connections stay."""
-        server = await self._accept(listener.sock)
-        try:
-            started()
-            while True:
-                await asyncio.sleep(LOOK_SECONDS)
-                if not listener.is_lost():
-                    continue
-                try:
-                    fresh = await self._accept(listener.renew())
-                except (Failure, OSError) as error:
-                    log.warning("socket.lost", path=str(listener.path), error=str(error))
-                    continue
-                log.warning("socket.renewed", path=str(listener.path))
-                server.close()
-                server = fresh
-        finally:
-            server.close()
-            for connection in list(self.connections):
-                connection.hang_up()
+        async with anyio.create_task_group() as accepting:
+            door = self._let_in(accepting, listener.sock)
+            try:
+                started()
+                while True:
+                    await asyncio.sleep(LOOK_SECONDS)
+                    if not listener.is_lost():
+                        continue
+                    try:
+                        fresh = listener.renew()
+                    except (Failure, OSError) as error:
+                        log.warning("socket.lost", path=str(listener.path), error=str(error))
+                        continue
+                    log.warning("socket.renewed", path=str(listener.path))
+                    door.close()
+                    door = self._let_in(accepting, fresh)
+            finally:
+                door.close()
+                for connection in list(self.connections):
+                    connection.hang_up()
 
-    async def _accept(self, sock: socket.socket) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
-        return await loop.create_unix_server(lambda: Connection(self), sock=sock)
+    def _let_in(self, accepting: TaskGroup, sock: socket.socket) -> Door:
+        door = Door(sock, lambda: Connection(self))
+        accepting.start_soon(door.stand)
+        return door
