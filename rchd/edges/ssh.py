@@ -7,6 +7,7 @@ trust in known_hosts is given no key at all, so that it asks us about every one.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,11 +20,14 @@ from anyio import to_thread
 
 from rch.contract.errors import Failure, Kind
 from rchd.edges.hostkeys import HostKey, HostKeyCheck, host_key_failure
-from rchd.edges.ssh_channel import SshChannel
+from rchd.edges.ssh_channel import FIRST_WINDOW, Flow, SshChannel
 from rchd.edges.ssh_transport import SessionRefused, SshTarget
 from rchd.edges.wire import unreachable
 
+# A line that is silent for their product is given up.
 KEEPALIVE_SECONDS, KEEPALIVE_MISSES = 15, 3
+# What may wait in the kernel before it is on its way; more would wait before the next question, too.
+_UNSENT = 32 << 10
 # The first one is in hardware on both sides and 1.6 times as fast as the usual default.
 CIPHERS = [
     "aes128-gcm@openssh.com",
@@ -61,7 +65,7 @@ class Connection:
 
     async def open_session(self, command: str, released: Callable[[], None]) -> SshChannel:
         """Run `command`; `released` is called once, when the channel is closed."""
-        channel = SshChannel(released)
+        channel = SshChannel(released, self._client.flow)
         try:
             await self._raw.create_session(
                 lambda: cast("asyncssh.SSHClientSession[bytes]", channel),
@@ -71,6 +75,7 @@ class Connection:
                 x11_forwarding=False,
                 env={},
                 send_env=(),
+                window=FIRST_WINDOW,
             )
         except (asyncssh.Error, OSError) as error:
             raise SessionRefused(str(error)) from error
@@ -98,6 +103,17 @@ class _Client(asyncssh.SSHClient):
     def __init__(self, check: HostKeyCheck) -> None:
         self.check = check
         self.lost = False
+        self.flow = Flow()
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        """Bound what waits on this side: the library would take any amount for the line."""
+        conn.pause_writing = self.flow.pause  # type: ignore[method-assign]  # it has no other hook
+        conn.resume_writing = self.flow.resume  # type: ignore[method-assign]  # as above
+        if conn._transport is not None:  # noqa: SLF001  (as above)
+            conn._transport.set_write_buffer_limits(high=0)  # noqa: SLF001  (as above)
+        own = conn.get_extra_info("socket")
+        if own is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Asked for every plain host key, for none is trusted otherwise."""
@@ -108,6 +124,7 @@ class _Client(asyncssh.SSHClient):
         """The connection is gone."""
         del exc
         self.lost = True
+        self.flow.resume()
 
 
 @dataclass(slots=True)
@@ -202,8 +219,7 @@ async def _handshake(
                 known_hosts=hop.match(check),
                 server_host_key_algs=signatures,
                 tunnel=tunnel,
-                **_SHARED,
-                **hop.given,
+                **{**_SHARED, **hop.given},
             )
         except (asyncssh.Error, OSError, ValueError) as error:
             # A server with no key of the types left says so, or just hangs up. As that may also
@@ -245,7 +261,7 @@ _SHARED: dict[str, Any] = {
     "kex_algs": KEY_EXCHANGES,
     "compression_algs": None,
     "keepalive_interval": KEEPALIVE_SECONDS,
-    "keepalive_count_max": KEEPALIVE_MISSES,
+    "keepalive_count_max": KEEPALIVE_MISSES - 1,  # the library gives up at one more
     "connect_timeout": None,
     "login_timeout": 0,
     "public_key_auth": True,
@@ -283,8 +299,8 @@ def _prepare(hop: _Hop, agent_path: str | None) -> None:
             host=hop.host, **_SHARED, **{**hop.given, "client_keys": None}
         ).config
         agent = str(config.get("IdentityAgent") or agent_path or os.environ.get("SSH_AUTH_SOCK", ""))
-        hop.given |= _keys_to_offer(hop, agent)
-        options = asyncssh.SSHClientConnectionOptions(host=hop.host, **_SHARED, **hop.given)
+        hop.given |= _keys_to_offer(hop, agent) | _keepalive(config)
+        options = asyncssh.SSHClientConnectionOptions(host=hop.host, **{**_SHARED, **hop.given})
     except asyncssh.ConfigParseError as error:
         raise unreachable(f"worker {hop.name}: the SSH config: {error}") from error
     except (asyncssh.Error, ValueError, OSError) as error:
@@ -315,6 +331,15 @@ def _keys_to_offer(hop: _Hop, agent: str) -> dict[str, Any]:
             ) from None
         return {"agent_path": agent, "agent_identities": [f"{path}.pub"]}
     return {"agent_path": "", "client_keys": [path]}
+
+
+def _keepalive(config: Any) -> dict[str, Any]:
+    """What the SSH config says of it, where that finds a dead line sooner."""
+    seconds = int(config.get("ServerAliveInterval", 0))
+    misses = int(config.get("ServerAliveCountMax", KEEPALIVE_MISSES))
+    if seconds <= 0 or seconds * misses >= KEEPALIVE_SECONDS * KEEPALIVE_MISSES:
+        return {}
+    return {"keepalive_interval": seconds, "keepalive_count_max": max(1, misses - 1)}
 
 
 def _known_hosts_files(options: asyncssh.SSHClientConnectionOptions) -> list[Path]:

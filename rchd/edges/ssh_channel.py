@@ -7,9 +7,11 @@ loads at once.
 from __future__ import annotations
 
 import signal as signals
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from anyio import lowlevel
 
 from rchd.edges.channels import LineCut, PacedChannel
@@ -19,12 +21,47 @@ if TYPE_CHECKING:
 
 _EXTENDED_DATA_STDERR = 1  # RFC 4254, section 5.2
 
+# A channel may have so many bytes on their way to us: few at first, more while they come quickly,
+# so that on a slow line no answer waits long behind a log or an artifact of another channel.
+FIRST_WINDOW, LAST_WINDOW = 32 << 10, 2 << 20
+QUICK_SECONDS = 0.1
+_PART = 16 << 10
+
+
+class Flow:
+    """What the channels of one connection know of its line.
+
+    `round_trip` is the shortest time in seconds that an answer took.
+    """
+
+    def __init__(self) -> None:
+        self.round_trip = 0.5
+        self._clear = anyio.Event()
+        self._clear.set()
+
+    def pause(self) -> None:
+        """The line takes no more for now."""
+        if self._clear.is_set():
+            self._clear = anyio.Event()
+
+    def resume(self) -> None:
+        """It takes more, or is gone."""
+        self._clear.set()
+
+    async def clear(self) -> None:
+        """Until it takes more."""
+        await self._clear.wait()
+
 
 class SshChannel(PacedChannel):
     """A session of the worker's command."""
 
-    def __init__(self, released: Callable[[], None]) -> None:
+    def __init__(self, released: Callable[[], None], flow: Flow | None = None) -> None:
         super().__init__()
+        self._flow = flow or Flow()
+        self._window = FIRST_WINDOW
+        self._since, self._counted = 0.0, 0
+        self._asked: float | None = None
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._released: Callable[[], None] | None = released
         self._gone = False
@@ -43,6 +80,7 @@ class SshChannel(PacedChannel):
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Bytes of stdout, or of stderr."""
+        self._measure(len(data))
         if datatype == _EXTENDED_DATA_STDERR:
             self._stderr.feed(data)
         else:
@@ -74,13 +112,16 @@ class SshChannel(PacedChannel):
         """See `Channel`."""
         if self._channel is None or self._gone:
             raise LineCut("the session is closed")
-        try:
-            self._channel.write(data)
-        except OSError as error:
-            raise LineCut(str(error)) from error
-        await self._may_write.wait()
-        if self._gone:
-            raise LineCut("the session is closed")
+        self._asked = time.monotonic()
+        for start in range(0, len(data), _PART):
+            try:
+                self._channel.write(data[start : start + _PART])
+            except OSError as error:
+                raise LineCut(str(error)) from error
+            await self._may_write.wait()
+            await self._flow.clear()
+            if self._gone:
+                raise LineCut("the session is closed")
 
     async def send_eof(self) -> None:
         """See `Channel`."""
@@ -105,3 +146,19 @@ class SshChannel(PacedChannel):
     def _resume_source(self) -> None:
         if self._channel is not None and not self._gone:
             self._channel.resume_reading()
+
+    def _measure(self, size: int) -> None:
+        """Widen the window while half of it comes more quickly than it would queue up."""
+        now = time.monotonic()
+        if self._asked is not None:
+            self._flow.round_trip = min(self._flow.round_trip, now - self._asked)
+            self._asked, self._since, self._counted = None, now, 0
+        self._counted += size
+        if self._counted < self._window // 2:
+            return
+        quick = now - self._since < QUICK_SECONDS + self._flow.round_trip
+        self._since, self._counted = now, 0
+        if quick and self._window < LAST_WINDOW and self._channel is not None:
+            self._window *= 2
+            # The library has no name for it; it tops the far end up to this number.
+            self._channel._init_recv_window = self._window  # noqa: SLF001
