@@ -8,6 +8,7 @@ says of an unclean end tells the two apart.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 import stat
@@ -19,13 +20,15 @@ import msgspec
 
 from rch.contract.errors import Failure, Kind
 from rch.files import durable
-from rch.files.locks import FileLock
+from rch.files.locks import FileLock, is_free
 from rchd.edges import store_schema
 
 NO_SPACE = "NO_SPACE"
 STATE = "STATE"
 _ROOM = b"\0" * 65536
-_RESTORE = "put a good copy back, or move it and its -wal and -shm away: artifacts stay, runs are forgotten"
+_RESTORE = "put a good copy back, or make it anew from the artifacts: rchd --rebuild"
+# What `state_failure` says of a file that a rebuild may replace without being asked twice.
+REPLACEABLE = {"replaceable": True}
 # Mistakes in this program: no word about the file.
 DEFECTS = (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError, sqlite3.NotSupportedError)
 
@@ -35,9 +38,24 @@ def state_failure(path: Path, what: str, *, hint: str | None = None) -> Failure:
     return Failure(Kind.DAEMON, f"{path}: {what}", subkind=STATE, hint=hint)
 
 
+def _lost(path: Path, what: str) -> Failure:
+    """`DAEMON` / `STATE` for what a good copy or a rebuild mends, and nothing else."""
+    return Failure(Kind.DAEMON, f"{path}: {what}", subkind=STATE, hint=_RESTORE, data=REPLACEABLE)
+
+
 def damaged(path: Path, how: str) -> Failure:
     """`DAEMON` / `STATE` for a file that does not hold what was written."""
-    return state_failure(path, f"is damaged ({' '.join(how.split())})", hint=_RESTORE)
+    return _lost(path, f"is damaged ({' '.join(how.split())})")
+
+
+def is_replaceable(failure: Failure) -> bool:
+    """Whether `failure` tells of a database that holds nothing which a rebuild would lose."""
+    return bool(failure.data.get("replaceable"))
+
+
+def rebuilt(path: Path) -> Path:
+    """Where a rebuilt database stands, whole, until the old one has been put aside."""
+    return path.with_name(path.name + ".rebuilt")
 
 
 def space_failure(path: Path) -> Failure:
@@ -110,6 +128,11 @@ def told(path: Path) -> Iterator[None]:
 def own_folder(path: Path) -> None:
     """Make the folder of `path`; refuse one that others own or may write to."""
     durable.make_dirs(path.parent)
+    require_own(path)
+
+
+def require_own(path: Path) -> None:
+    """Refuse a folder of `path` that others own or may write to: files made there would be ours."""
     info = path.parent.stat()
     if info.st_uid != os.geteuid():
         raise state_failure(path.parent, f"belongs to uid {info.st_uid}, rchd runs as uid {os.geteuid()}")
@@ -122,7 +145,7 @@ def own_folder(path: Path) -> None:
 
 def take(path: Path) -> FileLock:
     """The lock of the one writer; `ALREADY_RUNNING` names who has it."""
-    lock = FileLock(path.with_name(path.name + ".lock"), "writes the state database")
+    lock = FileLock(_lock_of(path), "writes the state database")
     if not lock.try_acquire():
         raise Failure(
             Kind.DAEMON,
@@ -134,11 +157,13 @@ def take(path: Path) -> FileLock:
 
 def is_new(path: Path) -> bool:
     """Whether there is no database yet; a log without its database is refused."""
+    if rebuilt(path).exists():
+        raise _lost(path, f"its rebuild was cut off: {rebuilt(path).name} is not in its place yet")
     if path.exists() or path.is_symlink():
         return False
     log = path.with_name(path.name + "-wal")
     if log.exists():
-        raise state_failure(path, f"is missing, but its log {log.name} is there", hint=_RESTORE)
+        raise _lost(path, f"is missing, but its log {log.name} is there")
     return True
 
 
@@ -182,17 +207,16 @@ def _check_log(shm: Path, before: bytes) -> None:
     if found < old.frames:
         with shm.open("r+b") as file:
             file.write(before)  # the next start must see what this one saw; SQLite rebuilds it anyway
-        raise state_failure(
+        raise _lost(
             shm.with_name(shm.name.removesuffix("-shm") + "-wal"),
             f"is cut or damaged: {old.frames} pages were committed, {found} are left",
-            hint=_RESTORE,
         )
 
 
 def _check_schema(path: Path, con: sqlite3.Connection) -> None:
     version: int = con.execute("PRAGMA user_version").fetchone()[0]
     if con.execute("PRAGMA application_id").fetchone()[0] != store_schema.APPLICATION_ID:
-        raise state_failure(path, "is no database of rchd")
+        raise state_failure(path, "is no database of rchd", hint=_RESTORE)
     if version > store_schema.SCHEMA_VERSION:
         raise state_failure(
             path,
@@ -202,21 +226,83 @@ def _check_schema(path: Path, con: sqlite3.Connection) -> None:
     said = con.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
     known = range(version, store_schema.SCHEMA_VERSION)
     if said != (str(version),) or not all(step in store_schema.MIGRATIONS for step in known):
-        raise state_failure(path, f"has schema version {version} and says {said}: unknown", hint=_RESTORE)
+        raise _lost(path, f"has schema version {version} and says {said}: unknown")
+
+
+def _require_file(path: Path) -> None:
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode):
+        raise _lost(path, "is no file")
+    if info.st_size == 0:
+        raise _lost(path, "is empty")
 
 
 def examine(path: Path) -> None:
-    """Refuse a database that is damaged, cut, or of a schema that is not known. Changes nothing."""
-    info = path.stat()
-    if not stat.S_ISREG(info.st_mode):
-        raise state_failure(path, "is no file")
-    if info.st_size == 0:
-        raise state_failure(path, "is empty", hint=_RESTORE)
+    """Refuse a database that is damaged, cut, or of a schema that is not known. Changes nothing.
+
+    The caller holds the lock of the one writer.
+    """
+    _require_file(path)
     shm = path.with_name(path.name + "-shm")
     before = _read_head(shm)
     with contextlib.closing(store_schema.connect(path, writable=False)) as con:
         _check_schema(path, con)
         _check_log(shm, before)
-        problems = [row[0] for row in con.execute("PRAGMA integrity_check(3)")]
-    if problems != ["ok"]:
+        problems = integrity(con, 3)
+    if problems:
         raise damaged(path, problems[0])
+
+
+def integrity(con: sqlite3.Connection, most: int) -> list[str]:
+    """What SQLite finds wrong with the file, at most `most` lines."""
+    found = [" ".join(str(row[0]).split()) for row in con.execute(f"PRAGMA integrity_check({most:d})")]
+    return [] if found == ["ok"] else found
+
+
+def open_beside(path: Path) -> sqlite3.Connection:
+    """A reading connection for who has no lock, beside a writer or without one; refuses as `examine`.
+
+    A living writer has looked at its log itself, and the shared index is its own: only where
+    there is none is the log compared with it, while a shared lock keeps a new writer waiting.
+    """
+    _require_file(path)
+    shm = path.with_name(path.name + "-shm")
+    with _no_writer(path) as alone:
+        before = _read_head(shm)
+        con = store_schema.connect(path, writable=False)
+        try:
+            _check_schema(path, con)  # the first read is what takes up the log
+            if alone:
+                _check_log(shm, before)
+        except BaseException:
+            con.close()
+            raise
+    return con
+
+
+@contextlib.contextmanager
+def _no_writer(path: Path) -> Iterator[bool]:
+    """Whether nobody has the database open for writing; a taker of the lock waits for a moment."""
+    try:
+        fd = os.open(_lock_of(path), os.O_RDONLY)
+    except FileNotFoundError:
+        yield True
+        return
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
+
+
+def has_writer(path: Path) -> bool:
+    """Whether a process has the database open for writing."""
+    return not is_free(_lock_of(path))
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
