@@ -94,6 +94,8 @@ class Execution:
         log = BuildLog(self._layout.log, self._worker.config.max_log_bytes)
         events = EventFile(self._layout.events, now)
         try:
+            for told in self._losses():
+                events.write("note", {"text": told})
             events.write("stage", {"name": "unpack", "state": "started"})
             self._unpack(room)
             events.write("stage", {"name": "unpack", "state": "ended", "ms": self._stages["unpack"]})
@@ -175,12 +177,22 @@ class Execution:
                 env_keys=tuple(sorted(self._env)),
                 stages_ms=self._stages,
                 log_truncated=self._truncated,
+                lost=self._losses(),
             ),
             worker_name=self._worker.config.name or os.uname().nodename,
             capabilities=self._worker.capabilities(),
             now=now,
         )
         return sealed.state
+
+    def _losses(self) -> tuple[str, ...]:
+        """The executions before this one that were lost, each in a sentence."""
+        return tuple(
+            f"execution {loss.number} was lost"
+            f" ({'the worker restarted' if loss.rebooted else 'its supervisor ended'}),"
+            f" found at {loss.found}"
+            for loss in self._life.lost
+        )
 
     def make_room(self, *, no_space: bool) -> None:
         """Give up all that is not the set, for a disk that did not take it; the job has failed by that."""

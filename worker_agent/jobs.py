@@ -17,6 +17,7 @@ until then it is answered as not found, with `lost` in the data.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -26,22 +27,33 @@ import msgspec
 from rch.contract.records import JobStateRecord, Summary, decode_record, encode_record
 from rch.contract.states import is_terminal
 from rch.contract.worker_rpc import SubmitRequest
-from rch.files.durable import make_dirs, sync_dir, write_atomic
+from rch.files.durable import is_temp_name, make_dirs, remove_tree, sync_dir, write_atomic
 from rch.files.locks import FileLock, is_free
 from rch.files.paths import WorkerPaths
 from worker_agent.model import JobLayout
 from worker_agent.processes import Group, end_at_once
 
 MAX_ATTEMPTS = 2
+_GROUP_DRAFT = "group.new"
 
 T = TypeVar("T")
 
 
+class Loss(msgspec.Struct, frozen=True, kw_only=True):
+    """An execution that was found dead at `found`. `rebooted`: it ended with its machine."""
+
+    number: int
+    found: str
+    rebooted: bool = False
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """Which execution is on, and the lease it came under."""
+    """Which execution is on, the lease and the boot that it came under, and those lost before it."""
 
     number: int
     lease_id: str | None = None
+    boot: str | None = None
+    lost: tuple[Loss, ...] = ()
 
 
 class CancelIntent(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,7 +211,7 @@ class Jobs:
     def write_group(self, job_id: str, group: Group) -> None:
         """Put a process group on record. It need outlive us, not the power: no fsync."""
         path = self.folder(job_id) / "group.json"
-        fresh = path.with_suffix(".new")
+        fresh = path.with_name(_GROUP_DRAFT)
         fresh.write_bytes(msgspec.json.encode(group))
         fresh.replace(path)
 
@@ -226,6 +238,28 @@ class Jobs:
             return group is None
         (self.folder(job_id) / "group.json").unlink(missing_ok=True)
         return True
+
+    def has_litter(self, job_id: str) -> bool:
+        """Whether something lies there that `tidy` might remove."""
+        return any(self._litter(job_id))
+
+    def tidy(self, job_id: str) -> None:
+        """Remove what a dead owner left half-written or no longer needed. The caller owns the lock."""
+        for path in self._litter(job_id):
+            remove_tree(path)
+
+    def _litter(self, job_id: str) -> Iterator[Path]:
+        """Files without their name yet, and, of a job at its end, what the tools alone needed."""
+        folder = self.folder(job_id)
+        state = self.state(job_id)
+        over = state is not None and is_terminal(state.state)
+        for path in sorted(folder.glob("*")) if folder.is_dir() else ():
+            if path.name == _GROUP_DRAFT or is_temp_name(path.name):
+                yield path
+            elif path.name.startswith("attempt-"):
+                yield from (each for each in path.glob("artifacts/.*") if is_temp_name(each.name))
+                if over:
+                    yield from (path / name for name in ("scratch", "tmp") if (path / name).exists())
 
     def holds_slot(self, job_id: str) -> bool:
         """Whether a job that was let in still has an owner or processes; sweeps a lost one."""

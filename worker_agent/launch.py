@@ -17,13 +17,18 @@ _PATIENCE_SECONDS = 60.0
 _started: list[subprocess.Popen[bytes]] = []
 
 
+class Stillborn(RpcError):  # noqa: N818  (as its base: an answer)
+    """The supervisor ended before its first word. What it did is on disk and its lock is free."""
+
+
 def launch(worker: Worker, job_id: str, lock: FileLock) -> SubmitResult:
     """Start the supervisor; give its first word, said when it owns the job and its state is durable.
 
     The lock's descriptor is open in the child before ours is closed, so the job is never
-    without an owner; if the child fails at once the lock is free with it. `lock` is released.
+    without an owner; if the child fails at once (`Stillborn`) the lock is free with it. `lock` is
+    released.
     """
-    _collect()
+    collect()
     said, saying = os.pipe()
     errors = os.open(
         worker.jobs.folder(job_id) / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
@@ -71,7 +76,7 @@ def sweep_later(worker: Worker) -> None:
     """Start a sweep; what it needs is collected with the supervisors."""
     from worker_agent import sweep
 
-    _collect()
+    collect()
     with contextlib.suppress(OSError):  # a tree that stays for now is no reason to fail
         _started.append(sweep.start(worker))
 
@@ -86,11 +91,12 @@ def _first_word(said: int, job_id: str) -> str:
             raise RpcError(Code.INTERNAL, f"the supervisor of job {job_id} does not answer")
         piece = os.read(said, 64)
         if not piece:
-            raise RpcError(Code.INTERNAL, f"the supervisor of job {job_id} ended at its start")
+            raise Stillborn(Code.INTERNAL, f"the supervisor of job {job_id} ended at its start")
         word += piece
     return word.decode()
 
 
-def _collect() -> None:
-    """Forget supervisors that have ended, so that a long session keeps no zombies."""
+def collect() -> int:
+    """Forget what has ended, so that a long session keeps no zombies; how many still run."""
     _started[:] = [child for child in _started if child.poll() is None]
+    return len(_started)

@@ -11,8 +11,8 @@ from rch.contract.records import JobStateRecord
 from rch.contract.states import JobState, move_job
 from rch.contract.worker_rpc import SubmitRequest
 from rch.files.durable import is_no_space
-from worker_agent.clock import now
-from worker_agent.jobs import MAX_ATTEMPTS, Attempt, Jobs
+from worker_agent.clock import boot_id, now
+from worker_agent.jobs import MAX_ATTEMPTS, Attempt, Jobs, Loss
 from worker_agent.model import EndedByUs
 
 
@@ -29,11 +29,16 @@ class Life:
         self.request = request
         self.attempt = 0
         self.over: EndedByUs | None = None
+        self.lost: tuple[Loss, ...] = ()
         self._jobs = jobs
 
     def begin(self) -> None:
-        """Make RUNNING durable and count the execution; `over` if it is only to be sealed."""
+        """Make RUNNING durable and count the execution; `over` if it is only to be sealed.
+
+        An earlier execution that did not come to its end is put on record as lost, once.
+        """
         job_id = self.request.job.job_id
+        self._jobs.tidy(job_id)
         earlier, intent = self._jobs.attempt(job_id), self._jobs.cancel_intent(job_id)
         self.attempt = earlier.number + 1 if earlier else 1
         if intent is not None:
@@ -42,7 +47,11 @@ class Life:
             self.over = EndedByUs("WORKER_LOST")
         if earlier and self.over is not None:
             self.attempt = earlier.number  # nothing more is executed, and its log is kept
-        self._jobs.write_attempt(job_id, Attempt(number=self.attempt, lease_id=self.request.lease_id))
+        self.lost = _losses(earlier)
+        attempt = Attempt(
+            number=self.attempt, lease_id=self.request.lease_id, boot=boot_id(), lost=self.lost
+        )
+        self._jobs.write_attempt(job_id, attempt)
         self.state = self._jobs.state(job_id) or self._first_state()
         self._jobs.write_state(self.state)
         if intent is not None:
@@ -82,3 +91,11 @@ class Life:
             seq=seq,
             updated_at=at,
         )
+
+
+def _losses(earlier: Attempt | None) -> tuple[Loss, ...]:
+    """Every execution that was lost up to now; one that is only sealed again is no further one."""
+    if earlier is None or any(loss.number == earlier.number for loss in earlier.lost):
+        return earlier.lost if earlier else ()
+    rebooted = earlier.boot not in {None, boot_id()}
+    return (*earlier.lost, Loss(number=earlier.number, found=now(), rebooted=rebooted))

@@ -18,6 +18,7 @@ from worker_agent.worker import Worker
 
 if TYPE_CHECKING:
     from rch.contract.policy import ClassifierPolicy
+    from rch.files.locks import FileLock
 
 _START_PATIENCE_SECONDS = 60.0
 _LOOK_SECONDS = 0.005
@@ -28,6 +29,7 @@ def submit(worker: Worker, request: SubmitRequest) -> SubmitResult:
     _check_request(request)
     job_id = request.job.job_id
     deadline = time.monotonic() + _START_PATIENCE_SECONDS
+    starts = 0
     while True:
         lock = worker.jobs.lock(job_id)
         if lock.try_acquire():
@@ -37,9 +39,9 @@ def submit(worker: Worker, request: SubmitRequest) -> SubmitResult:
                 if standing.terminal and standing.state is not None:
                     return _result(standing.state)
                 _admit(worker, request, standing)
-                from worker_agent.launch import launch
-
-                return launch(worker, job_id, lock)
+                starts += 1
+                if (result := _launched(worker, job_id, lock, last=starts > MAX_ATTEMPTS)) is not None:
+                    return result
             finally:
                 lock.release()
         standing = worker.jobs.standing(job_id)
@@ -50,6 +52,18 @@ def submit(worker: Worker, request: SubmitRequest) -> SubmitResult:
         if time.monotonic() > deadline:
             raise RpcError(Code.INTERNAL, f"job {job_id} does not come to life")
         time.sleep(_LOOK_SECONDS)
+
+
+def _launched(worker: Worker, job_id: str, lock: FileLock, *, last: bool) -> SubmitResult | None:
+    """The first word of a supervisor; None for one that died before it, unless it was the `last` one."""
+    from worker_agent.launch import Stillborn, launch
+
+    try:
+        return launch(worker, job_id, lock)
+    except Stillborn:
+        if last:
+            raise
+        return None
 
 
 def _result(state: JobStateRecord) -> SubmitResult:

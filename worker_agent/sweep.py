@@ -16,6 +16,7 @@ from rch.contract.ids import is_id
 from rch.files.durable import remove_tree
 from rch.files.locks import FileLock
 from worker_agent import leftovers
+from worker_agent.litter import sweep_litter
 from worker_agent.worker import Worker
 from worker_agent.workspaces import RunRoom
 
@@ -31,7 +32,8 @@ def sweep(worker: Worker) -> tuple[str, ...]:
         return ()
     try:
         gone = _sweep_trees(worker)
-        for sweep_some in (leftovers.sweep_sources, leftovers.sweep_jobs, leftovers.sweep_notes):
+        rest = (leftovers.sweep_sources, leftovers.sweep_jobs, leftovers.sweep_notes, sweep_litter)
+        for sweep_some in rest:
             with suppress(OSError):  # one that fails keeps none of the others
                 sweep_some(worker, time.time())
         return gone

@@ -30,6 +30,7 @@ from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_
 from rch.files.locks import is_free
 from rch.files.paths import worker_paths
 from worker_agent.jobs import Jobs
+from worker_agent.launch import collect
 from worker_agent.requestlog import RequestLog
 from worker_agent.rpc import Channel
 from worker_agent.worker import Worker
@@ -230,6 +231,8 @@ class Bench:
                     os.kill(supervisor_of(self, folder.name), signal.SIGKILL)
                 until(partial(is_free, lock))
             Jobs(worker_paths(self.env)).end_leftovers(folder.name)
+        # A channel in a thread leaves its supervisors and sweeps to this process.
+        until(lambda: collect() == 0, 30)
 
     def capabilities(self, pipe: Pipe) -> Capabilities:
         if self._capabilities is None:

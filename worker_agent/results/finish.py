@@ -50,7 +50,7 @@ class Ending:
 
     `state` is the job's last record; `log` what the live reader found (None: the log is read
     from disk); `failure` a failure of the worker's own before or between phases; `stages_ms`
-    durations of stages that are no phases.
+    durations of stages that are no phases; `lost` tells of earlier executions, a sentence each.
     """
 
     phases: tuple[PhaseExit, ...]
@@ -63,6 +63,7 @@ class Ending:
     env_keys: tuple[str, ...] = ()
     stages_ms: dict[str, int] = field(default_factory=dict)
     log_truncated: bool = False
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ def gather(layout: JobLayout, submit: SubmitRequest, ending: Ending) -> Facts:
         log=log,
         xunit=tuple(files),
         allow_no_tests=allow_no_tests(job),
+        lost=ending.lost,
     )
 
 

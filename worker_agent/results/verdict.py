@@ -34,7 +34,10 @@ class OwnFailure:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """All that a verdict rests on. `xunit` holds the files that the toolchain must have written."""
+    """All that a verdict rests on. `xunit` holds the files that the toolchain must have written.
+
+    `lost` tells of earlier executions of the job that were lost, a sentence each.
+    """
 
     action: str
     phases: tuple[PhaseExit, ...]
@@ -43,6 +46,7 @@ class Facts:
     log: LogFacts = field(default_factory=LogFacts)
     xunit: tuple[XunitFile, ...] = ()
     allow_no_tests: bool = False
+    lost: tuple[str, ...] = ()
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
@@ -99,10 +103,11 @@ def _fail(
 
 
 def _common(facts: Facts) -> tuple[Evidence, ...]:
-    """What every verdict states: how each phase ended, and what each results file holds."""
+    """What every verdict states: what was lost, how each phase ended, what each results file holds."""
+    lost = [Evidence(source="worker", fact=told) for told in facts.lost]
     phases = [Evidence(source=f"phase {phase.name}", fact=_how(phase)) for phase in facts.phases]
     files = [Evidence(source=file.name, fact=_contents(file)) for file in facts.xunit]
-    return (*phases, *files)
+    return (*lost, *phases, *files)
 
 
 def _how(phase: PhaseExit) -> str:
@@ -131,7 +136,8 @@ def _ended_by_us(facts: Facts) -> Decision | None:
     note = Evidence(source="worker", fact=f"ended the job: {reason}")
     if reason in _CANCELLED:
         return _fail(facts, Kind.CANCELLED, reason, _WHY[reason], note, status="cancelled")
-    return _fail(facts, Kind.EXECUTOR, reason, _WHY.get(reason, reason), note)
+    why = _WHY.get(reason, reason) + (f", {len(facts.lost)} times" if reason == "WORKER_LOST" else "")
+    return _fail(facts, Kind.EXECUTOR, reason, why, note)
 
 
 _WHY = {
