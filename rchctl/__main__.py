@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _EXIT_INTERRUPTED = 130
-_OWNERS = frozenset({"verify", "run"})
+_OWNERS = frozenset({"verify", "run", "exec"})
 # Their exit code is the verdict, which stands wherever the text went.
-_VERDICTS = frozenset({"verify", "run", "wait"})
+_VERDICTS = frozenset({"verify", "run", "exec", "wait"})
 
 
 def main(argv: list[str] | None = None) -> int:

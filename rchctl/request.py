@@ -21,14 +21,15 @@ _MOST = 1 << 53  # what every JSON reader holds exactly
 _LITERAL = re.compile(r'-?\d+|true|false|\[.*\]|\{.*\}|".*"', re.DOTALL)
 
 
-def add_run_options(parser: VerbParser) -> None:
-    """What every verb that makes a run takes."""
-    parser.add_argument(
-        "--action",
-        action="append",
-        metavar="ACTION",
-        help="build or test; again for more, in this order (default: the project's own plan)",
-    )
+def add_run_options(parser: VerbParser, *, plan: bool = True) -> None:
+    """What every verb that makes a run takes; `plan`: its steps are the project's own, or `--action`'s."""
+    if plan:
+        parser.add_argument(
+            "--action",
+            action="append",
+            metavar="ACTION",
+            help="build or test; again for more, in this order (default: the project's own plan)",
+        )
     parser.add_argument(
         "--set",
         action="append",
@@ -77,7 +78,7 @@ def submit_params(context: Context, *, stays: bool) -> dict[str, Any]:
         "overrides": overrides(verb, args.set),
         "queue": not args.no_queue,
     }
-    if args.action:
+    if getattr(args, "action", None):
         params["actions"] = [one_of(verb, "action", each, ACTIONS) for each in args.action]
     if args.priority is not None:
         params["priority"] = _priority(verb, args.priority)

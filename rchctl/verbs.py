@@ -24,6 +24,7 @@ VERBS: dict[str, Verb] = {
     "tail": Verb("rchctl.commands.tail", "the log of a run"),
     "cancel": Verb("rchctl.commands.cancel", "end a run"),
     "artifacts": Verb("rchctl.commands.artifacts", "the verified files of a run"),
+    "exec": Verb("rchctl.commands.exec", "run one command line of xcodebuild or swift on a worker"),
     "explain": Verb("rchctl.commands.explain", "what the gate says of a command line, without running it"),
     "workers": Verb("rchctl.commands.workers", "the inventory: list, or probe now"),
     "daemon": Verb("rchctl.commands.daemon", "start, stop or look at the daemon"),
@@ -32,7 +33,6 @@ VERBS: dict[str, Verb] = {
 NOT_OFFERED = frozenset(
     {
         "init",
-        "exec",
         "watch",
         "rerun",
         "report",

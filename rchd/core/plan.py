@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from rch.config.invocation import Step, policy_for, step_argv, steps, steps_for_action
+from rch.config.invocation import policy_for, step_argv, steps, steps_for_action
 from rch.config.layers import Resolved
 from rch.contract.canonical import jcs_sha256
 from rch.contract.classifier import Rejected, classify
@@ -27,16 +27,30 @@ class Minted:
     created_at: str
 
 
-def planned_steps(resolved: Resolved, actions: Iterable[str] | None) -> tuple[Step, ...]:
-    """The steps of the config, or those of the named actions in their order."""
-    if actions is None:
-        return steps(resolved.config)
-    found: list[Step] = []
-    for action in actions:
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A step before the gate has seen it: its command line, and the action that it is filed under."""
+
+    action: str
+    argv: tuple[str, ...]
+
+
+def planned_steps(
+    resolved: Resolved, actions: Iterable[str] | None, argv: Sequence[str] | None = None
+) -> tuple[Planned, ...]:
+    """The steps of the config, those of the named actions in their order, or the one of `argv`."""
+    config = resolved.config
+    if argv is not None and actions is not None:
+        raise Failure(Kind.USAGE, "a run has actions or a command line of its own, not both")
+    if argv is not None:
+        action = next((word for word in argv if word in {"build", "test"}), "build")
+        return (Planned(action=action, argv=tuple(argv)),)
+    found = list(steps(config)) if actions is None else []
+    for action in actions or ():
         if action not in {"build", "test"}:
             raise Failure(Kind.USAGE, f"action {action!r} is not build or test")
-        found += steps_for_action(resolved.config, "build" if action == "build" else "test")
-    return tuple(msgspec.structs.replace(step, index=index) for index, step in enumerate(found))
+        found += steps_for_action(config, "build" if action == "build" else "test")
+    return tuple(Planned(action=step.action, argv=step_argv(config, step)) for step in found)
 
 
 def accepted_run(
@@ -45,7 +59,7 @@ def accepted_run(
     root: str,
     project: str,
     resolved: Resolved,
-    planned: Sequence[Step],
+    planned: Sequence[Planned],
     source: Source,
     git: Git | None,
     warnings: Sequence[str],
@@ -61,10 +75,7 @@ def accepted_run(
         root=root,
         origin=params.origin,
         client_token=params.client_token,
-        steps=tuple(
-            _step(resolved, step, policy, minted.job_ids[index], minted.nonces[index])
-            for index, step in enumerate(planned)
-        ),
+        steps=tuple(_step(index, step, policy, minted) for index, step in enumerate(planned)),
         options=_options(params, resolved),
         source=source,
         git=git,
@@ -82,31 +93,24 @@ def accepted_run(
     )
 
 
-def _step(
-    resolved: Resolved, step: Step, policy: ClassifierPolicy, job_id: str, nonce: str
-) -> AcceptedStep:
-    argv = step_argv(resolved.config, step)
-    verdict = classify(argv, policy)
+def _step(index: int, step: Planned, policy: ClassifierPolicy, minted: Minted) -> AcceptedStep:
+    accepted = AcceptedStep(
+        index=index,
+        action=step.action,
+        job_id=minted.job_ids[index],
+        host_nonce=minted.nonces[index],
+        original_argv=step.argv,
+        sanitized_argv=None,
+    )
+    verdict = classify(step.argv, policy)
     if isinstance(verdict, Rejected):
-        return AcceptedStep(
-            index=step.index,
-            action=step.action,
-            job_id=job_id,
-            host_nonce=nonce,
-            original_argv=argv,
-            sanitized_argv=None,
+        return msgspec.structs.replace(
+            accepted,
+            original_argv=verdict.original_argv,
             rejected_flags=verdict.rejected_flags,
             reasons=verdict.reasons,
         )
-    return AcceptedStep(
-        index=step.index,
-        action=step.action,
-        job_id=job_id,
-        host_nonce=nonce,
-        original_argv=argv,
-        sanitized_argv=verdict.sanitized_argv,
-        scope=verdict.narrowing,
-    )
+    return msgspec.structs.replace(accepted, sanitized_argv=verdict.sanitized_argv, scope=verdict.narrowing)
 
 
 def _options(params: SubmitParams, resolved: Resolved) -> RunOptions:

@@ -69,7 +69,7 @@ class Intake:
     def _take(self, params: SubmitParams, tell: Tell | None) -> Accepted:
         root = find_root(Path(params.start))
         resolved = load_config(root, host_config=self._paths.config_toml, overrides=params.overrides)
-        planned = planned_steps(resolved, params.actions)
+        planned = planned_steps(resolved, params.actions, params.argv)
         bundle, project = resolved.config.bundle, resolved.config.project
         package = posixpath.join(project.package, MANIFEST_NAME) if project.package else None
         options = SnapshotOptions(
