@@ -1,7 +1,8 @@
 """Fetched sets: staged, verified, and only then published (spec section 8).
 
-Places below a run's folder: `host/<job_id>/fetch` holds the stream and `staged/` the
-unpacked set until it is moved to `steps/<action>/<job_id>/`.
+Places below a run's folder: `host/<job_id>/fetch.tar.zst` holds the stream (what has come of it
+lies beside it, see `fetching`) and `staged/` the unpacked set until it is moved to
+`steps/<action>/<job_id>/`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from rch.contract.worker_rpc import FetchHeader
 from rch.files.durable import make_dirs, remove_tree, sync_dir, write_atomic
 from rch.files.extract import Extracted, ExtractError, Limits, extract
 from rch.files.unzstd import bounded_reader
+from rchd.edges.fetching import forget
 
+STREAM = "fetch.tar.zst"
 EXTRA_ENTRIES = 64  # beyond what is listed, so that a few strangers are named and many are ended
 UNLISTED_BYTES = 16 << 20  # room for the three files that no manifest lists
 ENTRY_BYTES = 4 << 10  # room for an entry's headers and padding, and its line in manifest.json
@@ -70,7 +73,7 @@ class Places:
     @property
     def stream(self) -> Path:
         """The fetched bytes as they came."""
-        return self.host / "fetch.tar.zst"
+        return self.host / STREAM
 
     @property
     def staged(self) -> Path:
@@ -111,10 +114,16 @@ class Mismatch(ValueError):  # noqa: N818  (a finding, not a defect)
 
 
 def prepare(at: Places) -> None:
-    """Make room for a fetch: what an earlier one left is gone."""
+    """Make room for a fetch: of an earlier one only what a cut line left of the stream stays."""
     make_dirs(at.host, 0o755)
     remove_tree(at.staged)
     at.stream.unlink(missing_ok=True)
+
+
+def forget_fetches(artifacts: Path, run_id: str) -> None:
+    """Remove what a run's cut fetches left: nothing of it is fetched any more."""
+    for host in (artifacts / run_id / "host").glob("*"):
+        forget(host / STREAM)
 
 
 def unpack_and_verify(

@@ -8,9 +8,6 @@ a part arrived is dialled again at once: such a cut uses up none of the run's tr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -18,9 +15,9 @@ from anyio import to_thread
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.worker_envelope import decode_response, encode_request, protocol_error
-from rch.contract.worker_rpc import Resume, RpcError, Stream, UploadRequest, UploadResult
-from rchd.edges.transfers import Patience, Piece, Progress, send_piece
-from rchd.edges.wire import Wire
+from rch.contract.worker_rpc import Code, Resume, RpcError, Stream, UploadRequest, UploadResult
+from rchd.edges.transfers import Piece, Progress, Way, send_piece
+from rchd.edges.wire import MAX_ANSWER, Wire
 
 log = structlog.get_logger("rchd.worker")
 
@@ -36,15 +33,23 @@ def upload_id_of(host_id: str, run_id: str, source_sha256: str, content_sha256: 
     return "upload-" + hashlib.sha256(named.encode()).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How requests reach the worker. `standing`: a wire carries more than one of them."""
-
-    open: Callable[[], AbstractAsyncContextManager[Wire]]
-    new_id: Callable[[], str]
-    version: int
-    standing: bool
-    patience: Patience
+async def upload(
+    way: Way, request: UploadRequest, body: Path, upload_id: str | None, progress: Progress | None
+) -> UploadResult:
+    """Send the file `body`: in parts if it is large and the upload has an id, else in one piece."""
+    if upload_id is not None and request.stream.content_length > PART_BYTES:
+        try:
+            return await PartedUpload(way, request, body, upload_id, progress).run()
+        except RpcError as refusal:
+            # It takes none now, or never did: a probe can be older than the worker.
+            if refusal.code is not Code.FEATURE_MISSING:
+                raise
+    total = request.stream.content_length
+    async with way.open(MAX_ANSWER) as wire:
+        request_id = way.new_id()
+        line = encode_request("upload_source", request_id, request, way.version)
+        answer, _ = await send_piece(wire, line, Piece(body, 0, total, total), way.patience, progress)
+        return decode_response(answer, request_id, UploadResult)
 
 
 class PartedUpload:
@@ -68,7 +73,7 @@ class PartedUpload:
         """Send what is missing. `RpcError` and `Failure` as `WorkerClient.upload`."""
         while True:
             try:
-                async with self._way.open() as wire:
+                async with self._way.open(MAX_ANSWER) as wire:
                     while True:
                         asked = self._offset is None
                         answer, whole = await self._send(wire)

@@ -139,6 +139,8 @@ class Performer:
     async def _call(self, effect: fx.Outward) -> ev.Answer:
         if not isinstance(effect, fx.WorkerCall):
             raise TypeError(f"{type(effect).__name__} is no effect that this edge knows")
+        if isinstance(effect, fx.Release) and effect.op >= 0:
+            await anyio.to_thread.run_sync(artifacts.forget_fetches, self._artifacts, effect.run_id)
         client = self._client(effect)
         with deadline(effect.target.deadline + CALL_SECONDS, effect.target.worker):
             match effect:

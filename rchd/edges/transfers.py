@@ -1,10 +1,10 @@
-"""Bodies on a wire: the source bundle out, the artifact set in (spec section 3.2)."""
+"""What uploads and fetches share: the way to a worker, and a piece of a bundle out on it (section 3.2)."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -13,21 +13,14 @@ import anyio
 from anyio import to_thread
 
 from rch.contract.errors import Failure, Kind
-from rch.contract.worker_envelope import decode_fetch_header, protocol_error
-from rch.contract.worker_rpc import FetchHeader
 from rchd.edges.channels import PART, LineCut
 from rchd.edges.wire import Wire, within
 
 Progress = Callable[[int, int], None]
 
-_END_WAIT = 2.0
-
 
 def _quiet(done: int, total: int) -> None:
     del done, total
-
-
-# --- out ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +35,26 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: `stall` bounds each part's way out, `digest` the wait for the answer after the last."""
+    """Seconds to wait: `call` for a header, `stall` for the next bytes, `digest` for an upload's answer."""
 
+    call: float
     stall: float
     digest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How requests reach a worker: a wire of its own that takes lines up to so long, a request's id.
+
+    `standing`: a wire carries more than one request.
+    """
+
+    worker: str
+    open: Callable[[int], AbstractAsyncContextManager[Wire]]
+    new_id: Callable[[], str]
+    version: int
+    standing: bool
+    patience: Patience
 
 
 async def send_piece(
@@ -144,104 +153,3 @@ class _Upload:
             return None
         self._whole = True
         return None
-
-
-# --- in -------------------------------------------------------------------------------
-
-
-async def receive_artifacts(
-    wire: Wire,
-    line: bytes,
-    request_id: str,
-    job_id: str,
-    into: Path,
-    stall: float,
-    max_bytes: int,
-    progress: Progress | None = None,
-) -> FetchHeader:
-    """Write the stream that follows the header `line` to the file `into`, checked.
-
-    On any failure `into` is removed. See `WorkerClient.fetch` for the failures.
-    """
-    header = await to_thread.run_sync(decode_fetch_header, line, request_id, job_id)
-    _check_header(header, max_bytes)
-    try:
-        with await to_thread.run_sync(into.open, "wb") as target:
-            seen = await _drain(wire, header, target, stall, progress or _quiet)
-        _check_digest(header, seen)
-        await _check_end(wire, header)
-    except OSError as error:
-        _remove(into)
-        raise Failure(
-            Kind.ARTIFACTS,
-            f"the artifacts of {job_id} cannot be written to {into}: {error.strerror}",
-            hint="free space on this machine, then run the same command again",
-        ) from error
-    except BaseException:
-        _remove(into)
-        raise
-    return header
-
-
-def _check_header(header: FetchHeader, max_bytes: int) -> None:
-    length = header.stream.content_length
-    if length < 0 or header.offset != 0:
-        raise protocol_error(f"the worker announced {length} bytes from {header.offset} on")
-    if max_bytes and length > max_bytes:
-        raise Failure(
-            Kind.ARTIFACTS,
-            f"the artifacts of {header.job_id} have {length} bytes, over the {max_bytes} that are taken",
-            subkind="SIZE_EXCEEDED",
-        )
-
-
-async def _drain(
-    wire: Wire, header: FetchHeader, target: BinaryIO, stall: float, progress: Progress
-) -> str:
-    digest = hashlib.sha256()
-    done, total = 0, header.stream.content_length
-    with within(stall, f"the artifacts of {header.job_id} stalled for {stall:g} s") as scope:
-        while done < total:
-            try:
-                part = await wire.read_body(total - done)
-            except LineCut as error:
-                raise _too_short(header, done, str(error)) from error
-            if not part:
-                raise _too_short(header, done, "the worker stopped")
-
-            def take(data: bytes = part) -> None:
-                digest.update(data)
-                target.write(data)
-
-            await to_thread.run_sync(take)
-            done += len(part)
-            scope.deadline = anyio.current_time() + stall
-            progress(done, total)
-    return digest.hexdigest()
-
-
-def _too_short(header: FetchHeader, done: int, why: str) -> Failure:
-    total = header.stream.content_length
-    return Failure(
-        Kind.TRANSFER, f"the artifacts of {header.job_id} ended at {done} of {total} bytes: {why}"
-    )
-
-
-def _check_digest(header: FetchHeader, seen: str) -> None:
-    if seen != header.stream.content_sha256:
-        raise Failure(
-            Kind.ARTIFACTS,
-            f"the artifacts of {header.job_id} have SHA-256 {seen},"
-            f" not the announced {header.stream.content_sha256[:64]}",
-            subkind="INTEGRITY_MISMATCH",
-        )
-
-
-async def _check_end(wire: Wire, header: FetchHeader) -> None:
-    if not await wire.at_end(_END_WAIT):
-        total = header.stream.content_length
-        raise protocol_error(f"the worker sent more than the {total} announced bytes of {header.job_id}")
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)

@@ -17,17 +17,14 @@ import anyio
 import msgspec
 import uuid_utils
 
-from rch.contract.framing import MAX_FETCH_HEADER
 from rch.contract.worker_envelope import decode_response, encode_request, negotiate
 from rch.contract.worker_rpc import (
     PROBE_PROTOCOL,
     CancelRequest,
     CancelResult,
-    Code,
     Empty,
     Feature,
     FetchHeader,
-    FetchRequest,
     HasSourceRequest,
     HasSourceResult,
     JobRequest,
@@ -46,9 +43,9 @@ from rch.contract.worker_rpc import (
     UploadRequest,
     UploadResult,
 )
-from rchd.edges import parts
+from rchd.edges import fetching, parts
 from rchd.edges.channels import Transport
-from rchd.edges.transfers import Patience, Piece, Progress, receive_artifacts, send_piece
+from rchd.edges.transfers import Patience, Progress, Way
 from rchd.edges.wire import MAX_ANSWER, EndedEarly, Wire, unreachable, within
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -205,56 +202,37 @@ class WorkerClient:
         `Failure` TRANSFER when `body` is not what `request.stream` announces.
         """
         version = await self.protocol_version()
-        large = request.stream.content_length > parts.PART_BYTES
+        in_parts = upload_id if self.offers(Feature.UPLOAD_RESUMABLE) else None
         async with self._side:
-            if upload_id is not None and large and self.offers(Feature.UPLOAD_RESUMABLE):
-                way = parts.Way(
-                    open=self._own_wire,
-                    new_id=new_request_id,
-                    version=version,
-                    standing=self.offers(Feature.SESSION),
-                    patience=self._patience,
-                )
-                try:
-                    return await parts.PartedUpload(way, request, body, upload_id, progress).run()
-                except RpcError as refusal:
-                    if refusal.code is not Code.FEATURE_MISSING:
-                        raise
-            return await self._upload_whole(request, body, progress, version)
-
-    async def _upload_whole(
-        self, request: UploadRequest, body: Path, progress: Progress | None, version: int
-    ) -> UploadResult:
-        total = request.stream.content_length
-        async with self._own_wire() as wire:
-            request_id = new_request_id()
-            line = encode_request("upload_source", request_id, request, version)
-            piece = Piece(body, 0, total, total)
-            answer, _ = await send_piece(wire, line, piece, self._patience, progress)
-            return decode_response(answer, request_id, UploadResult)
-
-    @property
-    def _patience(self) -> Patience:
-        return Patience(self._deadlines.stall, self._deadlines.digest)
+            return await parts.upload(self._way(version), request, body, in_parts, progress)
 
     async def fetch(
         self, job_id: str, into: Path, progress: Progress | None = None, *, max_bytes: int = 0
     ) -> FetchHeader:
         """Receive a job's artifact stream into the file `into`, its digest checked.
 
-        `max_bytes` bounds the declared length (0: no bound). `Failure` TRANSFER when it ends too
+        `max_bytes` bounds the set's length (0: no bound). `Failure` TRANSFER when it ends too
         early, ARTIFACTS / INTEGRITY_MISMATCH for another digest, ARTIFACTS / SIZE_EXCEEDED for
-        too long a stream; `into` is gone then.
+        too long a stream; `into` is not there then. What a cut line left beside it is gone on with
+        by the next call, as long as the worker's set is the same.
         """
         version = await self.protocol_version()
-        async with self._side, self._own_wire(max_line=MAX_FETCH_HEADER) as wire:
-            request_id = new_request_id()
-            line = encode_request("fetch", request_id, FetchRequest(job_id=job_id), version)
-            with within(self._deadlines.call, self._silent("fetch", self._deadlines.call)):
-                header = await wire.ask(line, last=True)
-            return await receive_artifacts(
-                wire, header, request_id, job_id, into, self._deadlines.stall, max_bytes, progress
+        resumable = self.offers(Feature.FETCH_RESUME)
+        async with self._side:
+            return await fetching.fetch(
+                self._way(version), job_id, into, max_bytes, progress, resumable=resumable
             )
+
+    def _way(self, version: int) -> Way:
+        limits = self._deadlines
+        return Way(
+            worker=self.name,
+            open=self._own_wire,
+            new_id=new_request_id,
+            version=version,
+            standing=self.offers(Feature.SESSION),
+            patience=Patience(call=limits.call, stall=limits.stall, digest=limits.digest),
+        )
 
     # --- the ground -----------------------------------------------------------------------
 
@@ -320,7 +298,7 @@ class WorkerClient:
         raise unreachable(f"worker {self.name}: no channel")  # for the type checker: `within` raised
 
     @asynccontextmanager
-    async def _own_wire(self, max_line: int = MAX_ANSWER) -> AsyncIterator[Wire]:
+    async def _own_wire(self, max_line: int) -> AsyncIterator[Wire]:
         wire = await self._open(max_line)
         try:
             yield wire
