@@ -15,6 +15,7 @@ import msgspec
 
 from rch.config.agree import Agreement, implied_backend, implied_project
 from rch.config.keys import bad_value, check_tree, from_text, is_table, known_keys, leaves, unknown_key
+from rch.config.lines import line_of
 from rch.config.offered import refuse_not_offered
 from rch.config.redact import redact
 from rch.config.root import CONFIG_NAME, ProjectRoot, top_level_names
@@ -49,11 +50,29 @@ def load_config(
     `host_config` may be absent. `overrides` are dotted keys or nested tables; a text for a key
     that takes none (`"timeouts.overall_seconds": "60"`) is read as the key's type.
     """
-    layers = [_built_in(), *_host(host_config), *_repo(root), *_command_line(overrides)]
-    for layer in layers:
-        _check(layer)
-    _check_locks(layers)
-    return _resolve(layers, root.path)
+    try:
+        layers = [_built_in(), *_host(host_config), *_repo(root), *_command_line(overrides)]
+        for layer in layers:
+            _check(layer)
+        _check_locks(layers)
+        return _resolve(layers, root.path)
+    except Failure as failure:
+        raise _placed(failure, {CONFIG_NAME: root.config_path, str(host_config): host_config}) from failure
+
+
+def _placed(failure: Failure, files: Mapping[str, Path | None]) -> Failure:
+    """The same refusal with the line of its key, where a file is to blame."""
+    file, key = failure.data.get("file"), failure.data.get("key")
+    path = files.get(file) if isinstance(file, str) else None
+    if path is None or not isinstance(key, str):
+        return failure
+    try:
+        line = line_of(path.read_text(encoding="utf-8"), key)
+    except (OSError, ValueError):
+        return failure
+    if line is None or not failure.message.startswith(f"{file}: "):
+        return failure
+    return failure.reworded(f"{file}:{line}: {failure.message.removeprefix(f'{file}: ')}", line=line)
 
 
 def parse_overrides(pairs: Iterable[str]) -> dict[str, object]:
@@ -131,7 +150,9 @@ def _check_locks(layers: list[Layer]) -> None:
     locks: list[str] = base["policy"]["lock"]
     for lock in locks:
         if lock not in known:
-            raise unknown_key(lower[-1].file, lock, known)
+            failure = unknown_key(lower[-1].file, lock, known)
+            message = failure.message.replace("unknown key", "policy.lock names an unknown key:", 1)
+            raise failure.reworded(message, key="policy.lock")
     for layer in layers:
         if layer in lower:
             continue

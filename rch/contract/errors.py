@@ -161,6 +161,12 @@ class Failure(Exception):  # noqa: N818  (a failure is the contract's word)
         self.data: dict[str, object] = dict(data or {})
         self._hint = hint
 
+    def reworded(self, message: str, **data: object) -> Failure:
+        """The same refusal in other words, with more facts."""
+        return Failure(
+            self.kind, message, subkind=self.subkind, hint=self._hint, data={**self.data, **data}
+        )
+
     @property
     def exit_code(self) -> int:
         """The exit code of the registry."""
