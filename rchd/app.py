@@ -82,7 +82,7 @@ async def _run(
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
     hub = Hub(str(paths.artifacts))
     replies = Replies()
-    await anyio.to_thread.run_sync(leavings.clear, paths, store, tuple(core.runs))
+    await anyio.to_thread.run_sync(leavings.clear, paths, store, tuple(core.runs.values()))
     performer = Performer(
         pool=pool,
         prober=prober,

@@ -8,6 +8,7 @@ effects are asked for again.
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 from collections import deque
@@ -26,6 +27,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.daemon import Core
+from rchd.core.projections import projections
 from rchd.edges.hub import Hub
 from rchd.edges.performer import Performer
 from rchd.edges.projector import Projector
@@ -36,6 +38,9 @@ log = structlog.get_logger("rchd.driver")
 
 RETRY_SECONDS = 1.0
 MADE_GOOD_RUNS = 200  # how many of the last ended runs are looked at when the daemon starts
+LOOKED_AT = 50  # how many waiting runs' files are looked at between two batches: some milliseconds
+
+_RUN = msgspec.json.Decoder(m.Run)
 
 Record = Callable[[list[ev.Event], list[fx.Effect]], None]
 
@@ -62,6 +67,8 @@ class Driver:
         self._performer = performer
         self._hub = hub
         self._projector = Projector(artifacts)
+        # Whose files a start has still to look at: who waits on changes nothing by that, however long.
+        self._unseen = deque(run.run_id for run in core.runs.values() if isinstance(run.phase, m.Waiting))
         self._reply = reply
         self._record = record
         self._events: deque[ev.Event] = deque()
@@ -81,8 +88,10 @@ class Driver:
         async with anyio.create_task_group() as group:
             try:
                 while True:
-                    await self._wait(RETRY_SECONDS if self._projector.is_late else None)
+                    if not self._unseen:
+                        await self._wait(RETRY_SECONDS if self._projector.is_late else None)
                     await self._batch(group)
+                    await self._look_on()
             finally:
                 self._timers.stop()
                 group.cancel_scope.cancel()
@@ -126,7 +135,7 @@ class Driver:
         """Commit; False where there is no space now. Another failure is fatal."""
         # Cancels and ends may use the last space: they are what gives space back.
         urgent = any(run.cancel is not None or is_terminal(run.state) for run in dirty)
-        commit = partial(self._store.commit, _rows(dirty, effects), urgent=urgent)
+        commit = partial(self._store.commit, rows_of(dirty, effects), urgent=urgent)
         try:
             await anyio.to_thread.run_sync(commit)
         except Failure as failure:
@@ -138,6 +147,16 @@ class Driver:
             return False
         self.trouble = None
         return True
+
+    async def _look_on(self) -> None:
+        """Make good the files of the next few runs that have waited since before the start."""
+        ids = [self._unseen.popleft() for _ in range(min(LOOKED_AT, len(self._unseen)))]
+        runs = [run for run_id in ids if (run := self.core.runs.get(run_id)) is not None]
+        # Made here and written before the next batch: never older than what that writes.
+        # Who has left the queue meanwhile had all its files written by that.
+        files = {run.run_id: projections(run) if isinstance(run.phase, m.Waiting) else {} for run in runs}
+        if files:
+            await anyio.to_thread.run_sync(self._projector.look_over, files)
 
     def _make_good(self) -> None:
         """The files of runs that ended just before the daemon did."""
@@ -193,6 +212,23 @@ class Driver:
                 self.post(event)
 
 
+def load_core(store: StateStore, artifacts: Path) -> Core:
+    """The core with every run that has not ended, which is never garbage to the collector.
+
+    Ten thousand runs are some hundred thousand objects: to walk them again and again while they are
+    made took most of a start, and each later walk would hold up all clients.
+    """
+    gc.disable()
+    try:
+        loaded = store.load(active_only=True)
+        runs = [decode_run(row.doc) for row in loaded.runs]
+        core = Core(str(artifacts), runs, last_seq=loaded.last_event_seq)
+        gc.freeze()
+    finally:
+        gc.enable()
+    return core
+
+
 def encode_run(run: m.Run) -> bytes:
     """A run as its row holds it."""
     return msgspec.json.encode(run)
@@ -200,10 +236,11 @@ def encode_run(run: m.Run) -> bytes:
 
 def decode_run(doc: bytes) -> m.Run:
     """A run from its row."""
-    return msgspec.json.decode(doc, type=m.Run)
+    return _RUN.decode(doc)
 
 
-def _rows(dirty: Iterable[m.Run], effects: Iterable[fx.Effect]) -> Batch:
+def rows_of(dirty: Iterable[m.Run], effects: Iterable[fx.Effect]) -> Batch:
+    """What a batch commits: the rows of its runs and their jobs, and its durable news."""
     runs: list[RunRow] = []
     jobs: list[JobRow] = []
     for run in dirty:

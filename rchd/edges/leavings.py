@@ -5,6 +5,7 @@ Called when the daemon holds its locks and serves nobody yet: every temporary fi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import structlog
 
 from rch.files.durable import is_temp_name, remove_tree
 from rch.files.paths import HostPaths
+from rchd.core import model as m
 from rchd.edges.store_rows import StateStore
 
 log = structlog.get_logger("rchd.leavings")
@@ -20,37 +22,54 @@ log = structlog.get_logger("rchd.leavings")
 _BEFORE_THE_ROW = frozenset({"source_manifest.json", "accepted.json"})
 
 
-def clear(paths: HostPaths, store: StateStore, live: Iterable[str]) -> None:
+def clear(paths: HostPaths, store: StateStore, live: Iterable[m.Run]) -> None:
     """Remove the temporary files of host state and of `live` runs, and runs that were never accepted.
 
-    What cannot be removed is logged and left.
+    The runs that wait are left to `Projector.look_over`, for they may be thousands. What cannot
+    be removed is logged and left.
     """
     for folder in (paths.state_dir, paths.spool):
-        _clear_names(folder.glob("*"))
-    for run_id in live:
-        clear_temps(paths.artifacts / run_id)
-    for folder in paths.artifacts.iterdir():
-        if _never_accepted(folder, store):
-            log.info("leavings.run", run_id=folder.name)
-            _remove(folder)
+        clear_names(folder)
+    known = {run.run_id: run for run in live}
+    for run in known.values():
+        if not isinstance(run.phase, m.Waiting):
+            clear_temps(paths.artifacts / run.run_id)
+    for entry in _entries(paths.artifacts):
+        if entry.name not in known and _never_accepted(entry, store):
+            log.info("leavings.run", run_id=entry.name)
+            _remove(Path(entry.path))
 
 
-def clear_temps(folder: Path) -> None:
+def clear_temps(folder: Path | str) -> None:
     """Remove the temporary files anywhere below `folder`."""
-    _clear_names(folder.rglob("*"))
+    for entry in clear_names(folder):
+        if entry.is_dir(follow_symlinks=False):
+            clear_temps(entry.path)
 
 
-def _clear_names(found: Iterable[Path]) -> None:
-    for path in list(found):
-        if is_temp_name(path.name):
-            _remove(path)
+def clear_names(folder: Path | str) -> list[os.DirEntry[str]]:
+    """Remove the temporary files in `folder` itself; what else lies there."""
+    entries = _entries(folder)
+    for entry in entries:
+        if is_temp_name(entry.name):
+            _remove(Path(entry.path))
+    return [entry for entry in entries if not is_temp_name(entry.name)]
 
 
-def _never_accepted(folder: Path, store: StateStore) -> bool:
+def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
+    """What lies in `folder`, without a look at each: there are tens of thousands at a start."""
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except OSError:  # it is not there, or is no folder
+        return []
+
+
+def _never_accepted(folder: os.DirEntry[str], store: StateStore) -> bool:
     """Whether intake was cut off before the run's row: its client was never answered."""
-    if (folder / "run_index.json").exists() or not folder.is_dir() or folder.is_symlink():
+    if not folder.is_dir(follow_symlinks=False) or Path(folder.path, "run_index.json").exists():
         return False
-    names = {path.name for path in folder.iterdir() if not is_temp_name(path.name)}
+    names = {entry.name for entry in _entries(folder.path) if not is_temp_name(entry.name)}
     return names <= _BEFORE_THE_ROW and store.run(folder.name) is None
 
 

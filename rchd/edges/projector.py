@@ -10,7 +10,7 @@ import structlog
 from rch.files.durable import make_dirs, write_atomic
 from rchd.core import model as m
 from rchd.core.projections import projections
-from rchd.edges.leavings import clear_temps
+from rchd.edges.leavings import clear_names, clear_temps
 
 log = structlog.get_logger("rchd.driver")
 
@@ -41,6 +41,21 @@ class Projector:
                 stuck.add(run_id)
             if run_id in stuck:
                 self._late[path] = data
+
+    def look_over(self, files: Mapping[str, Mapping[str, bytes]]) -> None:
+        """Write what of these runs' files is not as it should be; run -> path -> bytes.
+
+        In a run's folder itself nobody but this object writes, so a temporary file there is what a
+        daemon that died left.
+        """
+        for run_id, wanted in files.items():
+            clear_names(self._artifacts / run_id)
+            wrong = {
+                path: data for path, data in wanted.items() if not _holds(self._artifacts / path, data)
+            }
+            if wrong:
+                log.warning("projection.made_good", run_id=run_id)
+                self.write(wrong)
 
     def make_good(self, ended: Iterable[m.Run]) -> None:
         """Write the files of ended runs whose last one, the index, is not as it should be.
@@ -78,6 +93,7 @@ class Projector:
 
 def _holds(target: Path, data: bytes) -> bool:
     try:
-        return target.stat().st_size == len(data) and target.read_bytes() == data
-    except FileNotFoundError:
+        with target.open("rb", buffering=0) as file:
+            return file.read(len(data) + 1) == data
+    except OSError:
         return False

@@ -14,7 +14,7 @@ from rch.contract.states import is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core.daemon import Core
-from rchd.driver import _rows, decode_run
+from rchd.driver import decode_run, rows_of
 from rchd.edges.store import SqliteStore
 
 ORIGINS = 5
@@ -26,7 +26,7 @@ TURNS = 100
 def commit(store: SqliteStore, core: Core, effects: list[fx.Effect]) -> int:
     """What the driver commits of a batch; how many rows."""
     dirty = core.take_dirty()
-    store.commit(_rows(dirty, effects))
+    store.commit(rows_of(dirty, effects))
     for run in dirty:
         if is_terminal(run.state):
             core.forget(run.run_id)
