@@ -69,6 +69,10 @@ class RemoteFailure(Failure):
         return code if isinstance(code, int) and 0 < code < 256 else super().exit_code
 
 
+class SentAway(RemoteFailure):
+    """The daemon hung up with a reason, before it was asked anything or instead of an answer."""
+
+
 class Client:
     """One connection. Use from one thread."""
 
@@ -119,6 +123,8 @@ class Client:
         }
         try:
             self.server = self.call("hello", ours, silence)
+        except SentAway:
+            raise
         except RemoteFailure as failure:
             if any_version:
                 return self.server
@@ -156,6 +162,7 @@ class Client:
         try:
             self._sock.sendall(framing.encode_line(request))
         except OSError as error:
+            self._receive(0)  # it may have said why before it hung up
             raise ConnectionLost(
                 f"the connection to the daemon broke: {error.strerror or error}"
             ) from error
@@ -232,4 +239,4 @@ class Client:
         elif isinstance(message.get("id"), int):
             self._answers[message["id"]] = message
         elif isinstance(error := message.get("error"), dict):
-            raise RemoteFailure(error)
+            raise SentAway(error)
