@@ -26,6 +26,8 @@ VERBS: dict[str, Verb] = {
     "artifacts": Verb("rchctl.commands.artifacts", "the verified files of a run"),
     "exec": Verb("rchctl.commands.exec", "run one command line of xcodebuild or swift on a worker"),
     "explain": Verb("rchctl.commands.explain", "what the gate says of a command line, without running it"),
+    "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
+    "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
     "workers": Verb("rchctl.commands.workers", "the inventory: list, or probe now"),
     "daemon": Verb("rchctl.commands.daemon", "start, stop or look at the daemon"),
 }
@@ -39,9 +41,7 @@ NOT_OFFERED = frozenset(
         "history",
         "flaky",
         "doctor",
-        "config",
         "gc",
-        "check",
         "attest",
         "top",
         "metrics",
