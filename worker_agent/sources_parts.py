@@ -93,7 +93,7 @@ class Partials:
     ) -> UploadResult:
         with _locked(path) as held:
             if self._sources.exists(source_sha256):  # while we waited for the lock
-                remove(path)
+                path.unlink()
                 return UploadResult(stored=True)
             size = held.seek(0, os.SEEK_END)
             self._check_place(resume, stream, size)
@@ -126,10 +126,13 @@ class Partials:
 
     # --- what is kept ---------------------------------------------------------------------
 
-    def sweep(self, now: float) -> None:
-        """Remove what nobody went on with for too long, and the idlest beyond number and bytes."""
+    def sweep(self, now: float, *, room: int = 0) -> None:
+        """Remove what nobody went on with for too long, and the idlest beyond number and bytes.
+
+        `room` is how many more are to find a place.
+        """
         found = self._found()
-        kept, total = 0, 0
+        kept, total = room, room
         for idle, size, path in sorted((now - changed, size, path) for changed, size, path in found):
             kept, total = kept + 1, total + size
             beyond = kept > KEEP_PARTIALS or bool(self._max_bytes and total > self._max_bytes)
@@ -141,7 +144,7 @@ class Partials:
         if path.exists():
             return
         self._sources.sweep_incoming()
-        self.sweep(time.time())
+        self.sweep(time.time(), room=1)
         found = self._found()
         full = self._max_bytes and sum(size for _, size, _ in found) >= self._max_bytes
         if len(found) >= KEEP_PARTIALS or full:
