@@ -86,12 +86,20 @@ def _start(paths: HostPaths, env: Mapping[str, str], within: float) -> Client:
             Kind.DAEMON,
             f"the daemon cannot be started: {error.filename or paths.state_dir}: {error.strerror or error}",
             subkind="STATE",
-            hint="see that RCH_RCHD names a program"
-            if error.filename == daemon_command(env)[0]
-            else "set RCH_HOME to a folder that can be written",
+            hint=_mend(error, daemon_command(env)[0]),
         ) from error
     finally:
         lock.release()
+
+
+def _mend(error: OSError, program: str) -> str:
+    from rch.files.locks import NoLocks
+
+    if error.filename == program:
+        return "see that RCH_RCHD names a program"
+    if isinstance(error, NoLocks):
+        return "set RCH_HOME to a folder on a disk of this machine"
+    return "set RCH_HOME to a folder that can be written"
 
 
 def _start_locked(paths: HostPaths, env: Mapping[str, str], deadline: float) -> Client:

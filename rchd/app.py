@@ -14,7 +14,8 @@ from rch.config.inventory import WorkerEntry, load_inventory
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
 from rch.files.durable import make_dirs
-from rch.files.locks import FileLock
+from rch.files.filesystems import shared_kind
+from rch.files.locks import FileLock, NoLocks
 from rch.files.paths import HostPaths, check_socket_path
 from rchd.api import Api
 from rchd.api_daemon import DaemonApi, Replies
@@ -52,14 +53,16 @@ async def serve(paths: HostPaths, ready: Callable[[], None], transcript: Path | 
     check_socket_path(paths.socket)
     make_dirs(paths.state_dir)
     make_dirs(paths.artifacts)
+    _own_disk("state directory", paths.state_dir, "RCH_HOME")
     lock = FileLock(paths.lock, f"rchd at {paths.socket}")
-    if not lock.try_acquire():
+    if not _taken(lock):
         raise Failure(
             Kind.DAEMON,
             f"another daemon runs on {paths.state_dir} ({lock.holder() or 'holder unknown'})",
             subkind="ALREADY_RUNNING",
         )
     with lock, listening(paths.socket) as listener:
+        _own_disk("socket's folder", paths.socket.parent, "RCH_SOCKET")
         store = SqliteStore.open(paths.database)
         try:
             core = load_core(store, paths.artifacts)
@@ -67,6 +70,30 @@ async def serve(paths: HostPaths, ready: Callable[[], None], transcript: Path | 
                 await _run(paths, store, core, record, listener, ready)
         finally:
             store.close()
+            process.has_left()
+
+
+def _own_disk(what: str, folder: Path, variable: str) -> None:
+    """`Failure` DAEMON where `folder` is shared with other machines: no lock there is one (fault H6)."""
+    if (kind := shared_kind(folder)) is not None:
+        raise Failure(
+            Kind.DAEMON,
+            f"the {what} {folder} is on a network file system ({kind}), where locks cannot be trusted",
+            subkind="STATE",
+            hint=f"set {variable} to a folder on a disk of this machine",
+        )
+
+
+def _taken(lock: FileLock) -> bool:
+    try:
+        return lock.try_acquire()
+    except NoLocks as error:
+        raise Failure(
+            Kind.DAEMON,
+            f"{error.filename} cannot be locked: {error.strerror}",
+            subkind="STATE",
+            hint="set RCH_HOME to a folder on a disk of this machine",
+        ) from error
 
 
 async def _run(
@@ -122,7 +149,7 @@ async def _run(
                 store=store,
                 hub=hub,
                 intake=Intake(paths, partial(_live_bundles, core)),
-                workers=WorkersApi(paths.workers_toml, prober),
+                workers=WorkersApi(paths.workers_toml, prober, driver),
                 daemon=daemon,
                 replies=replies,
             )

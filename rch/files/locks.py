@@ -12,6 +12,7 @@ a taker that meets just askers tries again, so asking never makes a taker fail.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -26,11 +27,23 @@ _ASKER_TRIES = 200
 _TEXT_LIMIT = 200
 
 
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
+
+
+class NoLocks(OSError):  # noqa: N818  (it says what is so)
+    """The file system has no locks. `filename` is the lock's path where it is known."""
+
+
 def _locked(fd: int, how: int) -> bool:
     try:
         fcntl.flock(fd, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            why = f"its file system has no locks ({error.strerror})"
+            raise NoLocks(error.errno, why) from error
+        raise
     return True
 
 
@@ -106,7 +119,7 @@ class FileLock:
     def try_acquire(self) -> bool:
         """Take the lock if it is free; True also if this object has it already.
 
-        Makes the file and its folder if need be. `OSError` where the file system has no locks.
+        Makes the file and its folder if need be. `NoLocks` where the file system has none.
         """
         if self._fd is not None:
             return True
@@ -116,6 +129,9 @@ class FileLock:
             try:
                 taken = _take(fd)
                 current = taken and _same_file(fd, self.path)
+            except NoLocks as error:
+                os.close(fd)
+                raise NoLocks(error.errno, error.strerror, str(self.path)) from error
             except BaseException:
                 os.close(fd)
                 raise

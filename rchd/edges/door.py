@@ -19,11 +19,11 @@ import structlog
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.local_api import INVALID_REQUEST, error_body
+from rchd.edges.exhaustion import is_exhausted
 
 log = structlog.get_logger("rchd.socket")
 
 PAUSE_SECONDS = 0.5
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def unasked(failure: Failure) -> bytes:
@@ -78,7 +78,7 @@ class Door:
             return
         log.warning("socket.takes_nobody", error=error.strerror or str(error))
         await anyio.sleep(PAUSE_SECONDS)
-        if error.errno not in _EXHAUSTED:
+        if not is_exhausted(error):
             return
         while (sent := self._send_away()) is not False:  # noqa: ASYNC110  (the kernel tells nobody)
             # Each turn takes one client off the queue, so this ends with the queue.

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rch.contract.errors import Failure, Kind
-from rch.files.locks import FileLock
+from rch.files.locks import FileLock, NoLocks
 from rch.files.paths import check_socket_path
 
 BACKLOG = 512
@@ -63,7 +63,13 @@ class Listener:
 
     def _take_lock(self) -> None:
         lock = FileLock(self.path.with_name(self.path.name + ".lock"), "rchd")
-        if not lock.try_acquire():
+        try:
+            taken = lock.try_acquire()
+        except NoLocks as error:
+            message = f"the socket's lock {lock.path} cannot be taken: {error.strerror}"
+            hint = "set RCH_SOCKET to a path on a disk of this machine"
+            raise Failure(Kind.DAEMON, message, subkind="SOCKET_PATH", hint=hint) from error
+        if not taken:
             raise Failure(
                 Kind.DAEMON,
                 f"another daemon listens at {self.path} ({lock.holder() or 'holder unknown'})",

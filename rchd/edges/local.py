@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -13,6 +12,7 @@ import structlog
 
 from rch.contract.errors import Failure, Kind
 from rchd.edges.channels import LineCut, PacedChannel
+from rchd.edges.exhaustion import is_exhausted
 
 log = structlog.get_logger("rchd.worker")
 
@@ -20,17 +20,9 @@ _STDIN, _STDOUT, _STDERR = 0, 1, 2
 # At its stdin's end a worker ends by itself, unless it holds a tail; it keeps nothing in memory.
 _EOF_GRACE, _SIGNAL_GRACE = 0.5, 2.0
 # Shorter than a channel's own deadline, so that the reason is told and not the silence.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 10.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 2.0
 EXHAUSTED_HINT = "this machine is short of processes or file descriptors: see ulimit -u and ulimit -n"
-_EXHAUSTED = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
-
-
-def is_exhausted(error: OSError | RuntimeError) -> bool:
-    """Whether what is missing is a process, a thread, memory or a descriptor, which may come back."""
-    if isinstance(error, OSError):
-        return error.errno in _EXHAUSTED
-    return "can't start new thread" in str(error)
 
 
 class LocalTransport:

@@ -18,6 +18,7 @@ from rch.contract.framing import FrameError, LineReader
 from rch.contract.local_api import MAX_MESSAGE, RunEvent
 from rchd.core.session import Call, Refusal, Session, event_line, refusal_line, result_line
 from rchd.edges.door import Door, overload, unasked
+from rchd.edges.exhaustion import is_exhausted
 from rchd.edges.listener import Listener
 
 log = structlog.get_logger("rchd.socket")
@@ -132,8 +133,9 @@ class Connection(asyncio.Protocol):
             line = refusal_line(call, failure)
         except Exception as error:
             log.exception("call.failed", method=call.method)
-            what = " ".join(str(error).split())[:300]
-            line = refusal_line(call, Failure(Kind.INTERNAL, f"{call.method} failed: {what}"))
+            message = f"{call.method} failed: {' '.join(str(error).split())[:300]}"
+            short = is_exhausted(error)
+            line = refusal_line(call, overload(message) if short else Failure(Kind.INTERNAL, message))
         self.session.answered()
         if not call.notification:
             self.write(line)
