@@ -1,4 +1,4 @@
-"""`rchd run`: the daemon in the foreground. `rchd replay`: the core against a transcript."""
+"""`rchd run` in the foreground; `check`, `--rebuild` and `replay` beside it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ EPILOG = """examples:
   RCH_HOME=/tmp/rch rchd run  everything below one folder
   rchd run --record rchd.rec  also record what the core is told and what it decides
   rchd replay rchd.rec        tell the first decision that this version takes otherwise
+  rchd check --read-data      compare database, records and every byte of the artifacts
+  rchd --rebuild              make a lost or damaged database anew from the artifacts
 
 rchctl starts the daemon by itself: rchctl daemon start | stop | status
 """
@@ -23,6 +25,12 @@ rchctl starts the daemon by itself: rchctl daemon start | stop | status
 
 def main() -> None:
     """Parse the command line and run; exits with the failure's code."""
+    words = ["rebuild" if word == "--rebuild" else word for word in sys.argv[1:]]
+    args = _parser().parse_args(words)
+    sys.exit(_COMMANDS[args.command](args))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rchd",
         description="The host daemon of the RCH Xcode lane.",
@@ -35,13 +43,27 @@ def main() -> None:
     run.add_argument("--record", metavar="PATH", type=Path, help="write a transcript, up to 256 MiB")
     replay = commands.add_parser("replay", help="replay a transcript: 0 where identical, else 1")
     replay.add_argument("file", metavar="FILE", type=Path)
-    args = parser.parse_args()
-    sys.exit(_run(args.record) if args.command == "run" else _replay(args.file))
+    check = commands.add_parser(
+        "check",
+        help="compare the database with the artifacts, beside a daemon or without one",
+        description="Exit 0 where nothing is wrong, 4 for a damaged database, 70 for damaged artifacts.",
+    )
+    check.add_argument("--read-data", action="store_true", help="read every artifact, compare its digest")
+    rebuild = commands.add_parser(
+        "rebuild",
+        help="(or --rebuild) make the database anew from the artifacts; the old one is kept",
+        description="Exit 0 where every run is back, 70 where one is not; each is named with its reason.",
+    )
+    rebuild.add_argument("--force", action="store_true", help="replace a sound database too")
+    for each in (check, rebuild):
+        each.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    return parser
 
 
-def _replay(path: Path) -> int:
+def _replay(args: argparse.Namespace) -> int:
     from rchd.core.transcript import Replay
 
+    path: Path = args.file
     try:
         with path.open("rb") as lines:
             replay = Replay(lines)
@@ -57,19 +79,58 @@ def _replay(path: Path) -> int:
     return 0
 
 
-def _run(transcript: Path | None) -> int:
+def _check(args: argparse.Namespace) -> int:
+    from rchd.edges import check_report
+    from rchd.edges.check import check
+
+    meter = check_report.Meter("check")
+    try:
+        report = check(host_paths(os.environ), read_data=args.read_data, progress=meter)
+    except Failure as failure:
+        return check_report.say_failure("check", failure, as_json=args.json)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    finally:
+        meter.end()
+    return check_report.say_check(report, as_json=args.json)
+
+
+def _rebuild(args: argparse.Namespace) -> int:
+    from rchd.app import configure_log
+    from rchd.driver import rows_of
+    from rchd.edges import check_report
+    from rchd.edges.rebuild import rebuild
+
+    configure_log()
+    meter = check_report.Meter("rebuild")
+    try:
+        rebuilt = rebuild(host_paths(os.environ), rows_of, force=args.force, progress=meter)
+    except Failure as failure:
+        return check_report.say_failure("rebuild", failure, as_json=args.json)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    finally:
+        meter.end()
+    return check_report.say_rebuild(rebuilt, as_json=args.json)
+
+
+def _run(args: argparse.Namespace) -> int:
     import anyio
 
     from rchd.app import configure_log, serve
 
     configure_log()
     try:
-        anyio.run(serve, host_paths(os.environ), lambda: None, transcript)
+        anyio.run(serve, host_paths(os.environ), lambda: None, args.record)
     except Failure as failure:
         return _say(failure)
     except BaseExceptionGroup as group:
         return _say(_first(group))
     return 0
+
+
+_INTERRUPTED = 130
+_COMMANDS = {"run": _run, "replay": _replay, "check": _check, "rebuild": _rebuild}
 
 
 def _say(failure: Failure) -> int:

@@ -6,8 +6,7 @@ gives stands for it, and resumption asks for it anew by the run's id, as after a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec import UNSET
@@ -17,23 +16,17 @@ from rch.contract.ids import is_id, is_timestamp
 from rch.contract.records import (
     Accepted,
     CancelIntent,
-    CapabilitiesRecord,
-    RunRecord,
     RunStateRecord,
     RunSummary,
-    WorkerSelection,
     decode_record,
-    schema_id_of,
 )
 from rch.contract.states import JobState, RunState, is_terminal
-from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN, ProbeResult
 from rchd.core import model as m
 from rchd.core import step as steps
 from rchd.core.ends import end
-from rchd.core.events import ProbeReport
 from rchd.core.jobs import job_of
+from rchd.core.restore_choice import own_record, restore_selection
 from rchd.core.restore_steps import restore_step
-from rchd.core.select import select
 
 Files = Mapping[str, bytes]
 
@@ -43,14 +36,16 @@ UNKNOWN_LEASE = m.Lease(lease_id="lease-unknown", fence=0, ttl_seconds=90)
 DOUBT = "SIGNAL"
 """The reason of a cancel that nobody asked for: of a run that may have been cancelled."""
 
-_R = TypeVar("_R", bound=RunRecord)
-
 
 class Restored(msgspec.Struct, kw_only=True):
-    """A run as it can go on or stand, and what could not be made out, a line each."""
+    """A run as it can go on or stand, and what could not be made out, a line each.
+
+    `decided_here`: its end is none that the files tell of, so they are to be written anew.
+    """
 
     run: m.Run
     notes: list[str]
+    decided_here: bool = False
 
 
 class Unknown(ValueError):  # noqa: N818  (a finding, not a defect)
@@ -67,8 +62,8 @@ def restore(
     """
     notes: list[str] = []
     accepted = _request(name, files)
-    state = _known_state(_record(name, files, RunStateRecord, notes), notes)
-    summary = _record(name, files, RunSummary, notes)
+    state = _known_state(own_record(name, files, RunStateRecord, notes), notes)
+    summary = own_record(name, files, RunSummary, notes)
     run = m.Run(
         accepted=accepted,
         state=RunState.QUEUED,
@@ -78,7 +73,7 @@ def restore(
         phase=m.Waiting(reason="the database was made anew"),
         steps=[m.StepRun() for _ in accepted.steps],
     )
-    _put_selection(run, files, notes)
+    restore_selection(run, files, notes)
     for index in range(len(run.steps)):
         restore_step(run, index, files, notes)
     if state is None:
@@ -86,13 +81,14 @@ def restore(
     else:
         _put_state(run, state, notes)
     if is_terminal(run.state):
-        _put_end(run, summary, notes)
+        decided = _put_end(run, summary, notes)
     else:
         run.embedded = run.worker is not None and run.worker == embedded
         _put_phase(run, damaged or {}, notes)
+        decided = is_terminal(run.state)
     if run.choice is not None and run.choice.warning and run.state != RunState.QUEUED:
         run.warnings = [run.choice.warning]
-    return Restored(run=run, notes=notes)
+    return Restored(run=run, notes=notes, decided_here=decided)
 
 
 def _request(name: str, files: Files) -> Accepted:
@@ -113,23 +109,6 @@ def _request(name: str, files: Files) -> Accepted:
     return accepted
 
 
-def _record(name: str, files: Files, kind: type[_R], notes: list[str]) -> _R | None:
-    """The run's own record of this kind, if it has one that can be read."""
-    path = f"{schema_id_of(kind).partition('/')[2].partition('@')[0]}.json"
-    data = files.get(path)
-    if data is None:
-        return None
-    try:
-        record = decode_record(data, kind)
-    except ValueError as error:
-        notes.append(f"{path} cannot be read ({error})")
-        return None
-    if record.run_id != name:
-        notes.append(f"{path} speaks of run {record.run_id}")
-        return None
-    return record
-
-
 def _known_state(state: RunStateRecord | None, notes: list[str]) -> RunStateRecord | None:
     if state is None:
         notes.append("there is no run_state.json that can be believed")
@@ -138,50 +117,6 @@ def _known_state(state: RunStateRecord | None, notes: list[str]) -> RunStateReco
         notes.append(f"run_state.json says {state.state!r}, seq {state.seq}, at {state.updated_at!r}")
         return None
     return state
-
-
-# --- who serves -----------------------------------------------------------------------
-
-
-def _put_selection(run: m.Run, files: Files, notes: list[str]) -> None:
-    """The worker that was chosen, with what it said of itself; of the others, why they do not serve."""
-    said = _record(run.run_id, files, WorkerSelection, notes)
-    capabilities = _record(run.run_id, files, CapabilitiesRecord, notes)
-    if said is None:
-        return
-    others = [each for each in said.candidates if not each.chosen]
-    run.selection = m.Selection(
-        choices=(),
-        refused={each.worker: each.reason for each in others},
-        hosts={each.worker: each.host for each in others},
-        probe_failures=said.probe_failures,
-    )
-    if said.selected_worker is None or capabilities is None or capabilities.worker != said.selected_worker:
-        return
-    spoken = said.worker_protocol_range or {}
-    report = ProbeReport(
-        worker=said.selected_worker,
-        host=said.selected_worker_host or "",
-        priority=0,
-        tags=run.accepted.options.tags,
-        duration_ms=0,
-        age_seconds=said.snapshot_age_seconds,
-        fresh=said.snapshot_source == "fresh",
-        result=ProbeResult(
-            rch_xcode_lane_version="",
-            protocol_min=spoken.get("min", PROTOCOL_MIN),
-            protocol_max=spoken.get("max", PROTOCOL_MAX),
-            features=(),
-            capabilities=capabilities.capabilities,
-        ),
-    )
-    found = select(run.accepted.options, (report,))
-    notes += [f"worker {name} would not be chosen now: {why}" for name, why in found.refused.items()]
-    if found.choices:
-        protocol = said.negotiated_protocol_version or found.choices[0].protocol
-        choice = msgspec.structs.replace(found.choices[0], protocol=protocol)
-        run.selection = msgspec.structs.replace(run.selection, choices=(choice,))
-        run.chosen = 0
 
 
 # --- where it stands ------------------------------------------------------------------
@@ -217,10 +152,11 @@ _STATES = {"success": RunState.SUCCEEDED, "cancelled": RunState.CANCELLED}
 _AT_ACCEPTANCE = frozenset({"accepted.json", "source_manifest.json"})
 
 
-def _put_end(run: m.Run, summary: RunSummary | None, notes: list[str]) -> None:
+def _put_end(run: m.Run, summary: RunSummary | None, notes: list[str]) -> bool:
+    """How it ended; True where that had to be decided once more."""
     if summary is None:
         _decide_anew(run, notes)
-        return
+        return True
     run.phase = m.Ended()
     run.waiting = None
     run.ended_at = summary.created_at
@@ -235,6 +171,7 @@ def _put_end(run: m.Run, summary: RunSummary | None, notes: list[str]) -> None:
             message=summary.human_summary,
             hint=_remedy(summary, summary.failure_kind, subkind),
         )
+    return False
 
 
 def _remedy(summary: RunSummary, kind: str, subkind: str | None) -> str | None:
@@ -269,7 +206,7 @@ def _put_phase(run: m.Run, damaged: Mapping[str, str], notes: list[str]) -> None
     """The phase from which the ordinary resumption goes on (`rchd.core.run.resume`)."""
     if run.state == RunState.QUEUED:
         return
-    if run.choice is None:
+    if run.choice is None or not run.choice.toolchain:
         _give_up(run, "it is not known on which worker it ran, and with which toolchain", notes)
         return
     for index, step in enumerate(run.steps):
@@ -290,8 +227,8 @@ def _put_phase(run: m.Run, damaged: Mapping[str, str], notes: list[str]) -> None
     if step.state is None:
         step.job, step.invocation = job_of(run, due, run.choice, run.updated_at)
         steps.queue(run, due, run.updated_at)
-    # The lease first, then the same job once more: a worker that has it says where it stands.
-    run.phase = m.Rereserving(step=due)
+    # The same job once more, if need be: a worker that has it says where it stands.
+    run.phase = m.Submitting(step=due)
 
 
 def _give_up(run: m.Run, why: str, notes: list[str]) -> None:
@@ -318,6 +255,6 @@ def _not_as_published(run: m.Run, index: int, why: str, notes: list[str]) -> Non
     steps.end_here(run, index, trouble, step.updated_at or run.updated_at, integrity_errors=(why,))
 
 
-def acceptance_order(runs: Collection[m.Run]) -> list[m.Run]:
+def acceptance_order(runs: Iterable[m.Run]) -> list[m.Run]:
     """In the order in which they were accepted, as well as it is known: by time, then by id."""
     return sorted(runs, key=lambda run: (run.created_at, run.run_id))
