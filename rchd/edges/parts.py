@@ -75,11 +75,13 @@ class PartedUpload:
             try:
                 async with self._way.open(MAX_ANSWER) as wire:
                     while True:
-                        asked = self._offset is None
+                        before = self._offset
                         answer, whole = await self._send(wire)
                         if answer.stored:
                             return answer
-                        self._go_on_at(answer.next_offset, forced=not asked)
+                        self._go_on_at(answer.next_offset)
+                        if before is not None and self._reached <= before:
+                            self._use_up()
                         if not whole or not self._way.standing:
                             break
             except RpcError as refusal:
@@ -133,19 +135,22 @@ class PartedUpload:
         offset = refusal.data.get("next_offset")
         if not isinstance(offset, int):
             raise refusal
-        self._go_on_at(offset, forced=True)
+        self._use_up()
+        self._go_on_at(offset)
 
-    def _go_on_at(self, offset: int | None, *, forced: bool) -> None:
-        """Take the worker's word; `forced` where a part should have brought us further."""
+    def _go_on_at(self, offset: int | None) -> None:
+        """Take the worker's word."""
         if offset is None or not 0 <= offset <= self._total:
             raise protocol_error(f"the worker has {offset} of {self._total} bytes and wants more")
-        if forced and offset <= self._reached:
-            self._spare -= 1
-            if self._spare < 0:
-                raise protocol_error(f"the upload comes no further than {self._reached} bytes")
         self._offset = self._reached = offset
         if self._progress is not None:
             self._progress(offset, self._total)
+
+    def _use_up(self) -> None:
+        """A part has brought us no further."""
+        self._spare -= 1
+        if self._spare < 0:
+            raise protocol_error(f"the upload comes no further than {self._reached} bytes")
 
 
 def _digest(piece: Piece) -> str:
