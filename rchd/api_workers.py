@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import anyio
@@ -11,6 +12,7 @@ from rch.config.inventory import Inventory, WorkerEntry, load_inventory
 from rch.contract import local_api as api
 from rch.contract.errors import Failure, Kind
 from rchd.core import events as ev
+from rchd.driver import Driver
 from rchd.edges.prober import Prober
 from rchd.edges.socket import Connection
 
@@ -18,16 +20,23 @@ PROBE_SECONDS = 30.0
 
 
 class WorkersApi:
-    """Lists and probes the inventory at `path`."""
+    """Lists and probes the inventory at `path`; `driver` has what the core knows of the workers.
 
-    def __init__(self, path: Path, prober: Prober) -> None:
+    Whoever probes a worker that is set aside asks it all the same: where it answers well, it may
+    serve again at once.
+    """
+
+    def __init__(self, path: Path, prober: Prober, driver: Driver | None = None) -> None:
         self._path = path
         self._prober = prober
+        self._driver = driver
 
     async def listed(self, _params: api.NoParams, _connection: Connection) -> api.WorkerListView:
         """The inventory, in the order of selection."""
         inventory = load_inventory(self._path)
-        views = [_worker_view(entry, inventory, "listed", "") for entry in _in_order(inventory)]
+        views = [
+            self._with_aside(_worker_view(entry, inventory, "listed", "")) for entry in _in_order(inventory)
+        ]
         return self._worker_list(inventory, views)
 
     async def probed(self, params: api.WorkerParams, _connection: Connection) -> api.WorkerListView:
@@ -41,12 +50,25 @@ class WorkersApi:
 
         async def ask(entry: WorkerEntry) -> None:
             report = await self._prober.probe(inventory, entry, PROBE_SECONDS)
-            views[entry.name] = _probed_view(entry, inventory, report)
+            view = _probed_view(entry, inventory, report)
+            if report.result is None:
+                view = self._with_aside(view)
+            views[entry.name] = view
+            if self._driver is not None:
+                self._driver.post(ev.WorkerProbed(at=time.time(), report=report))
 
         async with anyio.create_task_group() as group:
             for entry in entries:
                 group.start_soon(ask, entry)
         return self._worker_list(inventory, [views[entry.name] for entry in entries])
+
+    def _with_aside(self, view: api.WorkerView) -> api.WorkerView:
+        """The view, with why the worker is set aside, if it is."""
+        aside = None if self._driver is None else self._driver.core.fleet.aside(view.name)
+        if aside is None:
+            return view
+        detail = view.detail or f"set aside until {aside.until}: {aside.message}"
+        return msgspec.structs.replace(view, detail=detail, aside=aside.message, aside_until=aside.until)
 
     def _worker_list(self, inventory: Inventory, views: list[api.WorkerView]) -> api.WorkerListView:
         return api.WorkerListView(

@@ -57,17 +57,8 @@ def ask(run: m.Run, *, tail_only: bool = False) -> Effects:
     phase = run.phase
     if isinstance(phase, m.Waiting | m.Ended):
         return []
-    if isinstance(phase, m.Selecting):
-        options = run.accepted.options
-        return [
-            fx.Probe(
-                run_id=run.run_id,
-                op=run.op,
-                max_age=options.probe_ttl_seconds,
-                tags=options.tags,
-                deadline=float(options.connect_timeout_seconds),
-            )
-        ]
+    if isinstance(phase, m.Selecting | m.Rechecking):
+        return [_probe(run, phase)]
     if isinstance(phase, m.Publishing):
         job_id = run.accepted.steps[phase.step].job_id
         return [fx.Publish(run_id=run.run_id, op=run.op, job_id=job_id, step_dir=step_dir(run, phase.step))]
@@ -108,6 +99,19 @@ def target(run: m.Run, index: int | None = None) -> fx.Target:
     choice = run.selection.choices[at]
     deadline = float(run.accepted.options.connect_timeout_seconds)
     return fx.Target(worker=choice.worker, protocol=choice.protocol, deadline=deadline)
+
+
+def _probe(run: m.Run, phase: m.Selecting | m.Rechecking) -> fx.Probe:
+    options = run.accepted.options
+    anew = isinstance(phase, m.Selecting) and phase.fresh
+    return fx.Probe(
+        run_id=run.run_id,
+        op=run.op,
+        max_age=0 if anew else options.probe_ttl_seconds,
+        tags=options.tags if isinstance(phase, m.Selecting) else (),
+        deadline=float(options.connect_timeout_seconds),
+        worker=run.worker if isinstance(phase, m.Rechecking) else None,
+    )
 
 
 def _lease(run: m.Run) -> tuple[str | None, int | None]:

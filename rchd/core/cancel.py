@@ -31,11 +31,13 @@ def carry_out_cancel(run: m.Run, now: str, *, resumed: bool) -> Effects:
     match phase:
         case m.Waiting() | m.Selecting():
             return [fx.Abort(run_id=run.run_id), *end(run, now)]
-        case m.CheckingSource() | m.Uploading():
+        case m.CheckingSource() | m.Uploading() | m.Rechecking():
             return [fx.Abort(run_id=run.run_id), *go(run, m.Releasing())]
         case m.Submitting() | m.Rereserving() if resumed or run.waiting is not None:
             # Nobody knows whether it arrived: the worker is told before anything else.
             return go(run, m.Cancelling(step=phase.step))
+        case m.Following(unsure=True):
+            return [fx.Abort(run_id=run.run_id), *go(run, m.Cancelling(step=phase.step))]
         case m.Ended():
             return []
         case _ if resumed:

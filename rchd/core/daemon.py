@@ -20,7 +20,7 @@ from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.ends import fail
 from rchd.core.fleet import FLEET, Fleet, breaks
-from rchd.core.needs import Needs, unawaited_probe
+from rchd.core.needs import Needs
 from rchd.core.projections import projections
 from rchd.core.queue import Queue, ticket
 from rchd.core.resume import resume
@@ -28,6 +28,7 @@ from rchd.core.run import accept, on_event, take_turn
 from rchd.core.select import nobody, select
 from rchd.core.upkeep import give_back
 from rchd.core.views import run_view
+from rchd.core.worth import durable
 
 Effects = list[fx.Effect]
 
@@ -44,6 +45,7 @@ class Core:
             run.accepted.client_token: run.run_id for run in self.runs.values() if run.accepted.client_token
         }
         self.seq = last_seq
+        self._number = max((run.number for run in self.runs.values()), default=0)
         self.draining = False
         self.fleet = Fleet()
         self._needs = Needs()
@@ -55,7 +57,8 @@ class Core:
         """What is to be done about `event`."""
         match event:
             case ev.RunAccepted():
-                return self._accept(event) + self._turns(event.at)
+                effects = self._accept(event) + self._turns(event.at)
+                return effects + self._needs.settle(self.fleet)
             case ev.Started():
                 return self._start(event.at) + self._turns(event.at)
             case ev.DrainAsked():
@@ -92,8 +95,7 @@ class Core:
         now = timestamp(event.at)
         run = m.Run(
             accepted=accepted,
-            # The number of the event that tells of it, or of one just before: it rises for ever.
-            number=self.seq + 1,
+            number=self._next_number(),
             state=RunState.QUEUED,
             seq=1,
             created_at=accepted.created_at,
@@ -111,10 +113,15 @@ class Core:
         if not is_terminal(run.state):
             effects += self._not_beside(run, now)
             self._moved(run)
-        effects = [*superseded, *self._changed(run, now), *effects, *self._settle()]
+        effects = [*superseded, *self._changed(run, now), *effects]
         if event.reply is not None:
             effects.append(fx.Reply(reply=event.reply, view=self.view(run)))
         return effects
+
+    def _next_number(self) -> int:
+        """Rises for ever, over restarts too: at least the number of the event that tells of the run."""
+        self._number = max(self._number, self.seq) + 1
+        return self._number
 
     def _supersede(self, event: ev.RunAccepted) -> Effects:
         """Cancel the older live runs of the group, in the same commit."""
@@ -154,7 +161,7 @@ class Core:
         beside += self.fleet.heard(run, event)
         if isinstance(event, ev.Probed) and isinstance(run.phase, m.Selecting):
             event = msgspec.structs.replace(event, reports=self.fleet.screened(event.reports))
-        before, waited = _durable(run), run.queued_seconds
+        before, waited = durable(run), run.queued_seconds
         broken = breaks(run)
         effects = [*beside, *on_event(run, event)]
         if len(broken) < len(found := breaks(run)):
@@ -162,14 +169,14 @@ class Core:
         self._moved(run)
         if run.queued_seconds != waited:
             self._dirty.add(run.run_id)
-        if _durable(run) != before:
+        if durable(run) != before:
             effects = [*self._changed(run, timestamp(event.at)), *effects]
         if isinstance(run.phase, m.Ended) and run.chosen is not None:
             self._wake()
         if isinstance(event, ev.CancelAsked) and event.reply is not None:
             effects.append(fx.Reply(reply=event.reply, view=self.view(run)))
         if isinstance(event, ev.Probed):
-            effects += self._settle()
+            effects += self._needs.settle(self.fleet)
         return [self._numbered(effect) for effect in effects]
 
     # --- the fleet --------------------------------------------------------------------
@@ -179,7 +186,7 @@ class Core:
         effects = self.fleet.probed([event.report], event.at, whole=False)
         if event.report.result is not None:
             self.fleet.served(event.report.worker)
-        return effects + self._settle()
+        return effects + self._needs.settle(self.fleet)
 
     def _fleet_event(self, event: ev.RunEvent) -> Effects:
         """A worker may be chosen again, or the workers were asked for runs that none could serve."""
@@ -188,15 +195,10 @@ class Core:
                 self.fleet.timer(event)
             case ev.Probed():
                 effects = self.fleet.probed(event.reports, event.at, whole=True)
-                return effects + self._end_unservable(event)
+                return [*effects, *self._end_unservable(event), *self._needs.settle(self.fleet)]
             case ev.LineCut():
                 self._needs.answered()
         return []
-
-    def _settle(self) -> Effects:
-        """Ask the workers anew for runs that none of them can serve, for all that was last heard."""
-        options = self._needs.hopeless(self.fleet)
-        return [] if options is None else [unawaited_probe(options, self.fleet)]
 
     def _end_unservable(self, event: ev.Probed) -> Effects:
         """Just asked, no worker has what these runs need: they do not wait their turn to be told."""
@@ -285,21 +287,3 @@ class Core:
             waiting = "the daemon is draining" if self.draining else self._queue.why(run)
         servable = self.fleet.servable(run.accepted.options) if run.state == RunState.QUEUED else None
         return run_view(run, self.artifacts, waiting, servable)
-
-
-def _durable(run: m.Run) -> tuple[object, ...]:
-    """What of a run is worth a commit; a tail's cursor is not."""
-    phase = run.phase
-    shown: object = (type(phase), getattr(phase, "step", None)) if isinstance(phase, m.Following) else phase
-    steps = tuple((s.state, s.seq, s.summary is not None, s.followed, s.resubmitted) for s in run.steps)
-    return (
-        run.state,
-        run.seq,
-        shown,
-        steps,
-        run.cancel,
-        run.waiting,
-        run.lease,
-        run.chosen,
-        len(run.warnings),
-    )

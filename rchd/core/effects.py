@@ -49,7 +49,8 @@ class Announce(Effect, frozen=True, kw_only=True):
 class StartTimer(Effect, frozen=True, kw_only=True):
     """`TimerFired` after `seconds`; a timer of the same run and name is replaced.
 
-    `spread` is how far the edge may stretch it at random, as a fraction.
+    `spread` is how far the edge may stretch it at random, as a fraction. Time that this machine
+    sleeps does not count, and no change of the wall clock does.
     """
 
     run_id: str
@@ -73,11 +74,17 @@ class Outward(Effect, frozen=True, kw_only=True):
 
 
 class Probe(Outward, frozen=True, kw_only=True):
-    """Ask every worker with these tags whose snapshot is older than `max_age` seconds."""
+    """Ask every worker with these tags whose snapshot is older than `max_age` seconds.
+
+    With `worker`, that one alone. `aside` maps workers that are not to be asked to the mark of the
+    inventory entry for which this holds.
+    """
 
     max_age: int
     tags: tuple[str, ...]
     deadline: float
+    worker: str | None = None
+    aside: dict[str, str] = {}
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

@@ -103,10 +103,14 @@ class Answer(RunEvent, frozen=True, kw_only=True):
 
 
 class Probed(Answer, frozen=True, kw_only=True):
-    """What the asked workers say, or their snapshots where they are young enough."""
+    """What the workers say, or their snapshots where they are young enough.
+
+    `whole`: a report of every worker of the inventory.
+    """
 
     reports: tuple[ProbeReport, ...]
     embedded: bool
+    whole: bool = True
 
 
 class Reserved(Answer, frozen=True, kw_only=True):

@@ -34,13 +34,21 @@ class Waiting(Phase, frozen=True, kw_only=True):
 
 
 class Selecting(Phase, frozen=True, kw_only=True):
-    """Workers are probed."""
+    """Workers are probed; with `fresh`, no snapshot will do."""
+
+    fresh: bool = False
 
 
 class Reserving(Phase, frozen=True, kw_only=True):
-    """A lease is asked of candidate `index`."""
+    """A lease is asked of candidate `index`.
+
+    `busy` is what the first one before it said that had no free slot, `after` the fewest seconds
+    after which one of these wants to be asked again.
+    """
 
     index: int = 0
+    busy: str | None = None
+    after: float = 0.0
 
 
 class CheckingSource(Phase, frozen=True, kw_only=True):
@@ -49,6 +57,15 @@ class CheckingSource(Phase, frozen=True, kw_only=True):
 
 class Uploading(Phase, frozen=True, kw_only=True):
     """The bundle is on its way."""
+
+
+class Rechecking(Phase, frozen=True, kw_only=True):
+    """After a start, the worker is probed anew: it may have become another one.
+
+    Then `step` is handed over, or with null the source is looked for.
+    """
+
+    step: int | None = None
 
 
 class Submitting(Phase, frozen=True, kw_only=True):
@@ -70,10 +87,14 @@ class Cancelling(Phase, frozen=True, kw_only=True):
 
 
 class Following(Phase, frozen=True, kw_only=True):
-    """Step `step` runs; its log is read from `cursor` on."""
+    """Step `step` runs; its log is read from `cursor` on.
+
+    With `unsure` nobody knows whether it was ever handed over: the worker is asked by its log.
+    """
 
     step: int
     cursor: str | None = None
+    unsure: bool = False
 
 
 class Fetching(Phase, frozen=True, kw_only=True):
@@ -113,6 +134,7 @@ AnyPhase = (
     | Reserving
     | CheckingSource
     | Uploading
+    | Rechecking
     | Submitting
     | Rereserving
     | Cancelling
@@ -144,6 +166,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     toolchain: dict[str, str]
     destination: dict[str, str]
     warning: str | None = None
+    skew_seconds: int | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -196,7 +219,9 @@ class StepRun(msgspec.Struct, kw_only=True):
 class Run(msgspec.Struct, kw_only=True):
     """One run: what was accepted, and all that became of it.
 
-    `place` is where its origin stands in the queue's round, held by the origin's first waiting run.
+    `number` is that of its acceptance; `place` is where its origin stands in the queue's round, held
+    by the origin's first waiting run. `queued_seconds` is what it waited in the queue, in whole
+    slices of a timer. `unchecked`: taken up after a start, and the worker not probed since.
     """
 
     accepted: Accepted
@@ -206,6 +231,7 @@ class Run(msgspec.Struct, kw_only=True):
     updated_at: str
     phase: AnyPhase
     steps: list[StepRun]
+    number: int = 0
     op: int = 0
     tries: int = 0
     busy_tries: int = 0
@@ -219,7 +245,9 @@ class Run(msgspec.Struct, kw_only=True):
     cancel_bare: bool = False
     waiting: str | None = None
     waited_seconds: float = 0.0
+    queued_seconds: float = 0.0
     resumed_at: str | None = None
+    unchecked: bool = False
     trouble: Trouble | None = None
     exit_code: int | None = None
     place: int = 0

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
+from typing import NamedTuple
 
 from rch.contract.records import Accepted
 from rch.contract.states import is_terminal
@@ -25,7 +26,17 @@ from rchd.core import model as m
 
 LaneKey = tuple[int, str, str]
 GroupKey = tuple[str, str]
-Ticket = tuple[str, str]
+
+
+class Ticket(NamedTuple):
+    """Who came first: by the number of the acceptance, which no clock can turn round.
+
+    Runs of a version that gave no numbers came before all others, by what the clock said then.
+    """
+
+    number: int
+    created_at: str
+    run_id: str
 
 
 class Standing(Enum):
@@ -59,13 +70,14 @@ def group_of(accepted: Accepted) -> GroupKey | None:
 class _Group:
     """The live runs of a group: `waiting` in order, `active` ones that look or are served."""
 
-    waiting: list[tuple[int, str, str]] = field(default_factory=list)
+    waiting: list[tuple[int, Ticket]] = field(default_factory=list)
     active: set[str] = field(default_factory=set)
     contender: str | None = None
 
 
-def _ticket(run: m.Run) -> Ticket:
-    return run.created_at, run.run_id
+def ticket(run: m.Run) -> Ticket:
+    """Where it stands in the order of acceptance."""
+    return Ticket(run.number, run.created_at, run.run_id)
 
 
 def _priority(run: m.Run) -> int:
@@ -88,7 +100,7 @@ class Queue:
         self._held: dict[str, m.Run] = {}
         self._barriers: dict[str, int] = {}
         # Who stands in the round comes first and in its order; who does not joins behind.
-        known = sorted(runs, key=lambda run: (run.place or float("inf"), *_ticket(run)))
+        known = sorted(runs, key=lambda run: (run.place or float("inf"), ticket(run)))
         self._places = count(1 + max((run.place for run in known), default=0))
         for run in known:
             self.update(run)
@@ -100,7 +112,7 @@ class Queue:
         # Who may not wait is not made to: it looks at once, and ends where nobody is free.
         eager = [run for run in self._eager.values() if not self._group_is_active(run)]
         if eager:
-            return min(eager, key=lambda run: (_priority(run), _ticket(run)))
+            return min(eager, key=lambda run: (_priority(run), ticket(run)))
         if not self._rings:
             return None
         priority = min(self._rings)
@@ -117,8 +129,8 @@ class Queue:
         group = self._group(accepted)
         if group is None:
             return []
-        found = {run_id for _, _, run_id in group.waiting} | group.active
-        return sorted(found - {accepted.run_id}, key=lambda run_id: _ticket(self._runs[run_id]))
+        found = {each.run_id for _, each in group.waiting} | group.active
+        return sorted(found - {accepted.run_id}, key=lambda run_id: ticket(self._runs[run_id]))
 
     def blocker(self, accepted: Accepted) -> str | None:
         """The run of its group that looks or is served now."""
@@ -184,18 +196,18 @@ class Queue:
     def _settle(self, key: GroupKey, run: m.Run, now: Standing | None) -> list[m.Run]:
         """Let the group's first contend, and nobody while one of them is active."""
         group = self._groups.setdefault(key, _Group())
-        ticket = (_priority(run), *_ticket(run))
-        at = bisect_left(group.waiting, ticket)
-        if group.waiting[at : at + 1] == [ticket]:
+        own = (_priority(run), ticket(run))
+        at = bisect_left(group.waiting, own)
+        if group.waiting[at : at + 1] == [own]:
             del group.waiting[at]
         group.active.discard(run.run_id)
         if now is Standing.LOOKING or now is Standing.SERVED:
             group.active.add(run.run_id)
         elif now is not None:
-            insort(group.waiting, ticket)
+            insort(group.waiting, own)
         if not group.waiting and not group.active:
             del self._groups[key]
-        first = group.waiting[0][2] if group.waiting and not group.active else None
+        first = group.waiting[0][1].run_id if group.waiting and not group.active else None
         old, group.contender = group.contender, first
         touched: list[m.Run] = []
         if first is not None and first not in self._eager:
@@ -217,12 +229,12 @@ class Queue:
 
     def _enter(self, run: m.Run) -> list[m.Run]:
         ring = self._rings.setdefault(_priority(run), OrderedDict())
-        lane, ticket = ring.setdefault(_lane_of(run), []), _ticket(run)
-        at = bisect_left(lane, ticket)
-        if lane[at : at + 1] == [ticket]:
+        lane, own = ring.setdefault(_lane_of(run), []), ticket(run)
+        at = bisect_left(lane, own)
+        if lane[at : at + 1] == [own]:
             return []
-        before = self._runs[lane[0][1]] if lane else None
-        lane.insert(at, ticket)
+        before = self._runs[lane[0].run_id] if lane else None
+        lane.insert(at, own)
         if before is None:
             run.place = run.place or next(self._places)
             return [run]
@@ -235,9 +247,9 @@ class Queue:
     def _leave(self, run: m.Run, *, served: bool) -> list[m.Run]:
         """Out of its lane; one that was served sends its lane to the end of the round."""
         ring, key = self._rings.get(_priority(run), OrderedDict()), _lane_of(run)
-        lane, ticket = ring.get(key, []), _ticket(run)
-        at = bisect_left(lane, ticket)
-        if lane[at : at + 1] != [ticket]:
+        lane, own = ring.get(key, []), ticket(run)
+        at = bisect_left(lane, own)
+        if lane[at : at + 1] != [own]:
             return []
         del lane[at]
         place, run.place = run.place, 0
@@ -246,7 +258,7 @@ class Queue:
             if not ring:
                 del self._rings[_priority(run)]
             return [run]
-        first = self._runs[lane[0][1]]
+        first = self._runs[lane[0].run_id]
         if served:
             ring.move_to_end(key)
             first.place = next(self._places)
@@ -258,7 +270,7 @@ class Queue:
 
     def _first(self, priority: int) -> m.Run:
         lane = next(iter(self._rings[priority].values()))
-        return self._runs[lane[0][1]]
+        return self._runs[lane[0].run_id]
 
     def _group_is_active(self, run: m.Run) -> bool:
         return self.blocker(run.accepted) is not None
@@ -268,7 +280,7 @@ class Queue:
         priority = _priority(run)
         ahead = sum(len(lane) for p, ring in self._rings.items() if p < priority for lane in ring.values())
         ring, own = self._rings.get(priority, OrderedDict()), _lane_of(run)
-        rounds, earlier = bisect_left(ring.get(own, []), _ticket(run)), True
+        rounds, earlier = bisect_left(ring.get(own, []), ticket(run)), True
         for key, lane in ring.items():
             earlier = earlier and key != own
             ahead += rounds if key == own else min(len(lane), rounds + earlier)
@@ -280,8 +292,8 @@ class Queue:
             while lanes:
                 going = []
                 for lane in lanes:
-                    ticket = next(lane, None)
-                    if ticket is not None:
+                    first = next(lane, None)
+                    if first is not None:
                         going.append(lane)
-                        yield ticket[1]
+                        yield first.run_id
                 lanes = going

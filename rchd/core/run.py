@@ -3,7 +3,8 @@
     Waiting -> Selecting -> Reserving -> CheckingSource -> Uploading -> Submitting
             -> Following -> Fetching -> Publishing -> (next step's Submitting) -> Releasing -> Ended
 
-`_MOVES` is the table. Every phase that awaits an answer is left on that answer, on a
+After a start `Rechecking` stands before what is still to be handed over (`rchd.core.resume`).
+`MOVES` is the table. Every phase that awaits an answer is left on that answer, on a
 refusal, on a cut line (retried, or given up) and on cancel.
 """
 
@@ -15,18 +16,27 @@ from typing import Any
 import msgspec
 
 from rch.contract.errors import Kind
-from rch.contract.ids import parse_timestamp, timestamp
+from rch.contract.ids import timestamp
 from rch.contract.states import JobState, can_mirror, is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import step as steps
-from rchd.core.ask import UNAWAITED, ask, go, log_path, renew, retry
-from rchd.core.cancel import cancel, carry_out_cancel
+from rchd.core.ask import UNAWAITED, ask, go, log_path, retry
+from rchd.core.cancel import cancel
 from rchd.core.ends import begin, end, fail
-from rchd.core.select import nobody, select
+from rchd.core.resume import rechecked
+from rchd.core.select import is_out_of_reach, is_settled, nobody, select, warnings_of
 from rchd.core.trouble import line_cut, next_step, pause, refused
-from rchd.core.upkeep import idle_timer, job_timers, lease_news, renewal_timer, timer, unawaited
+from rchd.core.upkeep import (
+    idle_timer,
+    job_timers,
+    lease_news,
+    renewal_timer,
+    timer,
+    unawaited,
+    wait_timer,
+)
 
 Effects = list[fx.Effect]
 
@@ -39,8 +49,7 @@ def accept(run: m.Run) -> Effects:
     """Effects of a run's acceptance: a rejected one ends at once."""
     rejected = [index for index, step in enumerate(run.accepted.steps) if step.sanitized_argv is None]
     if not rejected:
-        wait = run.accepted.options.max_wait_seconds
-        return [fx.StartTimer(run_id=run.run_id, name="max_wait", seconds=float(wait))]
+        return [wait_timer(run)]
     for index in rejected:
         steps.reject(run, index)
     return end(run, run.created_at)
@@ -49,30 +58,6 @@ def accept(run: m.Run) -> Effects:
 def take_turn(run: m.Run) -> Effects:
     """The queue lets this run try to get a worker."""
     return go(run, m.Selecting())
-
-
-def resume(run: m.Run, at: float) -> Effects:
-    """Go on where the persisted phase stands; every effect is idempotent."""
-    effects: Effects = []
-    if isinstance(run.phase, m.Waiting | m.Selecting | m.Reserving):
-        run.phase = m.Waiting(reason="the daemon was started again")
-        waited = max(0.0, at - parse_timestamp(run.created_at))
-        left = max(0.0, run.accepted.options.max_wait_seconds - waited)
-        effects.append(fx.StartTimer(run_id=run.run_id, name="max_wait", seconds=left))
-    else:
-        run.resumed_at = timestamp(at)
-    if run.lease is not None and run.choice is not None:
-        # It may have run out meanwhile: within its grace the same run is given it again.
-        effects += [renew(run), renewal_timer(run, run.lease.ttl_seconds)]
-    if isinstance(run.phase, m.Following):
-        # How much of the log lies here is the edge's own memory: it is read anew, over the same bytes.
-        run.phase = m.Following(step=run.phase.step)
-        effects += job_timers(run, run.phase.step)
-    if run.cancel is not None:
-        return effects + carry_out_cancel(run, timestamp(at), resumed=True)
-    run.tries = 0
-    run.op += 1
-    return effects + ask(run)
 
 
 def on_event(run: m.Run, event: ev.RunEvent) -> Effects:
@@ -113,26 +98,29 @@ def _answer(run: m.Run, event: ev.Answer, now: str) -> Effects:
         case ev.WorkerRefused():
             return refused(run, event, now)
         case _:
-            move = _MOVES.get((type(run.phase), type(event)))
+            move = MOVES.get((type(run.phase), type(event)))
             return [] if move is None else move(run, run.phase, event, now)
 
 
 # --- towards a worker -----------------------------------------------------------------
 
 
-def _probed(run: m.Run, _phase: m.Selecting, event: ev.Probed, now: str) -> Effects:
+def _probed(run: m.Run, phase: m.Selecting, event: ev.Probed, now: str) -> Effects:
     run.embedded = event.embedded
     run.selection = select(run.accepted.options, event.reports)
-    if not run.selection.choices:
-        return _nobody(run, run.selection, event, now)
-    return go(run, m.Reserving())
+    if run.selection.choices:
+        return go(run, m.Reserving())
+    if not phase.fresh and not is_settled(event.reports):
+        # What a worker could a while ago proves nothing: it is asked anew before the run fails.
+        return go(run, m.Selecting(fresh=True))
+    return _nobody(run, run.selection, event, now)
 
 
 def _nobody(run: m.Run, selection: m.Selection, event: ev.Probed, now: str) -> Effects:
-    """Nobody can serve; where it is the line alone, ask again a little later."""
+    """Nobody can serve; while one cannot be reached and might, ask again a little later."""
     failure = nobody(selection, event.reports)
     run.tries += 1
-    if failure.subkind == "UNREACHABLE" and run.tries < CONNECT_TRIES:
+    if is_out_of_reach(selection, event.reports) and run.tries < CONNECT_TRIES:
         run.waiting = f"{failure.message}; asking again"
         return retry(run, pause(run.tries))
     return fail(run, now, failure)
@@ -143,8 +131,8 @@ def _reserved(run: m.Run, phase: m.Reserving, event: ev.Reserved, now: str) -> E
     run.lease = m.Lease(lease_id=event.lease_id, fence=event.fence, ttl_seconds=event.ttl_seconds)
     if run.cancel is not None:
         return go(run, m.Releasing())
-    if run.choice is not None and run.choice.warning:
-        run.warnings.append(run.choice.warning)
+    if run.choice is not None:
+        run.warnings += warnings_of(run.choice)
     begin(run, now)
     return [
         fx.StopTimers(run_id=run.run_id),
@@ -285,12 +273,13 @@ def _reserved_again(run: m.Run, phase: m.Rereserving, event: ev.Reserved, now: s
 
 Move = Callable[[m.Run, Any, Any, str], Effects]
 
-_MOVES: dict[tuple[type[m.Phase], type[ev.Event]], Move] = {
+MOVES: dict[tuple[type[m.Phase], type[ev.Event]], Move] = {
     (m.Selecting, ev.Probed): _probed,
     (m.Reserving, ev.Reserved): _reserved,
     (m.Rereserving, ev.Reserved): _reserved_again,
     (m.CheckingSource, ev.SourceKnown): _source_known,
     (m.Uploading, ev.Uploaded): _uploaded,
+    (m.Rechecking, ev.Probed): rechecked,
     (m.Submitting, ev.Submitted): _submitted,
     (m.Cancelling, ev.CancelNoted): _cancel_noted,
     (m.Following, ev.TailNews): _tail_news,

@@ -8,6 +8,7 @@ from rch.contract.errors import Failure, Kind
 from rch.contract.records import ProbeFailure, RunOptions
 from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_toolchain_inputs
 from rch.contract.worker_envelope import negotiate
+from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN, ProbeResult
 from rchd.core.events import ProbeReport
 from rchd.core.model import Choice, Selection
 
@@ -26,14 +27,12 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
         if missing:
             refused[report.worker] = f"lacks the tag {missing[0]!r}"
         elif report.result is None:
-            failures.append(
-                ProbeFailure(
-                    worker=report.worker,
-                    probe_error=report.error or "no answer",
-                    probe_duration_ms=report.duration_ms,
-                )
+            error = report.error or "no answer"
+            failed = ProbeFailure(
+                worker=report.worker, probe_error=error, probe_duration_ms=report.duration_ms
             )
-            refused[report.worker] = f"probe failed: {report.error}"
+            failures.append(failed)
+            refused[report.worker] = error if report.aside else f"probe failed: {error}"
         elif report.pinned:
             refused[report.worker] = UNSIGNED
         else:
@@ -67,15 +66,60 @@ def _choice(options: RunOptions, report: ProbeReport) -> Choice:
         toolchain=swift_toolchain_inputs(capabilities, toolchain),
         destination=host_destination_inputs(capabilities),
         warning=warning,
+        skew_seconds=report.skew_seconds,
+    )
+
+
+def is_settled(reports: Iterable[ProbeReport]) -> bool:
+    """Whether every worker that answered did so just now: what none of them has, none will have soon."""
+    return all(report.fresh for report in reports if report.result is not None)
+
+
+def is_out_of_reach(selection: Selection, reports: Iterable[ProbeReport]) -> bool:
+    """Whether a worker that could not be reached might serve when it can be."""
+    failed = {failure.worker for failure in selection.probe_failures}
+    return any(report.worker in failed and report.error_subkind == "UNREACHABLE" for report in reports)
+
+
+def warnings_of(choice: Choice) -> list[str]:
+    """What the user should know of the worker that serves."""
+    found = [choice.warning] if choice.warning else []
+    if choice.skew_seconds is not None:
+        way = "ahead of" if choice.skew_seconds > 0 else "behind"
+        found.append(
+            f"the clock of worker {choice.worker} is {abs(choice.skew_seconds)} s {way} this machine's"
+        )
+    return found
+
+
+def drifted(choice: Choice, now: ProbeResult) -> Failure | None:
+    """Why a worker that `choice` names is not the one that it was, if it is not (spec section 4)."""
+    low, high = max(PROTOCOL_MIN, now.protocol_min), min(PROTOCOL_MAX, now.protocol_max)
+    if not low <= choice.protocol <= high:
+        return Failure(
+            Kind.WORKER_INCOMPATIBLE,
+            f"the run was planned with protocol {choice.protocol}; worker {choice.worker} speaks"
+            f" {now.protocol_min} to {now.protocol_max} now, this host {PROTOCOL_MIN} to {PROTOCOL_MAX}",
+            subkind="PROTOCOL_DRIFT",
+        )
+    capabilities = now.capabilities
+    there = [swift_toolchain_inputs(capabilities, each) for each in capabilities.toolchains]
+    if choice.toolchain in there:
+        return None
+    wanted = " ".join(choice.toolchain.values())
+    have = "; ".join(" ".join(each.values()) for each in there) or "none"
+    return Failure(
+        Kind.WORKER_INCOMPATIBLE,
+        f"the toolchain of the plan is gone from worker {choice.worker}: {wanted}; there is {have}",
+        subkind="TOOLCHAIN_CHANGED",
     )
 
 
 def nobody(selection: Selection, reports: Iterable[ProbeReport]) -> Failure:
     """Why no worker is left: `SSH` where none could be asked, else `WORKER_INCOMPATIBLE`."""
     listed = "; ".join(f"{name}: {why}" for name, why in sorted(selection.refused.items()))
-    asked = [
-        report for report in reports if selection.refused.get(report.worker, "").startswith("probe failed")
-    ]
+    failed = {failure.worker for failure in selection.probe_failures}
+    asked = [report for report in reports if report.worker in failed]
     if not selection.refused:
         return Failure(
             Kind.WORKER_INCOMPATIBLE, "the inventory names no worker", hint="add one to workers.toml"

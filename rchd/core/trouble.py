@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from rch.contract.errors import Kind
 from rch.contract.worker_rpc import Code
 from rchd.core import effects as fx
@@ -37,13 +39,21 @@ def next_step(run: m.Run, now: str) -> Effects:
     if step.job is None:
         step.job, step.invocation = job_of(run, index, choice, now)
         steps.queue(run, index, now)
-    return go(run, m.Submitting(step=index))
+    return _hand_over(run, index)
+
+
+def _hand_over(run: m.Run, index: int) -> Effects:
+    """To the worker as it was planned with: the first time after a start it is asked whether it is."""
+    return go(run, m.Rechecking(step=index) if run.unchecked else m.Submitting(step=index))
 
 
 def refused(run: m.Run, event: ev.WorkerRefused, now: str) -> Effects:
     """The worker said no to what the phase awaits."""
     phase, code = run.phase, event.code
     trouble = m.Trouble(kind=event.kind, subkind=event.subkind, message=event.message, hint=event.hint)
+    if code == Code.UNSUPPORTED_PROTOCOL:
+        # What was agreed on with the probe holds no longer.
+        trouble = msgspec.structs.replace(trouble, subkind="PROTOCOL_DRIFT", hint=None)
     match phase:
         case m.Reserving():
             return _not_reserved(run, phase, event, now, trouble)
@@ -56,6 +66,8 @@ def refused(run: m.Run, event: ev.WorkerRefused, now: str) -> Effects:
         case m.Cancelling() | m.Following() if run.cancel is not None and code == Code.JOB_NOT_FOUND:
             steps.end_here(run, phase.step, steps.cancelled(run), now)
             return go(run, m.Releasing())
+        case m.Following(unsure=True) if code == Code.JOB_NOT_FOUND:
+            return _hand_over(run, phase.step)
         case m.Following() if code == Code.JOB_NOT_FOUND:
             return _hand_over_again(run, phase.step, now)
         case m.Following() | m.Cancelling() | m.Fetching():
@@ -76,15 +88,20 @@ def _not_submitted(
         # The worker has not taken the job, so there is nothing of it to end there.
         steps.end_here(run, phase.step, steps.cancelled(run), now)
         return go(run, m.Releasing())
-    if code == Code.BUSY:
+    if code == Code.BUSY and (isinstance(phase, m.Submitting) or run.accepted.options.queue):
         return _wait_for_slot(run, event, trouble, now)
     if code == Code.SOURCE_MISSING and not step.resubmitted:
         step.resubmitted = True
         return go(run, m.Uploading())
     if code == Code.LEASE_EXPIRED and isinstance(phase, m.Submitting) and not run.lease_renewed:
         return go(run, m.Rereserving(step=phase.step))
-    stale: Effects = [fx.Forget(worker=run.worker or "")] if code == Code.TOOLCHAIN_CHANGED else []
-    return stale + _end_step(run, trouble, now)
+    return _stale(run.worker, code) + _end_step(run, trouble, now)
+
+
+def _stale(worker: str | None, code: str) -> Effects:
+    """A worker that is another one than its snapshot says is asked anew by the next run."""
+    drift = code in {Code.TOOLCHAIN_CHANGED, Code.UNSUPPORTED_PROTOCOL}
+    return [fx.Forget(worker=worker)] if drift and worker else []
 
 
 def _wait_for_slot(run: m.Run, event: ev.WorkerRefused, trouble: m.Trouble, now: str) -> Effects:
@@ -118,7 +135,7 @@ def _hand_over_again(run: m.Run, index: int, now: str) -> Effects:
     step = run.steps[index]
     step.handovers += 1
     if step.handovers < MAX_HANDOVERS:
-        return go(run, m.Submitting(step=index))
+        return _hand_over(run, index)
     message = f"the worker lost the job {step.handovers} times"
     trouble = m.Trouble(kind=Kind.EXECUTOR, subkind="WORKER_LOST", message=message)
     steps.end_here(run, index, trouble, now)
@@ -131,21 +148,42 @@ def _not_reserved(
     if run.cancel is not None:
         return end(run, now)
     choices = run.selection.choices if run.selection else ()
-    busy = event.code == Code.BUSY
-    if phase.index + 1 < len(choices) and not (busy and run.accepted.options.on_busy == "wait"):
-        return go(run, m.Reserving(index=phase.index + 1))
-    if not busy:
-        run.trouble = trouble
-        return end(run, now)
+    worker = choices[phase.index].worker
+    stale = _stale(worker, event.code)
+    if event.code == Code.BUSY:
+        after = event.retry_after or 1.0
+        phase = m.Reserving(
+            index=phase.index,
+            busy=phase.busy or f"{worker} is busy: {event.message}",
+            after=min(after, phase.after or after),
+        )
+        if run.accepted.options.on_busy == "wait":
+            return _send_back(run, phase, now)
+    return stale + _next_candidate(run, phase, trouble, now)
+
+
+def _next_candidate(run: m.Run, phase: m.Reserving, trouble: m.Trouble, now: str) -> Effects:
+    """Ask the next one; who is busy could serve and is waited for, whatever the others say."""
+    choices = run.selection.choices if run.selection else ()
+    if phase.index + 1 < len(choices):
+        return go(run, m.Reserving(index=phase.index + 1, busy=phase.busy, after=phase.after))
+    if phase.busy is not None:
+        return _send_back(run, phase, now)
+    run.trouble = trouble
+    return end(run, now)
+
+
+def _send_back(run: m.Run, phase: m.Reserving, now: str) -> Effects:
+    """Back to the queue until the worker wants to be asked again."""
+    reason = phase.busy or "no free slot"
     if not run.accepted.options.queue:
-        run.trouble = m.Trouble(kind=Kind.WORKER_BUSY, message=f"no free slot: {event.message}")
+        run.trouble = m.Trouble(kind=Kind.WORKER_BUSY, message=reason)
         return end(run, now)
     # The machine's own count of refusals drives the backoff; the worker's wish is its floor.
     tries = run.busy_tries
     run.busy_tries += 1
-    seconds = max(event.retry_after or 1.0, min(LONGEST_BUSY_SECONDS, 2.0 ** min(tries, DOUBLINGS)))
-    name = choices[phase.index].worker
-    run.phase = m.Waiting(reason=f"{name} is busy: {event.message}", timer=True)
+    seconds = max(phase.after, min(LONGEST_BUSY_SECONDS, 2.0 ** min(tries, DOUBLINGS)))
+    run.phase = m.Waiting(reason=reason, timer=True)
     run.op += 1
     return [fx.StartTimer(run_id=run.run_id, name="busy", seconds=seconds, op=run.op, spread=0.3)]
 
@@ -156,6 +194,8 @@ def line_cut(run: m.Run, event: ev.LineCut, now: str) -> Effects:
     trouble = m.Trouble(kind=event.kind, subkind=event.subkind, message=event.message, hint=event.hint)
     cut = event.kind == Kind.SSH and event.subkind != "HOST_KEY"
     cut = cut or (event.kind == Kind.TRANSFER and isinstance(phase, m.Fetching))
+    # An inventory that cannot be read is mended with the next edit.
+    cut = cut or (event.kind == Kind.CONFIG and isinstance(phase, m.Rechecking))
     run.tries += 1
     if isinstance(phase, m.Releasing):
         if run.tries > RELEASE_TRIES or not cut:
@@ -165,10 +205,9 @@ def line_cut(run: m.Run, event: ev.LineCut, now: str) -> Effects:
     if isinstance(phase, m.Reserving) and cut and run.cancel is None and run.tries < RESERVE_TRIES:
         # It may have been granted: the same run is given the same lease again.
         return retry(run, pause(run.tries))
+    if isinstance(phase, m.Reserving) and run.cancel is None:
+        return _next_candidate(run, phase, trouble, now)
     if isinstance(phase, m.Reserving | m.Selecting):
-        choices = run.selection.choices if run.selection and run.cancel is None else ()
-        if isinstance(phase, m.Reserving) and phase.index + 1 < len(choices):
-            return go(run, m.Reserving(index=phase.index + 1))
         run.trouble = trouble
         return end(run, now)
     if isinstance(phase, m.CheckingSource | m.Uploading):

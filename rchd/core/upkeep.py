@@ -18,6 +18,17 @@ TIMEOUT_GRACE_SECONDS = 60.0
 RELEASE_SECONDS = 5.0
 AGAIN_SECONDS = 2.0
 MAX_OVERDUE = 5
+# A start forgets less than one slice of what was waited; each slice is one more write of the row.
+SLICE_SECONDS = 600.0
+
+
+def wait_timer(run: m.Run) -> fx.StartTimer:
+    """The next slice of what it may wait in the queue: counted by timers, so that no clock decides."""
+    return fx.StartTimer(run_id=run.run_id, name="max_wait", seconds=_slice(run))
+
+
+def _slice(run: m.Run) -> float:
+    return max(0.0, min(SLICE_SECONDS, run.accepted.options.max_wait_seconds - run.queued_seconds))
 
 
 def renewal_timer(run: m.Run, ttl: int) -> fx.StartTimer:
@@ -47,7 +58,7 @@ def timer(run: m.Run, event: ev.TimerFired, now: str) -> Effects:
             run.phase = m.Waiting(reason=run.phase.reason)
             return []
         case "max_wait":
-            return _waited_too_long(run, now)
+            return _waited(run, now)
         case "renew" if run.lease is not None and run.choice is not None:
             return [renew(run), renewal_timer(run, run.lease.ttl_seconds)]
         case "overall" | "idle" if isinstance(run.phase, m.Following) and run.phase.step == event.op:
@@ -58,12 +69,16 @@ def timer(run: m.Run, event: ev.TimerFired, now: str) -> Effects:
             return []
 
 
-def _waited_too_long(run: m.Run, now: str) -> Effects:
+def _waited(run: m.Run, now: str) -> Effects:
+    """One more slice of the longest wait is over, or all of it."""
+    if not isinstance(run.phase, m.Waiting | m.Selecting | m.Reserving):
+        return []
+    run.queued_seconds += _slice(run)
+    if run.queued_seconds < run.accepted.options.max_wait_seconds:
+        return [wait_timer(run)]
     if isinstance(run.phase, m.Reserving):
         # The grant may be on its way: look again when it has been answered.
         return [fx.StartTimer(run_id=run.run_id, name="max_wait", seconds=1.0)]
-    if not isinstance(run.phase, m.Waiting | m.Selecting):
-        return []
     seconds = run.accepted.options.max_wait_seconds
     message = f"no worker was free for {seconds} s (queue.max_wait_seconds)"
     run.trouble = m.Trouble(kind=Kind.WORKER_BUSY, message=message)

@@ -7,12 +7,16 @@ from rch.contract.states import is_terminal
 from rchd.core import model as m
 from rchd.core.ask import log_path
 from rchd.core.ends import duration_ms, is_simulated
+from rchd.core.fleet import Servable
 
 
-def run_view(run: m.Run, artifacts: str, waiting: str | None = None) -> RunView:
+def run_view(
+    run: m.Run, artifacts: str, waiting: str | None = None, servable: Servable | None = None
+) -> RunView:
     """The view; paths are below `artifacts`, the artifacts' root.
 
     `waiting` is what makes it wait where that is not its own: the queue, or a daemon that drains.
+    `servable` is what is known of the workers, where it waits for one.
     """
     trouble = run.trouble
     return RunView(
@@ -40,6 +44,8 @@ def run_view(run: m.Run, artifacts: str, waiting: str | None = None) -> RunView:
         warnings=(*run.accepted.warnings, *run.warnings),
         cancel_requested=run.cancel is not None,
         duration_ms=duration_ms(run) if is_terminal(run.state) else None,
+        servable=None if servable is None else servable.answer,
+        servable_why="" if servable is None else servable.why,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import anyio
+import msgspec
 import structlog
 
 from rch.config.inventory import Inventory, WorkerEntry
@@ -32,6 +34,7 @@ class _Snapshot:
     at: float
     result: ProbeResult
     took_ms: int
+    skew: int | None
 
 
 class Prober:
@@ -47,27 +50,30 @@ class Prober:
         self._probes.pop(worker, None)
 
     async def probed(self, effect: fx.Probe) -> ev.Probed:
-        """Ask the whole inventory, as it is now."""
+        """Ask the inventory as it is now, or the one worker of it that `effect` names."""
         inventory = self._inventory()
         await self._pool.replace(inventory.workers)
+        entries = [entry for entry in inventory.workers if effect.worker in {None, entry.name}]
         reports: dict[str, ev.ProbeReport] = {}
 
         async def ask(entry: WorkerEntry) -> None:
-            if set(effect.tags) <= set(entry.tags):
+            # Who could not serve is not waited for; the core says why it is left out.
+            wanted = set(effect.tags) <= set(entry.tags)
+            if wanted and effect.aside.get(entry.name) != mark_of(entry):
                 reports[entry.name] = await self.probe_worker(entry, effect.max_age, effect.deadline)
             else:
-                # One that could not serve is not waited for; the selection says which tag it lacks.
                 reports[entry.name] = _report(entry, 0)
 
         async with anyio.create_task_group() as group:
-            for entry in inventory.workers:
+            for entry in entries:
                 group.start_soon(ask, entry)
         return ev.Probed(
             at=time.time(),
             run_id=effect.run_id,
             op=effect.op,
-            reports=tuple(reports[entry.name] for entry in inventory.workers),
+            reports=tuple(reports[entry.name] for entry in entries),
             embedded=inventory.implied_local,
+            whole=effect.worker is None,
         )
 
     async def probe(self, inventory: Inventory, entry: WorkerEntry, seconds: float) -> ev.ProbeReport:
@@ -79,18 +85,27 @@ class Prober:
         """What one worker says; a snapshot younger than `max_age` seconds is good enough."""
         known = self._probes.get(entry.name)
         if known is not None and known.entry == entry and (age := time.monotonic() - known.at) < max_age:
-            return _report(entry, known.took_ms, age=age, fresh=False, result=known.result)
+            return _report(entry, known.took_ms, age=age, fresh=False, result=known.result, skew=known.skew)
         began = time.monotonic()
         try:
             with deadline(seconds, entry.name):
                 result = await self._pool.client(entry.name).probe()
         except (Failure, RpcError) as error:
-            failure = failure_of(error, "probe") if isinstance(error, RpcError) else error
             self._probes.pop(entry.name, None)
-            return _report(entry, ms_since(began), failure=failure)
-        self._probes[entry.name] = _Snapshot(entry, time.monotonic(), result, ms_since(began))
-        _warn_of_skew(entry.name, result)
-        return _report(entry, ms_since(began), fresh=True, result=result)
+            if isinstance(error, RpcError):
+                return _report(entry, ms_since(began), failure=failure_of(error, "probe"))
+            broken = error.subkind == "PROTOCOL_ERROR"
+            return _report(entry, ms_since(began), failure=error, broken=broken)
+        took, skew = ms_since(began), _skew(result)
+        if skew is not None:
+            log.warning("worker.clock_skew", worker=entry.name, seconds=skew)
+        self._probes[entry.name] = _Snapshot(entry, time.monotonic(), result, took, skew)
+        return _report(entry, took, result=result, skew=skew)
+
+
+def mark_of(entry: WorkerEntry) -> str:
+    """Tells an inventory entry from any other."""
+    return hashlib.sha256(msgspec.json.encode(entry)).hexdigest()[:16]
 
 
 @contextmanager
@@ -116,7 +131,9 @@ def _report(
     age: float = 0.0,
     fresh: bool = True,
     result: ProbeResult | None = None,
+    skew: int | None = None,
     failure: Failure | None = None,
+    broken: bool = False,
 ) -> ev.ProbeReport:
     return ev.ProbeReport(
         worker=entry.name,
@@ -127,6 +144,9 @@ def _report(
         age_seconds=int(age),
         fresh=fresh,
         pinned=bool(entry.attestation_pubkey_fingerprint),
+        mark=mark_of(entry),
+        skew_seconds=skew,
+        broken=broken,
         result=result,
         error=None if failure is None else failure.message,
         error_kind=None if failure is None else str(failure.kind),
@@ -135,11 +155,13 @@ def _report(
     )
 
 
-def _warn_of_skew(worker: str, result: ProbeResult) -> None:
-    """Clocks are never compared for ordering, but a wrong one is worth a word (spec section 2)."""
+def _skew(result: ProbeResult) -> int | None:
+    """Seconds that the worker's clock is ahead; None within half a minute (spec section 2).
+
+    Clocks are never compared for ordering, but a wrong one is worth a word.
+    """
     try:
         skew = parse_timestamp(result.capabilities.probed_at) - time.time()
     except ValueError:
-        return
-    if abs(skew) > MAX_CLOCK_SKEW_SECONDS:
-        log.warning("worker.clock_skew", worker=worker, seconds=round(skew))
+        return None
+    return round(skew) if abs(skew) > MAX_CLOCK_SKEW_SECONDS else None

@@ -50,9 +50,9 @@ def rejected(play: Playbook) -> m.Run:
 
 def unreached(play: Playbook) -> m.Run:
     run = play.accept(accepted())
-    play.answer(
-        run, ev.Probed, reports=(unreachable(), report("old", result=None, error="x")), embedded=False
-    )
+    reports = (unreachable(), report("old", result=None, error="x"))
+    while not isinstance(run.phase, m.Ended):
+        play.answer(run, ev.Probed, reports=reports, embedded=False)
     return run
 
 

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from support.playbook import Playbook, accepted, report, summary, unreachable
+from support.playbook import Playbook, accepted, capabilities, report, summary, unreachable
 
+from rch.contract.records import ToolchainEntry
 from rch.contract.states import is_terminal
+from rch.contract.worker_rpc import ProbeResult
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
@@ -159,11 +161,103 @@ def resume() -> Recorded:
     return play
 
 
+def started_again(comment: str, before: Recorded, seconds: float = 60.0) -> Recorded:
+    """The daemon that comes after the one of `before`, which was killed."""
+    runs = [decode_run(row) for row in before.rows.values()]
+    play = Recorded(comment, *runs, last_seq=before.core.seq, at=before.at + seconds)
+    play.feed(ev.Started(at=play.at))
+    return play
+
+
+def first_step_done() -> tuple[Recorded, m.Run]:
+    """The first of two steps is over and its set on its way to its place."""
+    before = Recorded("")
+    run = before.accept(accepted())
+    before.to_step(run)
+    before.follow(run)
+    before.news(run, "SUCCEEDED", 3, None)
+    told = {"summary": summary(run, 0), "state": "SUCCEEDED", "seq": 3}
+    before.answer(run, ev.Fetched, **told, updated_at="2023-11-14T22:13:30.000Z")
+    return before, run
+
+
+def drift() -> Recorded:
+    """The worker was replaced by one of another protocol while the daemon was down."""
+    before, run = first_step_done()
+    play = started_again(
+        "a start with one step over and one to come; its worker speaks another protocol now", before
+    )
+    run = play.core.runs[run.run_id]
+    play.answer(run, ev.Published, found=True)
+    far = ProbeResult(
+        rch_xcode_lane_version="9", protocol_min=8, protocol_max=9, features=(), capabilities=capabilities()
+    )
+    reports = (unreachable(),)
+    play.answer(run, ev.Probed, reports=reports, embedded=False, whole=False)
+    play.fire(run, "retry")
+    play.answer(run, ev.Probed, reports=(report(result=far),), embedded=False, whole=False)
+    play.answer(run, ev.Released)
+    return play
+
+
+def changed() -> Recorded:
+    """The toolchain was replaced while the daemon was down."""
+    before = Recorded("")
+    run = before.accept(accepted(actions=("build",)))
+    before.to_step(run)
+    play = started_again(
+        "a start with a submit whose fate is unknown; the worker has no such job, and another Swift", before
+    )
+    run = play.core.runs[run.run_id]
+    play.trouble(run, ev.WorkerRefused, "tail", code="JOB_NOT_FOUND", kind="EXECUTOR")
+    entry = ToolchainEntry(kind="swift", version="6.4", path="/opt/swift/usr", active=True)
+    other = ProbeResult(
+        rch_xcode_lane_version="1",
+        protocol_min=1,
+        protocol_max=1,
+        features=(),
+        capabilities=capabilities(toolchains=(entry,)),
+    )
+    play.answer(run, ev.Probed, reports=(report(result=other),), embedded=False, whole=False)
+    play.answer(run, ev.Released)
+    return play
+
+
+def aside() -> Recorded:
+    """A worker that is not who it should be, and one that comes back."""
+    play = Recorded(
+        "a wrong host key: the worker is set aside, longer the second time; a run that no worker can"
+        " serve is ended in the queue; somebody probes the worker, and it serves"
+    )
+    key: dict[str, Any] = {"result": None, "error_kind": "SSH", "error_subkind": "HOST_KEY", "mark": "m"}
+    wrong = report(**key, error="the host key is another one")
+    run = play.accept(accepted("run-00000001", actions=("build",)))
+    play.answer(run, ev.Probed, reports=(wrong,), embedded=False)
+    play.feed(ev.TimerFired(at=play.at, run_id="fleet", name="mac", op=1))
+    run = play.accept(accepted("run-00000002", actions=("build",)))
+    play.answer(run, ev.Probed, reports=(wrong,), embedded=False)
+    play.feed(ev.WorkerProbed(at=play.at, report=report(mark="m")))
+    run = play.accept(accepted("run-00000003", actions=("build",)))
+    play.accept(accepted("run-00000004", actions=("build",), toolchain={"swift_version": "9"}))
+    fresh = (report(mark="m"),)
+    play.feed(ev.Probed(at=play.at, run_id="fleet", op=-1, reports=fresh, embedded=False))
+    play.answer(run, ev.Probed, reports=fresh, embedded=False)
+    play.grant(run)
+    play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="renew", slept=600))
+    play.answer(run, ev.SourceKnown, exists=True)
+    play.finish_step(run, 0)
+    play.answer(run, ev.Released)
+    return play
+
+
 SCENES: Mapping[str, Callable[[], Recorded]] = {
     "success": success,
     "failure": failure,
     "cancel": cancel,
     "resume": resume,
+    "drift": drift,
+    "changed": changed,
+    "aside": aside,
 }
 
 

@@ -102,7 +102,8 @@ class World(RuleBasedStateMachine):
     def restart(self) -> None:
         """As kill -9: only committed rows and the worker are left."""
         runs = [decode_run(row) for row in self.rows.values()]
-        self.core = Core("/artifacts", [run for run in runs if not is_terminal(run.state)])
+        live = [run for run in runs if not is_terminal(run.state)]
+        self.core = Core("/artifacts", live, last_seq=self.core.seq)
         self.pending, self.timers = [], {}
         self.feed(ev.Started(at=self.at))
 

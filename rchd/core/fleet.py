@@ -1,0 +1,252 @@
+"""What is known of the workers: the newest word of each, who is set aside, who could serve what.
+
+Pure, bounded by the inventory, and not persisted: a start begins anew. A worker that breaks the
+protocol `STRIKES` times in a row, or shows a wrong host key once, is given no new run until a
+timer is over, twice as long each time; no clock is asked. What it can (its toolchains, its tags)
+stays known while it is busy, unreachable or set aside: that is what `servable` goes by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from rch.contract.errors import Kind
+from rch.contract.ids import timestamp
+from rch.contract.records import RunOptions
+from rchd.core import effects as fx
+from rchd.core import events as ev
+from rchd.core import model as m
+from rchd.core import select
+from rchd.core.ask import UNAWAITED
+
+FLEET = "fleet"
+"""Stands for a run's id where an effect or an event is no run's."""
+STRIKES = 3
+FIRST_ASIDE_SECONDS = 60.0
+LONGEST_ASIDE_SECONDS = 1800.0
+DOUBLINGS = 10
+WRONG_KEY = "HOST_KEY"
+BREAKS = {(Kind.SSH, WRONG_KEY), (Kind.EXECUTOR, "PROTOCOL_ERROR")}
+MAX_NEEDS = 256
+
+Effects = list[fx.Effect]
+Need = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], str | None]
+"""What a run asks of a worker."""
+
+
+class Aside(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a worker is given no new run. `until` is for people: what the clock said, and the pause."""
+
+    kind: str
+    subkind: str | None
+    message: str
+    until: str
+    number: int
+
+
+class Servable(msgspec.Struct, frozen=True, kw_only=True):
+    """`answer` is yes, no or unknown; `why` names what is missing, or who is not known."""
+
+    answer: str
+    why: str = ""
+
+
+class _Health(msgspec.Struct, kw_only=True):
+    """`strikes` in a row, `times` set aside since the last success; `by_probe`: by probes alone."""
+
+    mark: str = ""
+    strikes: int = 0
+    times: int = 0
+    by_probe: bool = True
+    aside: Aside | None = None
+
+
+def need_of(options: RunOptions) -> Need:
+    """What a run asks of a worker, as a key."""
+    return options.backend, options.tags, tuple(sorted(options.toolchain.items())), options.destination
+
+
+def breaks(run: m.Run) -> list[str]:
+    """The steps' ends that the host made because the worker broke the protocol: their messages."""
+    ends = [step.summary for step in run.steps if step.summary is not None and step.host_made]
+    return [end.human_summary for end in ends if end.failure_subkind == "PROTOCOL_ERROR"]
+
+
+def _asked(run: m.Run) -> str | None:
+    """The worker whose answer `run` awaits."""
+    if isinstance(run.phase, m.Reserving) and run.selection is not None:
+        return run.selection.choices[run.phase.index].worker
+    return run.worker
+
+
+class Fleet:
+    """The workers as the core knows them."""
+
+    def __init__(self) -> None:
+        self._reports: dict[str, ev.ProbeReport] = {}
+        self._silent: set[str] = set()
+        self._health: dict[str, _Health] = {}
+        self._verdicts: dict[Need, Servable] = {}
+        self._numbers = 0
+
+    # --- what it is told --------------------------------------------------------------
+
+    def probed(self, reports: Iterable[ev.ProbeReport], at: float, *, whole: bool) -> Effects:
+        """Take note of `reports`; `whole`: they are the whole inventory, and nobody else is kept."""
+        effects: Effects = []
+        seen = set[str]()
+        for report in reports:
+            seen.add(report.worker)
+            self._keep(report)
+            effects += self._judge(report, at)
+        if whole:
+            for known in (self._reports, self._health):
+                for worker in known.keys() - seen:
+                    del known[worker]
+            self._silent &= seen
+        self._verdicts.clear()
+        return effects
+
+    def _keep(self, report: ev.ProbeReport) -> None:
+        """The report; where the worker says nothing now, with what it said before."""
+        before = self._reports.get(report.worker)
+        if report.result is not None:
+            self._silent.discard(report.worker)
+        else:
+            self._silent.add(report.worker)
+            if before is not None and before.mark == report.mark:
+                report = msgspec.structs.replace(report, result=before.result)
+        self._reports[report.worker] = report
+
+    def _judge(self, report: ev.ProbeReport, at: float) -> Effects:
+        health = self._health.get(report.worker)
+        if health is not None:
+            another = health.mark not in {"", report.mark}
+            mended = report.result is not None and report.fresh and health.by_probe
+            if another or mended:
+                del self._health[report.worker]
+            else:
+                health.mark = report.mark
+        if not report.broken and report.error_subkind != WRONG_KEY:
+            return []
+        kind, message = report.error_kind or Kind.SSH, report.error or "no answer"
+        return self.struck(report.worker, kind, report.error_subkind, message, at, by_probe=True)
+
+    def struck(
+        self,
+        worker: str,
+        kind: str,
+        subkind: str | None,
+        message: str,
+        at: float,
+        *,
+        by_probe: bool = False,
+    ) -> Effects:
+        """The worker broke the protocol, or is not who it should be."""
+        mark = self._reports[worker].mark if worker in self._reports else ""
+        health = self._health.setdefault(worker, _Health(mark=mark))
+        health.strikes += 1
+        health.by_probe = health.by_probe and by_probe
+        at_once = subkind == WRONG_KEY or health.times > 0
+        if health.aside is not None or not (at_once or health.strikes >= STRIKES):
+            return []
+        seconds = min(LONGEST_ASIDE_SECONDS, FIRST_ASIDE_SECONDS * 2.0 ** min(health.times, DOUBLINGS))
+        health.times += 1
+        self._numbers += 1
+        health.aside = Aside(
+            kind=kind,
+            subkind=subkind,
+            message=message,
+            until=timestamp(at + seconds),
+            number=self._numbers,
+        )
+        return [fx.StartTimer(run_id=FLEET, name=worker, seconds=seconds, op=self._numbers)]
+
+    def heard(self, run: m.Run, event: ev.RunEvent) -> Effects:
+        """What an answer that `run` got says of the worker that gave it."""
+        match event:
+            case ev.Probed():
+                return self.probed(event.reports, event.at, whole=event.whole)
+            case ev.Fetched() if event.op == run.op and run.worker:
+                self.served(run.worker)
+            case ev.LineCut() if event.op in {run.op, UNAWAITED} and (worker := _asked(run)):
+                if (event.kind, event.subkind) in BREAKS:
+                    return self.struck(worker, event.kind, event.subkind, event.message, event.at)
+        return []
+
+    def struck_by(self, run: m.Run, message: str, at: float) -> Effects:
+        """The core itself found that the worker of `run` breaks the protocol."""
+        if run.worker is None:
+            return []
+        return self.struck(run.worker, Kind.EXECUTOR, "PROTOCOL_ERROR", message, at)
+
+    def served(self, worker: str) -> None:
+        """A job of this worker came back whole: what was before is forgotten."""
+        self._health.pop(worker, None)
+
+    def timer(self, event: ev.TimerFired) -> None:
+        """A worker may be chosen again; its next break sets it aside at once, and for longer."""
+        health = self._health.get(event.name)
+        if health is not None and health.aside is not None and health.aside.number == event.op:
+            health.aside = None
+
+    # --- what is asked of it ----------------------------------------------------------
+
+    def aside(self, worker: str) -> Aside | None:
+        """Why this worker is set aside, if it is."""
+        health = self._health.get(worker)
+        return None if health is None else health.aside
+
+    def spared(self) -> dict[str, str]:
+        """The workers that are not to be asked, and the mark of the entry for which this holds."""
+        return {name: each.mark for name, each in sorted(self._health.items()) if each.aside and each.mark}
+
+    def sparing(self, effect: fx.Effect) -> fx.Effect:
+        """A probe for a new run leaves out who is set aside."""
+        if not isinstance(effect, fx.Probe) or effect.worker is not None:
+            return effect
+        return msgspec.structs.replace(effect, aside=self.spared())
+
+    def screened(self, reports: Iterable[ev.ProbeReport]) -> tuple[ev.ProbeReport, ...]:
+        """The reports as a new run may see them: who is set aside has failed its probe."""
+        return tuple(self._screened(report) for report in reports)
+
+    def _screened(self, report: ev.ProbeReport) -> ev.ProbeReport:
+        aside = self.aside(report.worker)
+        if report.error is not None or (aside is None and report.result is not None):
+            return report
+        if aside is None:
+            # It was set aside when it would have been asked, and is not now: that is soon asked again.
+            error = {"error": "not asked", "error_kind": Kind.SSH, "error_subkind": "UNREACHABLE"}
+            return msgspec.structs.replace(report, **error)
+        return msgspec.structs.replace(
+            report,
+            aside=True,
+            result=None,
+            error=f"set aside until {aside.until}: {aside.message}",
+            error_kind=aside.kind,
+            error_subkind=aside.subkind,
+            hint=f"when it is mended: rchctl workers probe {report.worker}",
+        )
+
+    def servable(self, options: RunOptions) -> Servable:
+        """Whether any worker could ever serve such a run; a busy or absent one that could, could."""
+        need = need_of(options)
+        if need not in self._verdicts:
+            if len(self._verdicts) >= MAX_NEEDS:
+                self._verdicts.clear()
+            self._verdicts[need] = self._verdict(options)
+        return self._verdicts[need]
+
+    def _verdict(self, options: RunOptions) -> Servable:
+        if not self._reports:
+            return Servable(answer="unknown", why="no worker has been asked yet")
+        selection = select.select(options, self._reports.values())
+        if selection.choices:
+            return Servable(answer="yes")
+        why = select.nobody(selection, self._reports.values()).message
+        # Who says nothing now may be another one when it is back.
+        silent = any(set(options.tags) <= set(self._reports[name].tags) for name in self._silent)
+        return Servable(answer="unknown" if silent else "no", why=why)
