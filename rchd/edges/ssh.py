@@ -27,7 +27,7 @@ from rchd.edges.wire import unreachable
 # A line that is silent for their product is given up.
 KEEPALIVE_SECONDS, KEEPALIVE_MISSES = 15, 3
 # What may wait in the kernel before it is on its way; more would wait before the next question, too.
-_UNSENT = 32 << 10
+_UNSENT = 16 << 10
 # The first one is in hardware on both sides and 1.6 times as fast as the usual default.
 CIPHERS = [
     "aes128-gcm@openssh.com",
@@ -110,7 +110,8 @@ class _Client(asyncssh.SSHClient):
         conn.pause_writing = self.flow.pause  # type: ignore[method-assign]  # it has no other hook
         conn.resume_writing = self.flow.resume  # type: ignore[method-assign]  # as above
         if conn._transport is not None:  # noqa: SLF001  (as above)
-            conn._transport.set_write_buffer_limits(high=0)  # noqa: SLF001  (as above)
+            self.flow.limit = conn._transport.set_write_buffer_limits  # noqa: SLF001  (as above)
+            self.flow.limit(0)
         own = conn.get_extra_info("socket")
         if own is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)

@@ -23,19 +23,23 @@ _EXTENDED_DATA_STDERR = 1  # RFC 4254, section 5.2
 
 # A channel may have so many bytes on their way to us: few at first, more while they come quickly,
 # so that on a slow line no answer waits long behind a log or an artifact of another channel.
-FIRST_WINDOW, LAST_WINDOW = 32 << 10, 2 << 20
-QUICK_SECONDS = 0.1
-_PART = 16 << 10
+FIRST_WINDOW, LAST_WINDOW = 16 << 10, 2 << 20
+QUICK_SECONDS = 0.05
+# Likewise what is given to the line at a time: what it carries in `_PACE_SECONDS`, where it is quick.
+FIRST_PART, QUICK_PART, LAST_PART = 8 << 10, 64 << 10, 256 << 10
+_PACE_SECONDS = 0.05
 
 
 class Flow:
     """What the channels of one connection know of its line.
 
-    `round_trip` is the shortest time in seconds that an answer took.
+    `round_trip` is the shortest time in seconds that an answer took; `limit` sets how many bytes
+    may wait for the line before it pauses us.
     """
 
     def __init__(self) -> None:
         self.round_trip = 0.5
+        self.limit: Callable[[int], None] = _no_limit
         self._clear = anyio.Event()
         self._clear.set()
 
@@ -53,6 +57,10 @@ class Flow:
         await self._clear.wait()
 
 
+def _no_limit(high: int) -> None:
+    del high
+
+
 class SshChannel(PacedChannel):
     """A session of the worker's command."""
 
@@ -60,6 +68,8 @@ class SshChannel(PacedChannel):
         super().__init__()
         self._flow = flow or Flow()
         self._window = FIRST_WINDOW
+        self._part = FIRST_PART
+        self._sent, self._sent_since = 0, time.monotonic()
         self._since, self._counted = 0.0, 0
         self._asked: float | None = None
         self._channel: asyncssh.SSHClientChannel[bytes] | None = None
@@ -113,15 +123,19 @@ class SshChannel(PacedChannel):
         if self._channel is None or self._gone:
             raise LineCut("the session is closed")
         self._asked = time.monotonic()
-        for start in range(0, len(data), _PART):
+        done = 0
+        while done < len(data):
+            part = data[done : done + self._part]
             try:
-                self._channel.write(data[start : start + _PART])
+                self._channel.write(part)
             except OSError as error:
                 raise LineCut(str(error)) from error
             await self._may_write.wait()
             await self._flow.clear()
             if self._gone:
                 raise LineCut("the session is closed")
+            done += len(part)
+            self._pace(len(part))
 
     async def send_eof(self) -> None:
         """See `Channel`."""
@@ -146,6 +160,17 @@ class SshChannel(PacedChannel):
     def _resume_source(self) -> None:
         if self._channel is not None and not self._gone:
             self._channel.resume_reading()
+
+    def _pace(self, size: int) -> None:
+        """Give larger parts to a line that took much of late."""
+        self._sent += size
+        now = time.monotonic()
+        if (lasted := now - self._sent_since) < 2 * _PACE_SECONDS:
+            return
+        part = int(self._sent / lasted * _PACE_SECONDS)
+        self._part = FIRST_PART if part < QUICK_PART else min(part, LAST_PART)
+        self._flow.limit(0 if part < QUICK_PART else self._part)
+        self._sent, self._sent_since = 0, now
 
     def _measure(self, size: int) -> None:
         """Widen the window while half of it comes more quickly than it would queue up."""

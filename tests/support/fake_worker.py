@@ -258,6 +258,11 @@ class FakeWorker:
             Path(mark).touch()
         time.sleep(3600)
 
+    def talks_tail(self, request: Request) -> None:
+        """Has a full part of news each time it is asked."""
+        news = {"log_chunk": "x" * (256 << 10), "events": [], "next_cursor": "1", "state": "RUNNING"}
+        self.reply(request, payload=news)
+
     # --- transfers gone wrong -------------------------------------------------------------
 
     def too_large_upload_source(self, request: Request) -> None:

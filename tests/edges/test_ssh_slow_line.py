@@ -1,0 +1,80 @@
+"""Lines that are slow, full, or renew their keys: what is small goes on beside what is large."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from statistics import quantiles
+
+import anyio
+import pytest
+from support import fake_worker
+from support.fault_proxy import Throttle, fault_proxy
+from support.sshd import SshdServer, available
+
+from rch.contract.worker_rpc import JobRequest, Stream, TailRequest, UploadRequest
+from rchd.edges.ssh_transport import SshTarget, SshTransport
+from rchd.edges.worker_client import WorkerClient
+
+pytestmark = [
+    pytest.mark.sshd,
+    pytest.mark.skipif(not available, reason="OpenSSH's sshd is not installed"),
+]
+
+MBIT_PER_SECOND = 125_000
+STATUS = JobRequest(job_id="job-00000001")
+
+
+def target_of(server: SshdServer, port: int) -> SshTarget:
+    return SshTarget(
+        name="mini",
+        host=server.host,
+        port=port,
+        user=server.user,
+        fingerprint=server.fingerprints["ed25519"],
+        key_path=server.client_key,
+        config=(),
+    )
+
+
+def a_source(path: Path, size: int) -> UploadRequest:
+    data = os.urandom(size)
+    path.write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    stream = Stream(content_length=size, content_sha256=digest)
+    return UploadRequest(source_sha256="0" * 64, stream=stream)
+
+
+@pytest.mark.fault("S13")
+async def test_a_status_is_answered_while_a_slow_line_is_full_both_ways(tmp_path: Path) -> None:
+    body = tmp_path / "body"
+    upload = a_source(body, 4 << 20)
+    seconds: list[float] = []
+    with SshdServer(tmp_path / "sshd", command=fake_worker.command("talks")) as server:
+        async with fault_proxy(server.port, window=4 << 10) as line:
+            client = WorkerClient("mini", SshTransport(target_of(server, line.port)))
+            await client.status(STATUS)
+            line.set(Throttle(MBIT_PER_SECOND))
+            before = dict(line.handed_on)
+
+            async def tail() -> None:
+                while True:
+                    await client.tail(TailRequest(job_id="job-00000001", cursor="1"))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.upload, upload, body)
+                tasks.start_soon(tail)
+                began = time.monotonic()
+                for _ in range(12):
+                    asked = time.monotonic()
+                    await client.status(STATUS)
+                    seconds.append(time.monotonic() - asked)
+                lasted = time.monotonic() - began
+                tasks.cancel_scope.cancel()
+            carried = {way: line.handed_on[way] - before[way] for way in before}
+            await client.close()
+    # The line was full all the time, and yet no answer had to wait for what filled it.
+    assert sum(carried.values()) > MBIT_PER_SECOND * lasted, (carried, lasted)
+    assert quantiles(seconds, n=20, method="inclusive")[-1] < 1, seconds
