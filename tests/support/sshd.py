@@ -163,8 +163,8 @@ class SshdServer:
             "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password",
             "LogLevel VERBOSE",
-            *self._settings,  # the first word on a matter counts
             "MaxStartups 100",
+            *self._settings,  # of this option sshd takes the last word
         ]
         (self._directory / "sshd_config").write_text("\n".join(lines) + "\n", encoding="ascii")
 
