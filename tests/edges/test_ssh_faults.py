@@ -9,12 +9,13 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Self
+from pathlib import Path
 
 import anyio
 import asyncssh
 import pytest
 from support import fake_worker
+from support.fault_proxy import HalfOpen, fault_proxy
 
 from rch.contract.errors import Failure
 from rch.contract.worker_rpc import JobRequest
@@ -75,43 +76,6 @@ async def honest(process: Process) -> None:
         process.exit(0)
 
 
-class Proxy:
-    """Passes bytes between a client and `port`, until it is frozen."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._server: asyncio.Server | None = None
-        self._flow = asyncio.Event()
-        self._flow.set()
-        self.port = 0
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        self._flow.set()
-        if self._server is not None:
-            self._server.close()
-
-    def freeze(self) -> None:
-        """Nothing passes from now on, and nobody is told."""
-        self._flow.clear()
-
-    async def _serve(self, near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
-        far, far_out = await asyncio.open_connection("127.0.0.1", self._target)
-        await asyncio.gather(self._pass(near, far_out), self._pass(far, near_out))
-
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(1 << 16):
-                await self._flow.wait()
-                sink.write(data)
-                await sink.drain()
-        sink.close()
-
-
 async def refused(call: Awaitable[object]) -> Failure:
     with pytest.raises(Failure) as caught:
         await call
@@ -129,13 +93,38 @@ async def test_the_whole_protocol_runs_over_this_server_too() -> None:
 async def test_a_line_that_died_without_a_word_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (ssh.KEEPALIVE_SECONDS, ssh.KEEPALIVE_MISSES) == (15, 3)
     monkeypatch.setitem(ssh._SHARED, "keepalive_interval", 0.1)
-    async with server(honest) as target, Proxy(target.port or 0) as proxy:
-        transport = SshTransport(replace(target, port=proxy.port))
+    async with server(honest) as target, fault_proxy(target.port or 0) as line:
+        transport = SshTransport(replace(target, port=line.port))
         channel = await transport.open()
-        proxy.freeze()
+        line.set(HalfOpen())
         with anyio.fail_after(10), pytest.raises(LineCut):
             await channel.receive()
         assert transport._links[0].lost
+        await transport.close()
+
+
+@pytest.mark.fault("S7")
+@pytest.mark.parametrize(
+    ("written", "interval", "misses"),
+    [
+        ("", 15, 2),
+        ("ServerAliveInterval 5\n ServerAliveCountMax 2", 5, 1),
+        ("ServerAliveInterval 1\n ServerAliveCountMax 1", 1, 1),
+        ("ServerAliveInterval 300", 15, 2),
+        ("ServerAliveInterval 0", 15, 2),
+    ],
+)
+async def test_the_ssh_config_may_find_a_dead_line_sooner_and_never_later(
+    tmp_path: Path, written: str, interval: int, misses: int
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(f"Host *\n {written}\n")
+    async with server(honest) as target:
+        transport = SshTransport(replace(target, config=(config,)))
+        await transport.open()
+        raw = transport._links[0].connection._raw
+        # The library gives up at the first of its counts beyond this one.
+        assert (raw._keepalive_interval, raw._keepalive_count_max) == (interval, misses)
         await transport.close()
 
 
