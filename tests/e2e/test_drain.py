@@ -100,6 +100,7 @@ def test_ctrl_c_ends_the_client_alone_and_resume_calls_the_drain_off(
     assert user.daemon_pid == pid
 
 
+@pytest.mark.faults_long
 def test_a_drain_that_is_called_off_says_so_to_who_waits_for_it(
     user: Lab, busy: tuple[str, str, Path]
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_drain_that_is_called_off_says_so_to_who_waits_for_it(
     assert (stop.returncode, "told to drain no more" in err) == (4, True)
 
 
+@pytest.mark.faults_long
 def test_a_plain_stop_ends_a_drain_at_once(user: Lab, busy: tuple[str, str, Path]) -> None:
     running, _, gate = busy
     draining = user.start("daemon", "stop", "--drain")
