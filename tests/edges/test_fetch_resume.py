@@ -91,6 +91,7 @@ async def client_of(transport: Any) -> AsyncIterator[WorkerClient]:
     client = WorkerClient("mini", transport, deadlines=QUICK)
     try:
         await client.probe()
+        transport.came = 0
         yield client
     finally:
         await client.close()
@@ -139,7 +140,7 @@ async def test_the_bytes_that_came_are_not_sent_again(sealed: tuple[Bench, Job],
         first, way.came = way.came, 0
         await client.fetch(job.job_id, tmp_path / "set")
         header = once - len(whole)
-        assert way.came <= len(whole) - (first - header) + header + 100
+        assert way.came <= len(whole) - (first - header) + header + 100, "an offset is a member more"
     assert (tmp_path / "set").read_bytes() == whole
 
 
