@@ -10,6 +10,7 @@ from statistics import quantiles
 
 import anyio
 import pytest
+from asyncssh.connection import SSHConnection
 from support import fake_worker
 from support.fault_proxy import Throttle, fault_proxy
 from support.sshd import SshdServer, available
@@ -78,3 +79,47 @@ async def test_a_status_is_answered_while_a_slow_line_is_full_both_ways(tmp_path
     # The line was full all the time, and yet no answer had to wait for what filled it.
     assert sum(carried.values()) > MBIT_PER_SECOND * lasted, (carried, lasted)
     assert quantiles(seconds, n=20, method="inclusive")[-1] < 1, seconds
+
+
+GIBIBYTE = 1 << 30
+
+
+@pytest.mark.faults_long
+@pytest.mark.timeout(1800)
+@pytest.mark.fault("S11")
+async def test_more_than_a_gibibyte_passes_while_the_keys_are_new_every_mebibyte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewals = 0
+    send_newkeys = SSHConnection.send_newkeys
+
+    def counted(connection: SSHConnection, k: bytes, h: bytes) -> None:
+        nonlocal renewals
+        renewals += 1
+        send_newkeys(connection, k, h)
+
+    monkeypatch.setattr(SSHConnection, "send_newkeys", counted)
+    block = os.urandom(1 << 20)
+    wanted, seen = hashlib.sha256(), hashlib.sha256()
+    with SshdServer(tmp_path, command=["cat"], options=("RekeyLimit 1M",)) as server:
+        transport = SshTransport(target_of(server, server.port))
+        channel = await transport.open()
+
+        async def talk() -> None:
+            for number in range(GIBIBYTE // len(block) + 8):
+                part = number.to_bytes(8, "big") + block
+                wanted.update(part)
+                await channel.send(part)
+            await channel.send_eof()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(talk)
+            while True:
+                with anyio.fail_after(60):  # of silence
+                    data = await channel.receive()
+                if not data:
+                    break
+                seen.update(data)
+        await transport.close()
+    assert seen.digest() == wanted.digest()
+    assert renewals > 1000
