@@ -58,11 +58,17 @@ def toolchains(
 
 
 def capabilities(
-    config: WorkerLimits, cache_dir: Path, *, slots_free: int, slots_total: int
+    config: WorkerLimits,
+    cache_dir: Path,
+    *,
+    slots_free: int,
+    slots_total: int,
+    disk: Path | None = None,
 ) -> Capabilities:
     """The answer to `probe`. Blocks: milliseconds once the toolchains' versions are known.
 
-    `cache_dir` is made if it is missing; the free space told is that of its file system.
+    `cache_dir` is made if it is missing. The free space told is that of `disk`, where jobs leave
+    their files, which need not be there yet.
     """
     make_dirs(cache_dir)
     system = machine.this_system()
@@ -75,7 +81,7 @@ def capabilities(
         os_build=system.build,
         arch=system.arch,
         toolchains=toolchains(config, cache_dir),
-        capacity=machine.capacity(cache_dir, slots_total=slots_total, slots_free=slots_free),
+        capacity=machine.capacity(disk or cache_dir, slots_total=slots_total, slots_free=slots_free),
         limits=Limits(
             max_upload_bytes=config.max_upload_bytes,
             max_artifact_bytes=config.max_artifact_bytes,

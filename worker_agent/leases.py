@@ -66,7 +66,8 @@ class Leases:
     """The table and its rules.
 
     `alive` says whether a job still holds what it was given; it ends what a lost one left.
-    `boot_seconds` and `boot` are the clock and the identity of this boot.
+    `boot_seconds` and `boot` are the clock and the identity of this boot. `low_disk` says what
+    is missing while the disk is too full for a newcomer.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Leases:
         boot_seconds: Callable[[], float],
         boot: str,
         alive: Callable[[str], bool],
+        low_disk: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._path = folder / "table.json"
         self._lock = lock
@@ -87,6 +89,7 @@ class Leases:
         self._now = boot_seconds
         self._boot = boot
         self._alive = alive
+        self._low_disk = low_disk
 
     # --- asking -----------------------------------------------------------------------
 
@@ -127,13 +130,18 @@ class Leases:
     # --- changing ---------------------------------------------------------------------
 
     def reserve(self, run_id: str, host_id: str, ttl_seconds: int | None) -> Granted:
-        """The run's own lease, living on or revived with a higher fence, else a new one, else BUSY."""
+        """The run's own lease, living on or revived with a higher fence, else a new one, else BUSY.
+
+        A disk that is too full for a newcomer is NO_SPACE: who has a lease keeps it.
+        """
         ttl = _ttl(ttl_seconds)
         with self._changing() as change:
             held = self._held_by(change.table, run_id)
             refusal = self._refusal(change.table, held, run_id, host_id)
             if refusal is None:
                 return self._grant(change, held, run_id, host_id, ttl)
+            if refusal.code is Code.NO_SPACE:
+                raise refusal
             waiting = turns.noted(change.table.waiting, run_id, host_id, self._now(), self._boot)
             change.table = msgspec.structs.replace(change.table, waiting=waiting)
             change.dispensable = True
@@ -163,6 +171,8 @@ class Leases:
         """Why a run gets no slot now. A revival waits for no turn: what it revives was the run's own."""
         if held is not None and (self.is_live(held) or _has_use(table, held.lease_id)):
             return None
+        if (missing := self._low_disk()) is not None:
+            return RpcError(Code.NO_SPACE, missing)
         free = self._slots - self._taken(table)
         if free <= 0:
             return _busy(f"all {self._slots} slots are taken")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -34,6 +34,9 @@ from rch.contract.worker_rpc import (
 from worker_agent.clock import in_seconds, now
 from worker_agent.sources import Readable
 from worker_agent.worker import Worker
+
+if TYPE_CHECKING:
+    from worker_agent.leases import Granted
 
 FEATURES = (
     Feature.SESSION,
@@ -87,7 +90,7 @@ def _reserve(call: Call) -> msgspec.Struct:
     if asked.lease_id is not None and asked.fence is not None:
         granted = leases.renew(asked.run_id, asked.lease_id, asked.fence, asked.ttl_seconds)
     else:
-        granted = leases.reserve(asked.run_id, asked.host_id, asked.ttl_seconds)
+        granted = _granted(call.worker, asked)
     return ReserveResult(
         lease_id=granted.lease.lease_id,
         fence=granted.lease.fence,
@@ -96,6 +99,18 @@ def _reserve(call: Call) -> msgspec.Struct:
         slots_total=call.worker.config.max_concurrent_jobs,
         slots_free=granted.slots_free,
     )
+
+
+def _granted(worker: Worker, asked: ReserveRequest) -> Granted:
+    """A lease that is the run's own; a disk that is too full for it is swept, for the next one."""
+    try:
+        return worker.leases.reserve(asked.run_id, asked.host_id, asked.ttl_seconds)
+    except RpcError as refusal:
+        if refusal.code is Code.NO_SPACE:
+            from worker_agent.launch import sweep_later
+
+            sweep_later(worker)
+        raise
 
 
 def _release(call: Call) -> msgspec.Struct:

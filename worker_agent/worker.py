@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from worker_agent.leases import Leases
     from worker_agent.sources import Sources
 
+LOW_DISK_BYTES = 64 << 20
+"""With less than that free no run begins: its records and its log alone may not fit."""
+
 
 class Worker:
     """What every process of a worker sees; it holds nothing that is not on disk."""
@@ -57,6 +60,7 @@ class Worker:
             boot_seconds=boot_seconds,
             boot=boot_id(),
             alive=self.jobs.holds_slot,
+            low_disk=self.low_disk,
         )
 
     @property
@@ -64,9 +68,24 @@ class Worker:
         """Where the answers of toolchains are kept between processes."""
         return self.paths.state_dir / "probe"
 
+    def low_disk(self) -> str | None:
+        """What is missing where jobs leave their files; None while there is room for one more."""
+        from worker_agent.toolchains.machine import disk_free
+
+        free = disk_free(self.paths.data_dir)
+        if free >= LOW_DISK_BYTES:
+            return None
+        return f"the worker is low on disk: {free} bytes are free, a run needs {LOW_DISK_BYTES} to begin"
+
     def capabilities(self) -> Capabilities:
         """What this worker says of itself now."""
         from worker_agent.capabilities import capabilities
 
         free, total = self.leases.slots_free(), self.config.max_concurrent_jobs
-        return capabilities(self.config, self.probe_cache, slots_free=free, slots_total=total)
+        return capabilities(
+            self.config,
+            self.probe_cache,
+            slots_free=free,
+            slots_total=total,
+            disk=self.paths.data_dir,
+        )

@@ -171,7 +171,7 @@ def check_at_rest(user: Lab) -> None:
     until(lambda: programs(user, "supervise") == [] and tools(user) == [])
     until(lambda: table(user)["uses"] == [])
     until(lambda: all(lease["released"] for lease in table(user)["leases"]))
-    until(lambda: not any((user.worker_home / "data" / "runs").iterdir()))
+    until(lambda: not any((user.worker_home / "data" / "runs").glob("*")))
     until(lambda: programs(user, "sweep") == [])
     left = [path for path in user.worker_home.rglob("*") if is_temp_name(path.name)]
     assert left == [], "temporary files are left"

@@ -69,9 +69,16 @@ def capacity(folder: Path, *, slots_total: int, slots_free: int) -> Capacity:
         memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         slots_total=slots_total,
         slots_free=slots_free,
-        disk_free_bytes=shutil.disk_usage(folder).free,
+        disk_free_bytes=disk_free(folder),
         load_milli=int(os.getloadavg()[0] * 1000),
     )
+
+
+def disk_free(folder: Path) -> int:
+    """The free bytes of the file system that holds `folder`, or will once it is made."""
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def _cpus() -> int:
