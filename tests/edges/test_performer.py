@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import anyio
+import msgspec
 import pytest
 from support import fake_worker
 from support.playbook import accepted
@@ -365,3 +366,52 @@ async def test_a_bundle_damaged_on_its_way_is_a_transfer_that_may_be_tried_again
     event = await chosen(tmp_path, Damaging(reason)).perform(effect, lambda _event: None)
     assert isinstance(event, ev.LineCut)
     assert (event.kind, event.subkind) == ("TRANSFER", subkind)
+
+
+class Noting(Chosen):
+    """A worker that notes how it is sent a bundle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.upload_ids: list[str] = []
+
+    async def upload(
+        self, _request: object, _body: Path, progress: Callable[[int, int], None], upload_id: str
+    ) -> None:
+        progress(300, 900)
+        progress(900, 900)
+        self.upload_ids.append(upload_id)
+
+    async def release(self, _request: object) -> None:
+        raise Failure(Kind.SSH, "nobody is there", subkind="UNREACHABLE")
+
+
+@pytest.mark.spec("5")
+@pytest.mark.fault("S2")
+async def test_the_same_upload_has_the_same_name_in_every_try_and_tells_where_it_goes_on(
+    tmp_path: Path,
+) -> None:
+    client, posted = Noting(), list[ev.Event]()
+    effect = fx.Upload(**RUN, source=accepted().source, max_bytes=0, lease_id=None, fence=None)
+    for run_id in (RUN_ID, RUN_ID, "run-0000000002"):
+        # Each by a daemon of its own, which remembers nothing.
+        again = msgspec.structs.replace(effect, run_id=run_id)
+        event = await chosen(tmp_path, client).perform(again, posted.append)
+        assert isinstance(event, ev.Uploaded)
+    first, second, other = client.upload_ids
+    assert first == second != other
+    told = [(news.stage, news.done, news.total) for news in posted if isinstance(news, ev.StageNews)]
+    assert told[:2] == [("upload", 300, 900), ("upload", 900, 900)]
+
+
+@pytest.mark.fault("S6")
+async def test_with_the_lease_goes_what_a_cut_fetch_left_also_out_of_reach(tmp_path: Path) -> None:
+    effect, _ = fetch()
+    at = places_of(tmp_path, effect.job)
+    artifacts.prepare(at)
+    came = at.stream.with_name(f"{at.stream.name}.{'a' * 64}.part")
+    came.write_bytes(b"bytes")
+    release = fx.Release(**RUN, lease_id="lease-00000001", fence=1)
+    event = await chosen(tmp_path, Noting()).perform(release, lambda _: None)
+    assert isinstance(event, ev.LineCut)
+    assert not came.exists()
