@@ -30,6 +30,7 @@ from rchd.edges.host_id import host_id
 from rchd.edges.hub import Hub
 from rchd.edges.intake import Intake
 from rchd.edges.listener import Listener, listening
+from rchd.edges.patience import PatientPerformer
 from rchd.edges.performer import Performer
 from rchd.edges.pool import WorkerPool
 from rchd.edges.prober import Prober
@@ -110,7 +111,7 @@ async def _run(
     hub = Hub(str(paths.artifacts))
     replies = Replies()
     await anyio.to_thread.run_sync(leavings.clear, paths, store, tuple(core.runs.values()))
-    performer = Performer(
+    performer = PatientPerformer(
         pool=pool,
         prober=prober,
         host_id=host_id(paths.host_id_file),

@@ -20,8 +20,8 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from support.lab import Lab, lab
-from support.until import until
+from support.lab import Lab, lab, run_files
+from support.until import until, waiting_project
 
 from rch.contract.errors import Failure, Kind
 from rchd.core.session import Call
@@ -214,6 +214,26 @@ def test_a_small_soft_limit_is_raised_to_what_is_allowed() -> None:
         )
         done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, timeout=30, check=True)
         assert done.stdout.strip() == then
+
+
+@pytest.mark.fault("H13")
+@linux
+def test_a_run_at_its_worker_outlives_a_lack_of_descriptors(user: Lab) -> None:
+    project, marker, gate = waiting_project(user)
+    run_id = user.json("submit", cwd=project)["data"]["run_id"]
+    until(marker.exists)
+    pid, log = user.daemon_pid, user.home / "state" / "rchd.log"
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with ExitStack() as idle:
+        full = fill_the_gaps(user, pid, idle)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (full, limits[1]))
+        gate.touch()
+        until(lambda: "effect.waits" in log.read_text())
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    assert user.rchctl("wait", run_id).returncode == 0
+    files = run_files(Path(user.json("status", run_id)["data"]["run_dir"]))
+    assert files["build/build_log"].read_text() == files["build/live_log_path"].read_text()
+    assert user.daemon_pid == pid
 
 
 @pytest.mark.fault("H13")
