@@ -13,6 +13,7 @@ class Verb(NamedTuple):
 
 
 VERBS: dict[str, Verb] = {
+    "init": Verb("rchctl.commands.init", "write a first .rch/xcode.toml from what this folder holds"),
     "verify": Verb(
         "rchctl.commands.verify", "build and test this project on a worker; exit with the verdict"
     ),
@@ -34,7 +35,6 @@ VERBS: dict[str, Verb] = {
 
 NOT_OFFERED = frozenset(
     {
-        "init",
         "watch",
         "rerun",
         "report",

@@ -59,16 +59,16 @@ def is_there(path: Path) -> bool:
     return True
 
 
-def read_bytes(path: Path, file: str) -> bytes:
+def read_bytes(path: Path, file: str, *, limit: int = MAX_BYTES) -> bytes:
     """The bytes of a small file; CONFIG / BAD_VALUE if it cannot be read."""
     try:
         with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+            data = stream.read(limit + 1)
     except OSError as error:
         message = f"{file}: cannot be read: {error.strerror or error}"
         raise Failure(Kind.CONFIG, message, subkind="BAD_VALUE", data={"file": file}) from error
-    if len(data) > MAX_BYTES:
-        raise bad_value(file, "the file", f"is over {MAX_BYTES} bytes")
+    if len(data) > limit:
+        raise bad_value(file, "the file", f"is over {limit} bytes")
     return data
 
 
