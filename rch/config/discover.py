@@ -106,9 +106,7 @@ def _members(workspace: Path) -> Iterator[str]:
 
 def _project_text(project: Path) -> str:
     try:
-        return read_bytes(project / "project.pbxproj", project.name, limit=64 << 20).decode(
-            errors="replace"
-        )
+        data = read_bytes(project / "project.pbxproj", project.name, limit=_MAX_PROJECT)
     except Failure:
         return ""
     return data.decode(errors="replace")
