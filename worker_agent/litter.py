@@ -2,7 +2,7 @@
 
 Each is removed by whoever holds the lock under which it was written, so that nothing is taken
 from a process that lives. Where there is no such lock (the answers of toolchains, the facts of
-sources) a half-written file is one that is an hour old: it is written in milliseconds.
+sources, sets that are packed) a half-written file is one that nobody has written to for an hour.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RECORDS = ("request.json", "attempt.json", "state.json")
 def sweep_litter(worker: Worker, now: float) -> None:
     """Remove all of it. `now` is in seconds of the wall clock."""
     for part in (_sweep_leases, _sweep_unlocked, _sweep_jobs, _sweep_locks):
-        with suppress(OSError):  # one that fails keeps none of the others
+        with suppress(OSError, ValueError):  # one that fails keeps none of the others
             part(worker, now)
 
 
@@ -36,14 +36,16 @@ def _sweep_leases(worker: Worker, now: float) -> None:
 
 
 def _sweep_unlocked(worker: Worker, now: float) -> None:
-    for folder in (worker.probe_cache, worker.paths.sources):
+    packed = _folders(worker.paths.jobs, "*/attempt-*/packed")
+    for folder in (worker.probe_cache, worker.paths.sources, *packed):
         _remove(path for path in _temps(folder) if now - path.lstat().st_mtime > YOUNG_SECONDS)
 
 
 def _sweep_jobs(worker: Worker, now: float) -> None:
     for folder in _folders(worker.paths.jobs):
         if is_id(folder.name):
-            _tidy_job(worker, folder, now)
+            with suppress(OSError, ValueError):  # a damaged record is nobody else's trouble
+                _tidy_job(worker, folder, now)
 
 
 def _tidy_job(worker: Worker, folder: Path, now: float) -> None:

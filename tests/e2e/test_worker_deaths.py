@@ -96,7 +96,7 @@ def test_a_job_that_loses_its_supervisor_twice_is_lost_for_good_and_says_how(use
     check_at_rest(user)
 
 
-RENAMES = 18
+RENAMES = 19
 """What a supervisor renames in its life: attempt and state, the set, index, table and state."""
 
 
