@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.fault_proxy import DOWN, UP, CutAfter, Direction, Ending, FlipBit
+from support.fault_proxy import DOWN, UP, CutAfter, Direction, FlipBit
 from support.lines import HALF, FarLab, far_lab
 from support.sshd import available
 
@@ -26,45 +26,34 @@ def far(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FarLab]:
         yield it
 
 
-# In the bundle; and in the artifacts, for the log was told before.
 @pytest.mark.fault("S1")
+@pytest.mark.fault("S5")
 @pytest.mark.fault("S6")
-@pytest.mark.parametrize(("at", "direction", "how"), [(100_000, UP, "rst"), (420_000, DOWN, "fin")])
-def test_a_cut_in_a_transfer_changes_nothing(
-    far: FarLab, at: int, direction: Direction, how: Ending
-) -> None:
-    build = far.build(f"cut-{at}")
+def test_a_run_whose_line_is_cut_in_its_upload_its_tail_and_its_fetch_ends_well(far: FarLab) -> None:
+    build = far.build("cut", gated=True)
     before = far.line.proxy.strikes
-    far.line.set(CutAfter(at, direction, how))
+    far.line.set(CutAfter(100_000, UP, "rst"))
     client = far.start(build)
     far.line.struck(before + 1)
-    far.check(build, far.ended(client))
-
-
-@pytest.mark.fault("S5")
-def test_a_tail_that_is_cut_in_the_middle_of_its_bytes_goes_on_at_its_cursor(far: FarLab) -> None:
-    build = far.build("tail", gated=True)
-    before = far.line.proxy.strikes
-    far.line.set(CutAfter(HALF // 2 + 1, DOWN))
-    client = far.start(build)
+    far.line.set(CutAfter(HALF // 2 + 1, DOWN, "rst"))
+    far.line.struck(before + 2)
     build.until_half()
-    far.line.struck(before + 1)
+    # What is left of the log comes first, as far as it was not told; then all of it with the artifacts.
+    far.line.set(CutAfter(HALF * 5 // 3, DOWN, "fin"))
     build.go_on()
+    far.line.struck(before + 3)
     far.check(build, far.ended(client))
 
 
 @pytest.mark.fault("S5")
-@pytest.mark.parametrize("direction", [UP, DOWN])
-def test_a_bit_that_is_flipped_on_the_way_cuts_the_line_and_no_more(
-    far: FarLab, direction: Direction
-) -> None:
-    build = far.build(f"bit-{direction.value}")
-    before = far.line.proxy.made, far.line.proxy.strikes
-    far.line.set(FlipBit(60_000, direction, bit=5))
+def test_bits_that_are_flipped_on_the_way_cut_the_line_and_no_more(far: FarLab) -> None:
+    build = far.build("bits")
+    before, made = far.line.proxy.strikes, far.line.proxy.made
+    far.line.set(FlipBit(60_000, UP, bit=5), FlipBit(100_000, DOWN, bit=2))
     client = far.start(build)
-    far.line.struck(before[1] + 1)
+    far.line.struck(before + 2)
     far.check(build, far.ended(client))
-    assert far.line.proxy.made > before[0]
+    assert far.line.proxy.made >= made + 2
 
 
 # --- anywhere -------------------------------------------------------------------------
