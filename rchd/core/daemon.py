@@ -163,8 +163,8 @@ class Core:
             event = msgspec.structs.replace(event, reports=self.fleet.screened(event.reports))
         before, waited = durable(run), run.queued_seconds
         broken = breaks(run)
-        effects = [*beside, *on_event(run, event)]
-        if len(broken) < len(found := breaks(run)):
+        effects = [*beside, *(self.fleet.sparing(effect) for effect in on_event(run, event))]
+        if isinstance(event, ev.TailNews | ev.Fetched) and len(broken) < len(found := breaks(run)):
             effects += self.fleet.struck_by(run, found[-1], event.at)
         self._moved(run)
         if run.queued_seconds != waited:

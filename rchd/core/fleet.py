@@ -169,7 +169,7 @@ class Fleet:
         match event:
             case ev.Probed():
                 return self.probed(event.reports, event.at, whole=event.whole)
-            case ev.Fetched() if event.op == run.op and run.worker:
+            case ev.Published(found=True) if event.op == run.op and run.worker:
                 self.served(run.worker)
             case ev.LineCut() if event.op in {run.op, UNAWAITED} and (worker := _asked(run)):
                 if (event.kind, event.subkind) in BREAKS:
