@@ -20,6 +20,7 @@ ACKNOWLEDGE_SECONDS = 10.0
 _SUBMIT_SILENCE = 120.0
 _SUBMIT_TRIES = 3
 _PAUSE = 0.2
+_CANCELLING = "cancelling the run; once more to leave at once"
 
 
 class Submission:
@@ -87,6 +88,7 @@ class LiveRun:
         self._show_log = show_log
         self._run: dict[str, Any] | None = None
         self._follower: Follower | None = None
+        self._told = False
 
     def detach(self) -> Outcome:
         """Leave the run to the daemon."""
@@ -127,7 +129,9 @@ class LiveRun:
         console.clear_status()
         if self._run is None and not self._submission.sent:
             raise Failure(Kind.CANCELLED, "interrupted before a run was submitted")
-        console.note("cancelling the run; once more to leave at once")
+        if self._run is None:
+            self._told = True
+            console.note(_CANCELLING)
         deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
         client = self._follower.client if self._follower else self._submission.client
         while True:
@@ -151,7 +155,12 @@ class LiveRun:
             client = self._submission.client
         if client is None:
             client = self._context.connect(left())
-        return client.call("runs.cancel", {"run": self._run["run_id"], "reason": stop.reason}, left())
+        request = client.send("runs.cancel", {"run": self._run["run_id"], "reason": stop.reason})
+        if not self._told:
+            # On its way before anybody is told that they may leave.
+            self._told = True
+            self._context.console.note(_CANCELLING)
+        return client.wait(request, left())
 
     def _cancelled(self, run: dict[str, Any]) -> Outcome:
         run_id = run.get("run_id")
