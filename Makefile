@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 
-.PHONY: help setup demo test test-faults fault-coverage lint format clean
+.PHONY: help setup demo bench test test-faults fault-coverage lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -22,6 +22,9 @@ setup: $(STAMP)  ## make .venv with rchctl, rchd and rch-worker
 
 demo: $(STAMP)  ## verify the demo package end to end in a throw-away home (.demo/)
 	@scripts/demo
+
+bench: $(STAMP)  ## measure starts, watching and idle clients (benchmarks/README.md)
+	@$(BIN)/python benchmarks/bench.py $(or $(BENCH_ARGS),all)
 
 test: $(STAMP)  ## run the tests
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)

@@ -198,8 +198,7 @@ class Api:
 
     async def _watch(self, params: api.WatchParams, connection: Connection) -> api.WatchView:
         if params.run == "all":
-            views = tuple(self._run_view(run) for run in self._driver.core.runs.values())
-            wanted = "all"
+            views, wanted = tuple[api.RunView, ...](), "all"
         else:
             view = await self._view(params.run)
             views, wanted = (view,), view.run_id
@@ -209,10 +208,11 @@ class Api:
         # No await between the snapshot's seq and the subscription: nothing falls in between.
         follower = self._hub.follow(wanted, sink)
         seq = self._driver.core.seq
-        views = tuple(
-            self._run_view(self._driver.core.runs[v.run_id]) if v.run_id in self._driver.core.runs else v
-            for v in views
-        )
+        live = self._driver.core.runs
+        if wanted == "all":
+            views = tuple(map(self._run_view, live.values()))
+        else:
+            views = tuple(self._run_view(live[v.run_id]) if v.run_id in live else v for v in views)
         connection.session.subscriptions.add(follower.number)
         connection.at_close(follower.number, lambda: self._hub.leave(follower.number))
         past: list[api.RunEvent] = []
@@ -223,7 +223,7 @@ class Api:
         return api.WatchView(subscription=follower.number, seq=seq, runs=views)
 
     async def _past(self, after: int, until: int, run: str, subscription: int) -> list[api.RunEvent]:
-        """The durable events from `after` to `until`; a gap at the end where they are too many."""
+        """The durable events from `after` to `until`; a gap where some are gone or they are too many."""
         rows = await anyio.to_thread.run_sync(
             lambda: self._store.events_after(
                 after, run_id=None if run == "all" else run, limit=REPLAY_LIMIT
@@ -241,9 +241,12 @@ class Api:
             for row in rows
             if row.seq <= until
         ]
+        at = timestamp(time.time())
+        gap = api.RunEvent(subscription=subscription, seq=until, type="gap", run_id=None, at=at)
+        # Asked after they were read: what is let go between the two is told as a gap for nothing.
+        if after + 1 < await anyio.to_thread.run_sync(self._store.first_event_seq):
+            found.insert(0, gap)
         if len(rows) == REPLAY_LIMIT:
-            at = timestamp(time.time())
-            gap = api.RunEvent(subscription=subscription, seq=until, type="gap", run_id=None, at=at)
             found.append(gap)
         return found
 

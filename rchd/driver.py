@@ -22,6 +22,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from rch.contract.errors import Failure, Kind
+from rch.contract.ids import timestamp
 from rch.contract.states import is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
@@ -38,6 +39,7 @@ log = structlog.get_logger("rchd.driver")
 
 RETRY_SECONDS = 1.0
 MADE_GOOD_RUNS = 200  # how many of the last ended runs are looked at when the daemon starts
+SYNC_SECONDS = 0.5  # how long files may wait for their sync: many transitions share one
 LOOKED_AT = 50  # how many waiting runs' files are looked at between two batches: some milliseconds
 
 _RUN = msgspec.json.Decoder(m.Run)
@@ -75,7 +77,13 @@ class Driver:
         self._news = anyio.Event()
         self._timers = Timers(self.post)
         self._scopes: dict[str, set[anyio.CancelScope]] = {}
-        self.trouble: str | None = None
+        self._held: str | None = None
+        self._told: str | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing goes on, or what cannot be written; None: all is well."""
+        return self._held or self._projector.trouble
 
     def post(self, event: ev.Event) -> None:
         """Hand in an event; callable from any task of the loop."""
@@ -86,6 +94,7 @@ class Driver:
         """Drive until cancelled; `Failure` where the store takes nothing more."""
         await anyio.to_thread.run_sync(self._make_good)
         async with anyio.create_task_group() as group:
+            group.start_soon(self._sync_files)
             try:
                 while True:
                     if not self._unseen:
@@ -95,6 +104,17 @@ class Driver:
             finally:
                 self._timers.stop()
                 group.cancel_scope.cancel()
+
+    async def _sync_files(self) -> None:
+        """Files are synced beside the work: their rows are durable, and a start makes them good."""
+        try:
+            while True:
+                await anyio.sleep(SYNC_SECONDS)
+                if paths := self._projector.take_unsynced():
+                    await anyio.to_thread.run_sync(self._projector.sync, paths)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._projector.sync, self._projector.take_unsynced())
 
     async def _wait(self, seconds: float | None) -> None:
         """Until there is an event, or `seconds` are over."""
@@ -118,18 +138,27 @@ class Driver:
             dirty |= {run.run_id: run for run in self.core.take_dirty()}
             if not dirty or await self._commit(dirty.values(), effects):
                 break
+            self._tell_trouble()
             await self._wait(RETRY_SECONDS)
         if self._record is not None and events:
             self._record(events, effects)
         writes = {effect.path: effect.data for effect in effects if isinstance(effect, fx.WriteRecord)}
         if writes or self._projector.is_late:
             await anyio.to_thread.run_sync(self._projector.write, writes)
+        self._tell_trouble()
         for run in dirty.values():
             if is_terminal(run.state):
                 _log_end(run)
                 self.core.forget(run.run_id)
-        for effect in effects:
+        # What is to be done begins first: hundreds may follow, and all of them are told in one go.
+        for effect in sorted(effects, key=lambda effect: isinstance(effect, fx.Announce)):
             self._act(effect, group)
+
+    def _tell_trouble(self) -> None:
+        """Followers hear of trouble as it comes and as it goes, not at the next heartbeat."""
+        if (trouble := self.trouble) != self._told:
+            self._told = trouble
+            self._hub.heartbeat(self.core.seq, timestamp(time.time()), trouble)
 
     async def _commit(self, dirty: Collection[m.Run], effects: list[fx.Effect]) -> bool:
         """Commit; False where there is no space now. Another failure is fatal."""
@@ -141,11 +170,11 @@ class Driver:
         except Failure as failure:
             if failure.subkind != "NO_SPACE":
                 raise
-            if self.trouble is None:
+            if self._held is None:
                 log.warning("state.no_space", message=failure.message)
-            self.trouble = failure.message
+            self._held = failure.message
             return False
-        self.trouble = None
+        self._held = None
         return True
 
     async def _look_on(self) -> None:

@@ -94,13 +94,31 @@ def sync_dir(path: Path) -> None:
         os.close(fd)
 
 
-def _fill(temp: Path, data: bytes, mode: int) -> None:
+def _fill(temp: Path, data: bytes, mode: int, *, sync: bool = True) -> None:
     fd = _sys.create(temp)
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[_sys.write(fd, rest) :]
         _sys.chmod(fd, mode)
+        if sync:
+            _sys.sync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Put `data` at `path`, whole whenever the process ends, but not yet safe from a power cut.
+
+    For what can be made anew from what is durable already.
+    """
+    _put(path, data, mode, sync=False)
+
+
+def sync_path(path: Path) -> None:
+    """Make the bytes of a file durable, or the names in a folder; `OSError` if it is gone."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
         _sys.sync(fd)
     finally:
         os.close(fd)
@@ -112,15 +130,19 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     After an error of the last step (the directory's fsync) the new content is in place
     but may be lost with the power; after any other the old one stands.
     """
+    _put(path, data, mode, sync=True)
+    sync_dir(path.parent)
+
+
+def _put(path: Path, data: bytes, mode: int, *, sync: bool) -> None:
     temp = temp_name(path)
     try:
-        _fill(temp, data, mode)
+        _fill(temp, data, mode, sync=sync)
         _sys.rename(temp, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temp.unlink()
         raise
-    sync_dir(path.parent)
 
 
 def replace(src: Path, dst: Path) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from rch.contract.local_api import RunEvent
 from rchd.core.effects import Announce
+from rchd.core.session import event_line
 
 Sink = Callable[[RunEvent], None]
 
@@ -75,6 +76,34 @@ class Hub:
             follower.sink(
                 RunEvent(subscription=follower.number, seq=seq, type=kind, run_id=None, at=at, data=data)
             )
+
+
+class Lines:
+    """Makes lines of news: what a crowd is told of one thing is encoded once."""
+
+    def __init__(self) -> None:
+        self._last: RunEvent | None = None
+        self._tail = b""
+
+    def of(self, event: RunEvent) -> bytes:
+        """The notification of `event`."""
+        last = self._last
+        if last is None or not _is_same_news(last, event):
+            line = event_line(event)
+            self._last, self._tail = event, line[line.index(b",", len(_HEAD)) :]
+        return b"%b%d%b" % (_HEAD, event.subscription, self._tail)
+
+
+_HEAD = event_line(RunEvent(subscription=0, seq=0, type="", run_id=None, at="")).partition(b"0,")[0]
+
+
+def _is_same_news(one: RunEvent, other: RunEvent) -> bool:
+    """Whether they differ by the subscription alone; the parts are held, so identity says it."""
+    return (
+        one.run is other.run
+        and one.data is other.data
+        and (one.seq, one.type, one.run_id, one.at) == (other.seq, other.type, other.run_id, other.at)
+    )
 
 
 class Held:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from rch.files.durable import make_dirs, write_atomic
+from rch.files.durable import make_dirs, sync_path, write_whole
 from rchd.core import model as m
 from rchd.core.projections import projections
 from rchd.edges.leavings import clear_names, clear_temps
@@ -21,6 +21,13 @@ class Projector:
     def __init__(self, artifacts: Path) -> None:
         self._artifacts = artifacts
         self._late: dict[str, bytes] = {}
+        self._why = ""
+        self._unsynced: set[Path] = set()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why something is late, if something is."""
+        return f"files of runs: {self._why}" if self._late else None
 
     @property
     def is_late(self) -> bool:
@@ -41,6 +48,26 @@ class Projector:
                 stuck.add(run_id)
             if run_id in stuck:
                 self._late[path] = data
+
+    def take_unsynced(self) -> set[Path]:
+        """What was written since the last call, for `sync`; in turn with the calls that write."""
+        taken, self._unsynced = self._unsynced, set()
+        return taken
+
+    @staticmethod
+    def sync(paths: Iterable[Path]) -> None:
+        """Make these files and folders durable; may run beside anything else.
+
+        The row was durable before them, and at a start they are made anew from it: so nobody waits
+        for this, and what fails is told in the log alone.
+        """
+        for path in paths:
+            try:
+                sync_path(path)
+            except FileNotFoundError:
+                continue  # a published set took its folder's place
+            except OSError as error:
+                log.warning("projection.not_synced", path=str(path), error=str(error))
 
     def look_over(self, files: Mapping[str, Mapping[str, bytes]]) -> None:
         """Write what of these runs' files is not as it should be; run -> path -> bytes.
@@ -84,8 +111,10 @@ class Projector:
             if _holds(target, data):
                 return True  # at a start most files are as they should be, and a sync costs
             make_dirs(target.parent, 0o755)
-            write_atomic(target, data)
+            write_whole(target, data)
+            self._unsynced |= {target, target.parent}
         except OSError as error:
+            self._why = str(error)
             log.warning("projection.failed", path=str(target), error=str(error))
             return False
         return True

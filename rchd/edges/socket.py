@@ -19,13 +19,15 @@ from rch.contract.local_api import MAX_MESSAGE, RunEvent
 from rchd.core.session import Call, Refusal, Session, event_line, refusal_line, result_line
 from rchd.edges.door import Door, overload, unasked
 from rchd.edges.exhaustion import is_exhausted
+from rchd.edges.hub import Lines
 from rchd.edges.listener import Listener
 
 log = structlog.get_logger("rchd.socket")
 
 MAX_CONNECTIONS = 1024
 HALF_LINE_SECONDS = 10.0
-MAX_UNREAD_BYTES = 4 << 20
+MAX_UNREAD_BYTES = 1 << 20  # times the clients that do not read, of whom there may be hundreds
+SEND_BYTES = 64 << 10
 LOOK_SECONDS = 2.0
 
 Answer = Callable[[Call, "Connection"], Awaitable[object]]
@@ -49,6 +51,8 @@ class Connection(asyncio.Protocol):
         self._half_line: asyncio.TimerHandle | None = None
         self._gapped: set[int] = set()
         self._last: RunEvent | None = None
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
         self._at_close: dict[int, Callable[[], None]] = {}
 
     @property
@@ -121,8 +125,8 @@ class Connection(asyncio.Protocol):
         said = self.session.receive(line)
         if isinstance(said, Refusal):
             self.write(said.line)
-            if said.close and self._transport is not None:
-                self._transport.close()
+            if said.close:
+                self._close()
         elif said is not None:
             self._server.group.start_soon(self._answer, said)
 
@@ -147,29 +151,44 @@ class Connection(asyncio.Protocol):
     def _hang_up_with(self, failure: Failure) -> None:
         if self._transport is not None:
             self.write(unasked(failure))
-            self._transport.close()
+            self._close()
 
     def write(self, line: bytes) -> None:
-        """Send a line, if anyone is there."""
-        if self._transport is not None and self._open:
-            self._transport.write(line)
+        """Send a line, if anyone is there; what is told in one turn of the loop goes out as one."""
+        if not self._open:
+            return
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._unsent.append(line)
+        self._unsent_bytes += len(line)
+        if self._unsent_bytes > SEND_BYTES:
+            self._send()
+
+    def _send(self) -> None:
+        data, self._unsent, self._unsent_bytes = b"".join(self._unsent), [], 0
+        if data and self._transport is not None and self._open:
+            self._transport.write(data)
+
+    def _close(self) -> None:
+        self._send()
+        if self._transport is not None:
+            self._transport.close()
 
     def tell(self, event: RunEvent) -> None:
         """Send news; where the client does not read, remember that there is a gap instead."""
         if self._transport is None:
             return
         self._last = event
-        if self._transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+        if self._transport.get_write_buffer_size() + self._unsent_bytes > MAX_UNREAD_BYTES:
             self._gapped.add(event.subscription)
             return
         if event.subscription in self._gapped:
             self._tell_gap(event, event.subscription)
-        self.write(event_line(event))
+        self.write(self._server.lines.of(event))
 
     def hang_up(self) -> None:
         """Close after what is written has gone out."""
-        if self._transport is not None:
-            self._transport.close()
+        self._close()
 
     def pause_writing(self) -> None:
         """The client does not read: it is asked for nothing more, so that answers do not pile up."""
@@ -203,6 +222,7 @@ class Server:
         self.answer = answer
         self.cap = cap
         self.connections: set[Connection] = set()
+        self.lines = Lines()
 
     async def serve(self, listener: Listener, started: Callable[[], None]) -> None:
         """Accept until cancelled; a socket whose name is gone is made anew, connections stay."""

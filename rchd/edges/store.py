@@ -26,6 +26,10 @@ from rchd.edges.store_rows import Batch, EventRow, JobRow, Loaded, RunRow, State
 
 __all__ = ["Batch", "EventRow", "JobRow", "Loaded", "RunRow", "SqliteStore", "StateStore"]
 
+# Followers resume among the newest events of all runs; who asks for older ones is told of a gap.
+KEPT_EVENTS = 10_000
+PRUNED_AT_ONCE = 50
+
 _Row = TypeVar("_Row", RunRow, JobRow, EventRow)
 
 _RUN = """
@@ -51,6 +55,8 @@ ON CONFLICT (job_id) DO UPDATE SET run_id = excluded.run_id, step_index = exclud
   seq = excluded.seq, state = excluded.state, doc = excluded.doc, sum = excluded.sum
 """
 _PUT_EVENT = "INSERT INTO events (seq, run_id, at, type, doc, sum) VALUES (?, ?, ?, ?, ?, ?)"
+_FIRST_EVENT = "SELECT min(seq) FROM events"
+_PRUNE = "DELETE FROM events WHERE seq <= ? AND seq < ?"
 # Holds the highest seq ever used, also when old events have been deleted (AUTOINCREMENT).
 _LAST_EVENT = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'"
 
@@ -90,6 +96,17 @@ def _write(con: sqlite3.Connection, batch: Batch) -> None:
             raise IllegalTransition(f"event {event.type} of {event.run_id}: seq {last} -> {event.seq}")
         con.execute(_PUT_EVENT, _stored(event))
         last = event.seq
+    _prune(con, last, len(batch.events))
+
+
+def _prune(con: sqlite3.Connection, last: int, new: int) -> None:
+    """Let the oldest events go, a few more than came: no commit ever pays for many.
+
+    What they take is used anew, so that the file stops growing and is never rewritten as a whole.
+    """
+    first = con.execute(_FIRST_EVENT).fetchone()[0]
+    if new and first is not None and first <= last - KEPT_EVENTS:
+        con.execute(_PRUNE, (last - KEPT_EVENTS, first + 2 * new + PRUNED_AT_ONCE))
 
 
 class SqliteStore:
@@ -239,6 +256,12 @@ class SqliteStore:
         named = {"seq": seq, "run_id": run_id, "limit": max(limit, 0)}
         with self._reading() as con:
             return self._rows(EventRow, con.execute(query, named))
+
+    def first_event_seq(self) -> int:
+        """See `StateStore.first_event_seq`."""
+        with self._reading() as con:
+            first: int | None = con.execute(_FIRST_EVENT).fetchone()[0]
+            return first if first is not None else con.execute(_LAST_EVENT).fetchone()[0] + 1
 
     def last_event_seq(self) -> int:
         """See `StateStore.last_event_seq`."""

@@ -92,6 +92,9 @@ class StateStore(Protocol):
     def events_after(self, seq: int, *, run_id: str | None = None, limit: int = 1000) -> list[EventRow]:
         """At most `limit` events above `seq`, in order, of one run or of all."""
 
+    def first_event_seq(self) -> int:
+        """The lowest `seq` that is still kept, older ones being a gap; one above the last if none is."""
+
     def last_event_seq(self) -> int:
         """The highest `seq` ever given to an event; 0 before the first."""
 
