@@ -145,6 +145,7 @@ def test_a_source_that_vanishes_before_the_job_is_uploaded_once_more(user: Lab) 
     check_at_rest(user)
 
 
+@pytest.mark.faults_long
 def test_a_source_that_vanishes_again_is_not_uploaded_for_ever(user: Lab) -> None:
     vanishing(user, 99)
     build = Attendance(user, "echo ended")

@@ -67,6 +67,7 @@ def test_a_request_that_is_cut_short_is_made_again_and_done_once(user: Lab, name
         check_at_rest(user)
 
 
+@pytest.mark.faults_long
 @pytest.mark.sshd
 @pytest.mark.skipif(not sshd.available, reason="OpenSSH's sshd is not installed")
 @pytest.mark.spec("4")

@@ -138,6 +138,7 @@ def test_a_supervisor_may_die_before_any_durable_step_of_a_run(user: Lab, rename
     check_at_rest(user)
 
 
+@pytest.mark.faults_long
 @pytest.mark.spec("3.3")
 def test_the_workers_end_of_a_line_may_be_killed_in_the_middle_of_any_request(user: Lab) -> None:
     """Over pipes: the one that holds the tail, and every other one, again and again."""
