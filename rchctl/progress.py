@@ -119,7 +119,19 @@ def position(run: dict[str, Any]) -> str:
         name = f"{action}: {_PHASES[phase]}"
     else:
         name = _PHASES.get(phase) or action or phase or "running"
-    return f"{name}: {reason}" if reason else name
+    reasons = [part for part in (unservable(run), reason) if part]
+    return f"{name}: {'; '.join(reasons)}" if reasons else name
+
+
+def unservable(run: dict[str, Any]) -> str:
+    """That no worker could ever serve a waiting run, or that it is not known; else nothing."""
+    words = {
+        "no": "no worker can ever serve it",
+        "unknown": "it is not known whether any worker can serve it",
+    }
+    said = words.get(str(run.get("servable")), "")
+    why = run.get("servable_why")
+    return f"{said} ({why})" if said and why else said
 
 
 def _current_action(run: dict[str, Any]) -> str:

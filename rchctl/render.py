@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rch.contract.errors import Kind, lookup
+from rchctl.columns import Column, listing
 from rchctl.console import Console
 from rchctl.terminal import one_line, strip_escapes
 
@@ -118,28 +119,6 @@ def size(count: object) -> str:
     raise AssertionError
 
 
-def table(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], console: Console, *, shorten_to: int | None = None
-) -> str:
-    """Aligned columns; on a terminal no line is wider than it.
-
-    `shorten_to`: there the first column, of ids, gives way first, down to so many characters;
-    then the columns at the right of the second whose heads have no room.
-    """
-    cells = [list(heads), *([one_line(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
-    if shorten_to is not None and console.out_is_terminal:
-        over = sum(widths) + 2 * (len(widths) - 1) - console.width
-        widths[0] = min(widths[0], max(widths[0] - over, shorten_to))
-        room = len(heads)
-        while room > 2 and sum(widths[: room - 1]) + 2 * (room - 1) + len(heads[room - 1]) > console.width:
-            room -= 1
-        cells = [[row[0][: widths[0]], *row[1:room]] for row in cells]
-        widths = widths[:room]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
-    if console.out_is_terminal:
-        lines = [line if len(line) <= console.width else line[: console.width - 1] + "…" for line in lines]
-    return "\n".join(lines) + "\n"
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> str:
+    """Aligned columns; on a terminal no line is wider than it."""
+    return listing([Column(head) for head in heads], rows, console)

@@ -1,13 +1,14 @@
-"""`rchctl list`: the newest runs."""
+"""`rchctl list`: the newest runs, and what those wait for that are not over."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from rchctl.columns import Column, listing
 from rchctl.context import Context, Outcome
 from rchctl.parser import UsageError, VerbParser, one_of
-from rchctl.render import duration, is_over, table
-from rchctl.terminal import one_line
+from rchctl.progress import position
+from rchctl.render import duration, is_over
 
 STATES = ("QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED")
 _MOST = 1000
@@ -44,21 +45,33 @@ def run(context: Context) -> Outcome:
 
 
 def runs_table(runs: list[dict[str, Any]], context: Context) -> str:
-    """One line a run."""
-    heads = ("RUN", "STATE", "EXIT", "CREATED", "TOOK", "WORKER", "PROJECT")
+    """One line a run. What it does or waits for stands last, where there is one that is not over."""
+    columns = [
+        Column("RUN", least=_ID_CHARACTERS, plain=True),
+        Column("STATE"),
+        Column("EXIT", goes=5),
+        Column("CREATED", goes=2),
+        Column("TOOK", goes=1),
+        Column("WORKER", least=8, goes=3),
+        Column("PROJECT", least=8, goes=4),
+    ]
     rows = [
-        (
-            one_line(each.get("run_id", "")),
+        [
+            str(each.get("run_id", "")),
             _state(each),
             str(each["exit_code"]) if is_over(each) and each.get("exit_code") is not None else "-",
-            one_line(each.get("created_at", ""))[:16].replace("T", " ") + "Z",
+            str(each.get("created_at", ""))[:16].replace("T", " ") + "Z",
             duration(each.get("duration_ms")) or "-",
-            one_line(each.get("worker") or "-"),
-            one_line(each.get("project", "")),
-        )
+            str(each.get("worker") or "-"),
+            str(each.get("project", "")),
+        ]
         for each in runs
     ]
-    return table(heads, rows, context.console, shorten_to=_ID_CHARACTERS)
+    if not all(is_over(each) for each in runs):
+        columns.append(Column("NOW", least=16, goes=6))
+        for row, each in zip(rows, runs, strict=True):
+            row.append("" if is_over(each) else position(each))
+    return listing(columns, rows, context.console)
 
 
 def _state(run: dict[str, Any]) -> str:

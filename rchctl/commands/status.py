@@ -40,7 +40,6 @@ def run(context: Context) -> Outcome:
     context.say(health_line(health))
     if current:
         context.say(runs_table(current, context))
-        context.say("".join(f"{each['run_id'][:13]}…  {one_line(position(each))}\n" for each in current))
     return Outcome({"daemon": health, "runs": current})
 
 
@@ -64,8 +63,10 @@ def one_run(view: dict[str, Any], context: Context) -> str:
             for name, value in (
                 ("run", view.get("run_id")),
                 ("worker", view.get("worker") or "not chosen yet"),
+                ("servable", _servable(view)),
                 ("artifacts", view.get("run_dir")),
             )
+            if value
         )
     rows = [
         (
@@ -78,3 +79,10 @@ def one_run(view: dict[str, Any], context: Context) -> str:
         for step in view.get("steps", ())
     ]
     return head + table(("STEP", "ACTION", "STATE", "EXIT", "SUMMARY"), rows, context.console)
+
+
+def _servable(view: dict[str, Any]) -> str:
+    """Whether any worker could serve a waiting run, and why not."""
+    words = {"yes": "yes", "no": "no, by no worker", "unknown": "not known"}
+    said, why = words.get(str(view.get("servable")), ""), view.get("servable_why")
+    return f"{said}: {why}" if said and why else said

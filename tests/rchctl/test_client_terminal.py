@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import select
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -154,7 +156,7 @@ def test_a_table_is_cut_to_the_terminal_and_whole_in_a_pipe(cli: Cli, daemon: Fa
     daemon.change(project="p" * 90)
     lines = Screen(cli, "list", columns=70).end().splitlines()
     assert max(map(len, lines)) == 70
-    assert lines[1].endswith("…")
+    assert lines[1].endswith("pp…  queued")
     assert "p" * 90 in cli("list").stdout
 
 
@@ -172,6 +174,52 @@ def test_a_narrow_list_gives_the_beginning_of_an_id_and_the_state(
     assert run_id == RUN_ID[:13]
     assert state == ("SUCC…" if columns == 20 else "SUCCEEDED")
     assert max(map(len, lines)) <= columns
+
+
+WAITS: dict[str, Any] = {
+    "waiting": "behind 3 in the queue, first 0198c2f0-0000-7000-8000-000000000001",
+    "servable": "no",
+    "servable_why": "studio: no swift >=9",
+}
+WHY = "queued: no worker can ever serve it (studio: no swift >=9); behind 3 in the queue, first 0198c2f0-"
+
+
+@pytest.mark.spec("3.4")
+def test_a_list_says_where_a_run_stands_why_it_waits_and_whether_anybody_could_serve_it(
+    cli: Cli, daemon: FakeDaemon
+) -> None:
+    daemon.change(**WAITS)
+    head, line = cli("list").stdout.splitlines()
+    assert head.split() == ["RUN", "STATE", "EXIT", "CREATED", "TOOK", "WORKER", "PROJECT", "NOW"]
+    assert WHY in line
+    assert WHY in cli("status").stdout
+    one = cli("status", "latest").stdout
+    assert one.startswith(f"QUEUED: {WHY}")
+    assert "\n  servable   no, by no worker: studio: no swift >=9\n" in one
+    told = json.loads(cli("list", "--json").stdout)["data"]["runs"][0]
+    assert WAITS.items() <= told.items()
+
+
+@pytest.mark.parametrize(
+    ("columns", "heads"),
+    [
+        (100, "RUN STATE EXIT CREATED TOOK WORKER PROJECT NOW"),
+        (78, "RUN STATE EXIT WORKER PROJECT NOW"),
+        (50, "RUN STATE EXIT NOW"),
+        (40, "RUN STATE NOW"),
+        (25, "RUN STATE"),
+    ],
+)
+def test_a_narrow_list_keeps_the_reason_longest(
+    cli: Cli, daemon: FakeDaemon, columns: int, heads: str
+) -> None:
+    daemon.change(**WAITS)
+    lines = Screen(cli, "list", columns=columns).end().splitlines()
+    assert lines[0].split() == heads.split()
+    assert max(map(len, lines)) <= columns
+    if "NOW" in heads:
+        assert lines[1].endswith("…")
+        assert "queued: no wor" in lines[1]
 
 
 def test_ctrl_c_on_a_terminal_cancels(cli: Cli, daemon: FakeDaemon) -> None:
