@@ -1,29 +1,35 @@
 """The core against a naive world: any answer, any cut, any restart, at any time.
 
-The world answers whatever the core asks for, well or badly, in any order. What must hold: no
-lease leaks, no job is executed twice, `seq` rises by one, terminal states are final, and when
-the world is kind again every run comes to an end.
+The world answers whatever the core asks for, well or badly, in any order; its worker goes, comes
+back, is another one, or talks nonsense. What must hold: no lease leaks and none is given back twice,
+no job is executed twice, nothing is handed over to a worker that is not known again after a start,
+`seq` rises by one, terminal states are final, and when the world is kind again every run ends.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.playbook import T0, accepted, report, summary, unreachable
+from stateful.naive_worker import GOOD, TEMPERS, NaiveWorker, Refused, refusal
+from support.playbook import T0, accepted
 
 from rch.contract.states import is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.daemon import Core
+from rchd.core.fleet import FLEET
 from rchd.driver import decode_run, encode_run
 
 MAX_RUNS = 4
 PLANS = [("build",), ("build", "test")]
-REFUSALS = ["LEASE_EXPIRED", "SOURCE_MISSING", "INTERNAL", "JOB_NOT_FOUND"]
+REFUSALS = ["LEASE_EXPIRED", "SOURCE_MISSING", "INTERNAL", "JOB_NOT_FOUND", "BUSY", "UNSUPPORTED_PROTOCOL"]
+CUTS = [("SSH", "UNREACHABLE"), ("SSH", "HOST_KEY"), ("EXECUTOR", "PROTOCOL_ERROR"), ("TRANSFER", None)]
+LEASED = fx.Reserve | fx.Release
 
 
 class World(RuleBasedStateMachine):
@@ -32,20 +38,17 @@ class World(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.core = Core("/artifacts")
+        self.worker = NaiveWorker()
         self.at = T0
         self.pending: list[fx.Outward] = []
         self.timers: dict[tuple[str, str], tuple[float, fx.StartTimer]] = {}
         self.rows: dict[str, bytes] = {}
         self.history: dict[str, list[tuple[str, int]]] = {}
         self.ended: dict[str, m.Run] = {}
-        self.leases: dict[str, str] = {}
-        self.jobs: dict[str, str] = {}
-        self.executions: dict[str, int] = {}
         self.cancels: set[str] = set()
+        self.released: set[str] = set()
+        self.unlucky: set[str] = set()
         self.count = 0
-        self.grants = 0
-        self.sources: set[str] = set()
-        self.kind = False
 
     # --- what the driver does -----------------------------------------------------------
 
@@ -74,19 +77,39 @@ class World(RuleBasedStateMachine):
             case fx.StopTimers():
                 self.timers = {k: t for k, t in self.timers.items() if k[0] != effect.run_id}
             case fx.Abort():
-                self.pending = [
-                    each for each in self.pending if each.run_id != effect.run_id or each.op < 0
-                ]
+                gone = [each for each in self.pending if each.run_id == effect.run_id and each.op >= 0]
+                self._lose(gone)
             case fx.Outward():
-                self.pending.append(effect)
+                self._asked(effect)
+
+    def _asked(self, effect: fx.Outward) -> None:
+        if isinstance(effect, fx.Release):
+            assert effect.lease_id not in self.released, "given back twice"
+        if isinstance(effect, fx.Submit):
+            run = self.core.runs[effect.run_id]
+            assert not run.unchecked, "handed over to a worker that is not known again"
+            assert run.cancel is None, "it came back to life"
+        self.pending.append(effect)
+
+    def _lose(self, effects: list[fx.Outward]) -> None:
+        """Nobody will hear what becomes of these; a lease among them runs out by itself."""
+        self.pending = [each for each in self.pending if each not in effects]
+        self.unlucky |= {each.run_id for each in effects if isinstance(each, LEASED)}
 
     # --- what users do ------------------------------------------------------------------
 
     @precondition(lambda self: self.count < MAX_RUNS)
-    @rule(actions=st.sampled_from(PLANS), queue=st.booleans(), go_on=st.booleans())
-    def submit(self, actions: tuple[str, ...], *, queue: bool, go_on: bool) -> None:
+    @rule(
+        actions=st.sampled_from(PLANS),
+        queue=st.booleans(),
+        go_on=st.booleans(),
+        swift=st.sampled_from([None, None, None, "9"]),
+    )
+    def submit(self, actions: tuple[str, ...], *, queue: bool, go_on: bool, swift: str | None) -> None:
         self.count += 1
-        run = accepted(f"run-{self.count:08d}", actions, queue=queue, continue_on_failure=go_on)
+        options: dict[str, Any] = {"queue": queue, "continue_on_failure": go_on, "max_wait_seconds": 600}
+        options["toolchain"] = {"swift_version": swift} if swift else {}
+        run = accepted(f"run-{self.count:08d}", actions, **options)
         self.feed(ev.RunAccepted(at=self.at, accepted=run))
 
     @precondition(lambda self: self.core.runs)
@@ -96,40 +119,58 @@ class World(RuleBasedStateMachine):
         self.cancels.add(run_id)
         self.feed(ev.CancelAsked(at=self.at, run_id=run_id, reason="USER"))
 
+    @rule()
+    def look_after_the_worker(self) -> None:
+        probe = fx.Probe(run_id="", op=0, max_age=0, tags=(), deadline=1.0)
+        self.feed(ev.WorkerProbed(at=self.at, report=self.worker.probe(probe)))
+
     # --- what the machine does ----------------------------------------------------------
 
     @rule()
     def restart(self) -> None:
         """As kill -9: only committed rows and the worker are left."""
+        self._lose(list(self.pending))
         runs = [decode_run(row) for row in self.rows.values()]
         live = [run for run in runs if not is_terminal(run.state)]
         self.core = Core("/artifacts", live, last_seq=self.core.seq)
-        self.pending, self.timers = [], {}
+        self.timers = {}
         self.feed(ev.Started(at=self.at))
 
     @precondition(lambda self: self.timers)
-    @rule(data=st.data())
-    def timer(self, data: st.DataObject) -> None:
-        key = data.draw(st.sampled_from(sorted(self.timers)))
-        self._fire(key)
+    @rule(data=st.data(), slept=st.sampled_from([0, 0, 0, 600]))
+    def timer(self, data: st.DataObject, *, slept: int) -> None:
+        self._fire(data.draw(st.sampled_from(sorted(self.timers))), slept)
 
-    def _fire(self, key: tuple[str, str]) -> None:
+    def _fire(self, key: tuple[str, str], slept: int = 0) -> None:
         due, timer = self.timers.pop(key)
         self.at = max(self.at, due)
-        self.feed(ev.TimerFired(at=self.at, run_id=key[0], name=key[1], op=timer.op))
+        self.feed(ev.TimerFired(at=self.at, run_id=key[0], name=key[1], op=timer.op, slept=slept))
+
+    @rule(days=st.sampled_from([-1, 1]))
+    def clock_jumps(self, days: int) -> None:
+        self.at += days * 86_400
 
     @precondition(lambda self: self.pending)
-    @rule(data=st.data(), done=st.booleans())
-    def line_is_cut(self, data: st.DataObject, *, done: bool) -> None:
+    @rule(data=st.data(), done=st.booleans(), why=st.sampled_from(CUTS))
+    def line_is_cut(self, data: st.DataObject, *, done: bool, why: tuple[str, str | None]) -> None:
         """The answer is lost; the worker may or may not have acted."""
         effect = self._take(data)
-        if done:
-            self._answer(effect)
-        kind, subkind = data.draw(
-            st.sampled_from([("SSH", "UNREACHABLE"), ("EXECUTOR", "PROTOCOL_ERROR"), ("TRANSFER", None)])
-        )
-        cut: dict[str, Any] = {"kind": kind, "subkind": subkind, "message": "cut", "operation": "x"}
+        if done and isinstance(effect, fx.WorkerCall):
+            self._made(effect)
+        if isinstance(effect, LEASED):
+            self.unlucky.add(effect.run_id)
+        cut: dict[str, Any] = {"kind": why[0], "subkind": why[1], "message": "cut", "operation": "x"}
         self.feed(ev.LineCut(at=self.at, run_id=effect.run_id, op=effect.op, **cut))
+
+    # --- what the worker does -----------------------------------------------------------
+
+    @rule(temper=st.sampled_from(TEMPERS), taken=st.booleans())
+    def worker_becomes(self, temper: str, *, taken: bool) -> None:
+        self.worker.temper, self.worker.taken = temper, taken
+
+    @rule()
+    def leases_run_out(self) -> None:
+        self.worker.leases.clear()
 
     @precondition(lambda self: self.pending)
     @rule(data=st.data(), code=st.sampled_from(REFUSALS))
@@ -138,129 +179,71 @@ class World(RuleBasedStateMachine):
         if not isinstance(effect, fx.WorkerCall):
             self.pending.append(effect)
             return
-        self._refuse(effect, code)
+        if isinstance(effect, LEASED):
+            self.unlucky.add(effect.run_id)
+        self.feed(refusal(effect, code, self.at))
 
     @precondition(lambda self: self.pending)
-    @rule(data=st.data())
-    def worker_answers(self, data: st.DataObject) -> None:
-        effect = self._take(data)
-        event = self._answer(effect)
-        if event is not None:
-            self.feed(event)
+    @rule(data=st.data(), cached=st.booleans())
+    def worker_answers(self, data: st.DataObject, *, cached: bool) -> None:
+        self.feed(self._made(self._take(data), cached=cached))
 
-    @precondition(lambda self: self.pending)
-    @rule(data=st.data())
-    def artifacts_are_bad(self, data: st.DataObject) -> None:
-        fetches = [each for each in self.pending if isinstance(each, fx.Fetch)]
-        if fetches:
-            effect = data.draw(st.sampled_from(fetches))
-            self.pending.remove(effect)
-            self.feed(ev.FetchRefused(at=self.at, run_id=effect.run_id, op=effect.op, errors=("x: bad",)))
-
-    # --- the worker ---------------------------------------------------------------------
+    @precondition(lambda self: any(isinstance(e, fx.Tail | fx.Submit | fx.Fetch) for e in self.pending))
+    @rule(
+        data=st.data(),
+        state=st.sampled_from(["QUEUED", "RUNNING", "SUCCEEDED", "CANCELLED", "NONSENSE"]),
+        seq=st.sampled_from([0, 1, 2, 3, 99]),
+        cursor=st.sampled_from([None, "c"]),
+    )
+    def worker_talks_nonsense(self, data: st.DataObject, state: str, seq: int, cursor: str | None) -> None:
+        found = [each for each in self.pending if isinstance(each, fx.Tail | fx.Submit | fx.Fetch)]
+        effect = data.draw(st.sampled_from(found))
+        self.pending.remove(effect)
+        base: dict[str, Any] = {"at": self.at, "run_id": effect.run_id, "op": effect.op}
+        if isinstance(effect, fx.Tail):
+            news: dict[str, Any] = {"next_cursor": cursor, "log_offset": 0, "log_bytes": 0}
+            self.feed(ev.TailNews(**base, state=state, seq=seq or None, **news))
+        elif isinstance(effect, fx.Submit):
+            self.feed(ev.Submitted(**base, state=state, seq=seq))
+        elif self.worker.jobs.get(effect.job.job_id) in {"SUCCEEDED", "FAILED"}:
+            self.feed(self.worker.fetch(effect, self._run(effect), base, seq))
+        else:
+            self.feed(ev.FetchRefused(**base, errors=("x: bad",), trust=seq == 0))
 
     def _take(self, data: st.DataObject) -> fx.Outward:
         effect = self.pending[data.draw(st.integers(0, len(self.pending) - 1))]
         self.pending.remove(effect)
         return effect
 
-    def _refuse(self, effect: fx.WorkerCall, code: str) -> None:
-        kinds = {"BUSY": "WORKER_BUSY", "LEASE_EXPIRED": "WORKER_BUSY", "SOURCE_MISSING": "TRANSFER"}
-        self.feed(
-            ev.WorkerRefused(
-                at=self.at, run_id=effect.run_id, op=effect.op, operation="x", code=code, message=code,
-                kind=kinds.get(code, "EXECUTOR"), subkind=None, retry_after=1.0,
-            )
-        )  # fmt: skip
+    def _run(self, effect: fx.Outward) -> m.Run:
+        return self.core.runs.get(effect.run_id) or self.ended[effect.run_id]
 
-    def _answer(self, effect: fx.Outward) -> ev.Event | None:  # noqa: C901  (one arm an operation)
-        """What a worker in order does and says; None where it refused."""
+    def _made(self, effect: fx.Outward, *, cached: bool = False) -> ev.Event:
+        """What comes of `effect` on a line that holds."""
         base: dict[str, Any] = {"at": self.at, "run_id": effect.run_id, "op": effect.op}
-        match effect:
-            case fx.Probe():
-                reports = (report(),) if self.kind or self.grants % 5 != 4 else (unreachable(),)
-                return ev.Probed(**base, reports=reports, embedded=False)
-            case fx.Reserve():
-                return self._reserve(effect, base)
-            case fx.Release():
-                self.leases.pop(effect.lease_id, None)
-                return ev.Released(**base)
-            case fx.HasSource():
-                return ev.SourceKnown(**base, exists=effect.source_sha256 in self.sources)
-            case fx.Upload():
-                self.sources.add(effect.source.source_sha256)
-                return ev.Uploaded(**base)
-            case fx.Submit():
-                return self._submit(effect, base)
-            case fx.CancelJob():
-                if self.jobs.get(effect.job_id) == "RUNNING":
-                    self.jobs[effect.job_id] = "CANCELLED"
-                return ev.CancelNoted(**base, state=self.jobs.get(effect.job_id, "CANCELLED"))
-            case fx.Tail():
-                return self._tail(effect, base)
-            case fx.Fetch():
-                return self._fetch(effect, base)
-            case fx.Publish():
-                return ev.Published(**base, found=True)
-            case _:
-                raise AssertionError(effect)
-
-    def _reserve(self, effect: fx.Reserve, base: dict[str, Any]) -> ev.Event | None:
-        own = [lease for lease, run_id in self.leases.items() if run_id == effect.run_id]
-        if effect.lease_id is not None and effect.lease_id not in self.leases:
-            self._refuse(effect, "LEASE_EXPIRED")
-            return None
-        if not own and self.leases:
-            self._refuse(effect, "BUSY")
-            return None
-        if not own:
-            self.grants += 1
-            own = [f"lease-{self.grants:06d}"]
-            self.leases[own[0]] = effect.run_id
-        renewal = effect.lease_id is not None
-        granted: dict[str, Any] = {"worker": "mac", "lease_id": own[0], "fence": 1, "ttl_seconds": 90}
-        return ev.Reserved(**base, **granted, renewal=renewal)
-
-    def _submit(self, effect: fx.Submit, base: dict[str, Any]) -> ev.Event:
-        job_id = effect.job.job_id
-        if job_id not in self.jobs:
-            cancelled = effect.run_id in self.cancels
-            assert not cancelled or self._in_flight_at_cancel(effect), "it came back to life"
-            self.jobs[job_id] = "RUNNING"
-            self.executions[job_id] = self.executions.get(job_id, 0) + 1
-        return ev.Submitted(**base, state=self.jobs[job_id], seq=effect.job_state_seq + 1)
-
-    def _in_flight_at_cancel(self, effect: fx.Submit) -> bool:
-        """A submit that was on its way when the cancel came may still arrive."""
-        run = self.core.runs.get(effect.run_id)
-        return run is not None and isinstance(run.phase, m.Submitting) and run.op == effect.op
-
-    def _tail(self, effect: fx.Tail, base: dict[str, Any]) -> ev.Event | None:
-        news: dict[str, Any]
-        state = self.jobs.get(effect.job_id)
-        if state is None:
-            self._refuse(effect, "JOB_NOT_FOUND")
-            return None
-        if state == "RUNNING" and effect.cursor is None:
-            news = {"state": "RUNNING", "seq": 2, "next_cursor": "c", "log_offset": 0, "log_bytes": 3}
-            return ev.TailNews(**base, **news)
-        if state == "RUNNING":
-            state = self.jobs[effect.job_id] = "FAILED" if self.grants % 3 == 2 else "SUCCEEDED"
-        news = {"state": state, "seq": 3, "next_cursor": None, "log_offset": 3, "log_bytes": 0}
-        return ev.TailNews(**base, **news)
-
-    def _fetch(self, effect: fx.Fetch, base: dict[str, Any]) -> ev.Event:
-        state = self.jobs[effect.job.job_id]
-        run = self.core.runs.get(effect.run_id) or self.ended[effect.run_id]
-        index = next(i for i, s in enumerate(run.accepted.steps) if s.job_id == effect.job.job_id)
-        status = {"SUCCEEDED": "success", "FAILED": "failed", "CANCELLED": "cancelled"}[state]
-        return ev.Fetched(**base, summary=summary(run, index, status), state=state, seq=3, updated_at="x")
+        if isinstance(effect, fx.Probe):
+            told = self.worker.probe(effect, cached=cached and effect.max_age > 0)
+            return ev.Probed(**base, reports=(told,), embedded=False, whole=effect.worker is None)
+        if isinstance(effect, fx.Publish):
+            return ev.Published(**base, found=True)
+        assert isinstance(effect, fx.WorkerCall)
+        try:
+            if isinstance(effect, fx.Fetch):
+                return self.worker.fetch(effect, self._run(effect), base)
+            answer = self.worker.answer(effect, base)
+        except Refused as no:
+            if isinstance(effect, fx.Release):
+                self.unlucky.add(effect.run_id)
+            return refusal(effect, str(no), self.at)
+        if isinstance(effect, fx.Release) and effect.op >= 0:
+            self.released.add(effect.lease_id)
+        return answer
 
     # --- what must hold -----------------------------------------------------------------
 
     @invariant()
     def no_job_is_executed_twice(self) -> None:
-        assert all(count == 1 for count in self.executions.values())
+        assert all(count == 1 for count in self.worker.executions.values())
 
     @invariant()
     def every_phase_awaits_something_that_will_come(self) -> None:
@@ -272,6 +255,26 @@ class World(RuleBasedStateMachine):
             retry = self.timers.get((run.run_id, "retry"))
             asked = (run.run_id, run.op) in awaited
             assert asked or (retry is not None and retry[1].op == run.op), f"{run.phase} waits for nothing"
+
+    @invariant()
+    def who_is_set_aside_comes_back_by_a_timer(self) -> None:
+        aside = self.core.fleet.aside("mac")
+        if aside is not None:
+            assert self.timers[FLEET, "mac"][1].op == aside.number
+
+    @invariant()
+    def a_lease_is_held_by_its_run_or_on_its_way_back(self) -> None:
+        under_way = {each.run_id for each in self.pending if isinstance(each, LEASED)}
+        for run_id in self.worker.leases.values():
+            run = self.core.runs.get(run_id)
+            held = run is not None and run.lease is not None
+            assert held or run_id in under_way | self.unlucky, f"the lease of {run_id} leaks"
+
+    @invariant()
+    def every_run_in_line_says_whether_it_can_be_served(self) -> None:
+        for run in self.core.runs.values():
+            told = self.core.view(run).servable
+            assert told in ({"yes", "no", "unknown"} if run.state == "QUEUED" else {None})
 
     @invariant()
     def the_verdict_is_what_the_steps_say(self) -> None:
@@ -286,24 +289,23 @@ class World(RuleBasedStateMachine):
         """The world is kind again: every run ends, and every lease is given back."""
         if not hasattr(self, "core"):
             return
-        self.kind = True
-        for _ in range(400):
+        self.worker.temper, self.worker.taken = GOOD, False
+        for _ in range(600):
             # A lease whose release was lost runs out by itself.
-            self.leases = {lease: run for lease, run in self.leases.items() if run not in self.ended}
+            lost = self.ended.keys() & self.unlucky
+            self.worker.leases = {k: run for k, run in self.worker.leases.items() if run not in lost}
             if self.pending:
-                event = self._answer(self.pending.pop(0))
-                if event is not None:
-                    self.feed(event)
+                self.feed(self._made(self.pending.pop(0)))
             elif self.core.runs and self.timers:
                 self._fire(min(self.timers, key=lambda each: (self.timers[each][0], each)))
             else:
                 break
         assert not self.core.runs, [type(run.phase) for run in self.core.runs.values()]
-        known = {run.lease.lease_id for run in self.ended.values() if run.lease is not None}
-        assert not known, "an ended run holds no lease"
+        assert not self.worker.leases
+        assert not [run.lease for run in self.ended.values() if run.lease is not None]
 
 
 World.TestCase.settings = settings(
     max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestCore = World.TestCase
+TestCore = pytest.mark.spec("3.4")(pytest.mark.spec("4")(World.TestCase))
