@@ -23,7 +23,7 @@ KINDS = {"BUSY": "WORKER_BUSY", "LEASE_EXPIRED": "WORKER_BUSY", "SOURCE_MISSING"
 STATUS = {"SUCCEEDED": "success", "FAILED": "failed", "CANCELLED": "cancelled"}
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818  (the contract's word)
     """The worker says no, with this code."""
 
 
@@ -63,7 +63,7 @@ class NaiveWorker:
             result = msgspec.structs.replace(result, capabilities=capabilities(toolchains=(entry,)))
         return report(mark="m", result=result, fresh=not cached)
 
-    def answer(self, effect: fx.WorkerCall, base: dict[str, Any]) -> ev.Answer:  # noqa: PLR0911  (one an operation)
+    def answer(self, effect: fx.WorkerCall, base: dict[str, Any]) -> ev.Answer:
         """What it does and says; `Refused` where it says no."""
         if self.temper == "another protocol":
             raise Refused("UNSUPPORTED_PROTOCOL")
@@ -136,7 +136,7 @@ class NaiveWorker:
         if state not in STATUS:
             raise Refused("JOB_NOT_FOUND")
         index = next(i for i, step in enumerate(run.accepted.steps) if step.job_id == effect.job.job_id)
-        told = {
+        told: dict[str, Any] = {
             "summary": summary(run, index, STATUS[state]),
             "state": state,
             "seq": seq,
