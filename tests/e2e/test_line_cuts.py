@@ -76,11 +76,14 @@ def test_the_line_may_be_cut_after_any_byte_of_the_conversation(tmp_path: Path, 
             for direction, how in ((UP, "rst"), (DOWN, "fin"), (UP, "fin"), (DOWN, "rst"))
             for at in range(0, whole[direction], EVERY)
         ]
-        for number, (at, direction, how) in enumerate(cases[part::PARTS]):
+        mine = cases[part::PARTS]
+        for number, (at, direction, how) in enumerate(mine):
             build = far.build(f"cut-{number}", half=SMALL)
             begin_anew(far)
             far.line.set(CutAfter(at, direction, how))  # type: ignore[arg-type]  # a tuple's words widen
             far.check(build, far.ended(far.start(build)))
+        # No two runs are as long to the byte: the last cuts may come too late.
+        assert far.line.proxy.strikes > len(mine) * 0.8
 
 
 def conversation(far: FarLab) -> dict[Direction, int]:
