@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 30.0
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,10 +23,11 @@ def nothing_outlives_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iter
 
     Ours are known by the folder of this session in their environment or their command line.
     """
-    yield
     folder = os.fsencode(tmp_path_factory.getbasetemp())
+    before = frozenset(_processes_of(folder))  # who started us may name it, too
+    yield
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while (left := _processes_of(folder)) and time.monotonic() < deadline:
+    while (left := _processes_of(folder, before)) and time.monotonic() < deadline:
         time.sleep(0.05)
     for pid in left:
         with suppress(ProcessLookupError):
@@ -34,8 +35,8 @@ def nothing_outlives_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iter
     assert not left, "processes outlived their tests:\n" + "\n".join(left.values())
 
 
-def _processes_of(folder: bytes) -> dict[int, str]:
-    """Those that live now, and what each one is."""
+def _processes_of(folder: bytes, before: frozenset[int] = frozenset()) -> dict[int, str]:
+    """Those that live now and did not `before`, and what each one is."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -43,7 +44,7 @@ def _processes_of(folder: bytes) -> dict[int, str]:
             about = [
                 word for word in (*words, *(entry / "environ").read_bytes().split(b"\0")) if folder in word
             ]
-            if about and int(entry.name) != os.getpid():
+            if about and int(entry.name) not in {os.getpid(), *before}:
                 command = b" ".join(words).decode(errors="replace")[:200]
                 found[int(entry.name)] = f"{entry.name}: {command} ({about[0].decode(errors='replace')})"
     return found
