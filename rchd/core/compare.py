@@ -76,7 +76,7 @@ def record_paths(run: m.Run) -> list[str]:
 
 def _anew(run: m.Run) -> str:
     if is_terminal(run.state):
-        return f"rm {run.run_id}/run_index.json, then {RESTART}: the newest runs' records are written anew"
+        return f"remove the run's run_index.json, then {RESTART}: its records are written anew"
     return f"{RESTART}: the records of a live run are written anew"
 
 

@@ -69,7 +69,7 @@ def say_check(report: Report, *, as_json: bool) -> int:
     for each in report.findings:
         _line(f"{each.severity}: {each.path}: {each.what}")
         _line(f"  remedy: {each.remedy}")
-    looked = f"{report.runs} runs, {report.sets} published sets"
+    looked = f"{_number(report.runs, 'run')}, {_number(report.sets, 'published set')}"
     if report.read_data:
         looked += f", {size(report.bytes_read)} read"
     told = _counted(report.findings)
@@ -82,7 +82,11 @@ def _counted(findings: Iterable[Finding]) -> str:
     names = [each.severity for each in findings]
     if not names:
         return "nothing is wrong"
-    return f"{names.count('error')} errors, {names.count('warning')} warnings"
+    return f"{_number(names.count('error'), 'error')}, {_number(names.count('warning'), 'warning')}"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _failure(code: int, errors: list[Finding]) -> Failure | None:
@@ -117,7 +121,7 @@ def say_rebuild(rebuilt: Rebuilt, *, as_json: bool) -> int:
     for folder in rebuilt.left_out:
         _line(f"left out: {folder.path}: {folder.why}")
     live = sum(each.state in {"QUEUED", "RUNNING"} for each in rebuilt.runs)
-    _line(f"{rebuilt.database}: {len(rebuilt.runs)} runs, {live} of them not over")
+    _line(f"{rebuilt.database}: {_number(len(rebuilt.runs), 'run')}, {live} of them not over")
     if rebuilt.aside is not None:
         _line(f"the old database is kept as {rebuilt.aside}")
     return code

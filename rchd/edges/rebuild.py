@@ -25,6 +25,7 @@ from rchd.core import model as m
 from rchd.core.restore import Restored, acceptance_order
 from rchd.core.views import run_view
 from rchd.edges import store_health
+from rchd.edges.check_rows import Rows
 from rchd.edges.projector import Projector
 from rchd.edges.rebuild_files import Brought, LeftOut, bring_back, folders
 from rchd.edges.store import Batch, EventRow, SqliteStore
@@ -80,11 +81,12 @@ def rebuild(
 def _refuse_a_good_one(path: Path) -> None:
     """Only what a rebuild cannot make worse is replaced without being asked twice."""
     try:
-        if store_health.is_new(path):
-            return
-        store_health.examine(path)
-    except FileNotFoundError:  # a link to nowhere
-        return
+        with store_health.told(path):
+            if store_health.is_new(path) or not path.exists():  # a link to nowhere is nothing to lose
+                return
+            store_health.examine(path)
+            if _has_bad_rows(path):
+                return
     except Failure as failure:
         if store_health.is_replaceable(failure):
             return
@@ -94,6 +96,15 @@ def _refuse_a_good_one(path: Path) -> None:
         "is sound: what is rebuilt knows less than it does",
         hint="rchctl check compares it with the artifacts; rchd --rebuild --force replaces it all the same",
     )
+
+
+def _has_bad_rows(path: Path) -> bool:
+    """SQLite keeps no checksum of what it is given: each row has its own."""
+    with contextlib.closing(Rows(path)) as rows:
+        rows.examine()
+        for _ in rows.runs():
+            pass
+        return bool(rows.findings)
 
 
 def _bring_all_back(

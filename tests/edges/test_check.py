@@ -175,7 +175,6 @@ def _flip(path: Path, at: int) -> None:
 
 
 @pytest.mark.spec("4")
-@pytest.mark.fault("A1")
 @pytest.mark.parametrize("name", ["build.log", "summary.json", "metrics.json", "job_key_inputs.json"])
 def test_a_flipped_bit_is_found_where_the_data_are_read(paths: HostPaths, name: str) -> None:
     path = set_of_test(paths) / name
@@ -232,7 +231,6 @@ def _whole(folder: Path) -> str:
 
 
 @pytest.mark.spec("4")
-@pytest.mark.fault("A1")
 @pytest.mark.parametrize("harm", [_extra, _gone, _short, _link, _unmarked, _unlisted, _other_root, _whole])
 def test_names_kinds_and_sizes_are_compared_without_reading(
     paths: HostPaths, harm: Callable[[Path], str]

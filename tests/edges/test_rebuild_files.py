@@ -214,6 +214,16 @@ def test_a_run_that_cannot_go_on_has_an_end_that_says_why(lost: str) -> None:
 
 
 @pytest.mark.fault("H9")
+def test_a_publication_that_was_cut_has_put_the_jobs_state_aside() -> None:
+    files = _running()
+    place, aside = "steps/build/run-00000001-job-0", "host/run-00000001-job-0/replaced"
+    files[f"{aside}/job_state.json"] = files.pop(f"{place}/job_state.json")
+    whole, cut = restore("run-00000001", _running()), restore("run-00000001", files)
+    assert msgspec.to_builtins(cut.run) == msgspec.to_builtins(whole.run)
+    assert whole.run.steps[0].job is not None
+
+
+@pytest.mark.fault("H9")
 def test_an_ended_run_without_its_verdict_is_decided_anew() -> None:
     play = Disk()
     run = first_failed(play)
