@@ -11,7 +11,11 @@ from support.holding_worker import Hold
 from support.lab import Lab, lab
 from support.until import until, waiting_project
 
-KILLED = pytest.mark.parametrize("killed", [False, True], ids=["", "and-the-daemon-is-killed"])
+KILLED = pytest.mark.parametrize(
+    "killed",
+    [False, pytest.param(True, marks=pytest.mark.faults_long)],
+    ids=["", "and-the-daemon-is-killed"],
+)
 
 
 @pytest.fixture

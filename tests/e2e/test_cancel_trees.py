@@ -54,7 +54,9 @@ def through_a_signal(user: Lab, project: Path, is_up: Callable[[], object]) -> s
 
 @pytest.mark.spec("4")
 @pytest.mark.fault("W2")
-@pytest.mark.parametrize("cancel", [through_rchctl, through_a_signal])
+@pytest.mark.parametrize(
+    "cancel", [pytest.param(through_rchctl, marks=pytest.mark.faults_long), through_a_signal]
+)
 def test_a_cancel_leaves_no_process_of_the_job_and_no_slot_taken(
     user: Lab, cancel: Callable[[Lab, Path, Callable[[], object]], str]
 ) -> None:

@@ -132,6 +132,7 @@ def test_the_worker_keeps_the_time_while_the_daemon_is_dead(user: Lab) -> None:
 
 
 @pytest.mark.spec("4")
+@pytest.mark.faults_long
 def test_the_host_keeps_the_time_of_a_worker_that_does_not(user: Lab) -> None:
     hasten(user, 1)
     runs = overdue(user, OVERALL, IDLE)
@@ -151,6 +152,7 @@ def test_the_host_keeps_the_time_of_a_worker_that_does_not(user: Lab) -> None:
 
 
 @pytest.mark.spec("4")
+@pytest.mark.faults_long
 def test_a_worker_that_never_ends_its_job_is_given_up(user: Lab) -> None:
     hasten(user, 0.2)
     (run,) = overdue(user, IDLE)
