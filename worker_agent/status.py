@@ -7,6 +7,8 @@ seals it as lost. Nothing is RUNNING for ever.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
 from rch.contract.records import JobStateRecord
@@ -86,13 +88,14 @@ def cancel(worker: Worker, request: CancelRequest) -> CancelResult:
 
 
 def _seal_lost(worker: Worker, job_id: str) -> None:
-    from worker_agent.launch import launch
+    from worker_agent.launch import Stillborn, launch
 
     lock = worker.jobs.lock(job_id)
     if not lock.try_acquire():
         return
     try:
         if worker.jobs.settle(job_id).lost and worker.jobs.request(job_id) is not None:
-            launch(worker, job_id, lock)
+            with suppress(Stillborn):  # the wish stands: whoever asks next starts another one
+                launch(worker, job_id, lock)
     finally:
         lock.release()

@@ -27,10 +27,11 @@ from support.worker_pipe import (
 )
 
 from rch.contract.records import Job
-from rch.contract.worker_rpc import RpcError
+from rch.contract.worker_rpc import CancelRequest, RpcError
 from rch.files.locks import is_free
 from worker_agent.clock import boot_id, boot_seconds
 from worker_agent.processes import Group, end_at_once, members
+from worker_agent.status import cancel
 from worker_agent.submit import submit as submit_here
 from worker_agent.worker import Worker
 
@@ -139,6 +140,23 @@ def test_a_cancel_of_a_lost_job_seals_it_and_keeps_its_log(bench: Bench) -> None
     assert summary(bench, job, 1).attempts == 1
 
 
+@pytest.mark.spec("4")
+@pytest.mark.fault("W1")
+def test_a_cancel_stands_whose_owner_dies_before_its_first_word(bench: Bench) -> None:
+    with bench.pipe() as pipe:
+        job = bench.script(pipe, "echo up; exec sleep 60\n")
+        submit(pipe, job)
+        tail_until(pipe, job.job_id, "up")
+        kill_owner(bench, job)
+        dying = Worker({**bench.env, **dies_at(bench, 1)})
+        asked = CancelRequest(job_id=job.job_id, reason="USER")
+        assert cancel(dying, asked).state == "CANCEL_REQUESTED"
+        until(lambda: owner_is_gone(bench, job))
+        assert lost(pipe, job)["attempts"] == 1
+        assert pipe.ask("cancel", job_id=job.job_id, reason="USER") == {"state": "CANCEL_REQUESTED"}
+        assert follow(pipe, job.job_id)[2] == "CANCELLED"
+
+
 @pytest.mark.spec("3.3")
 @pytest.mark.fault("W1")
 def test_the_slot_of_a_lost_job_goes_to_the_next_one_when_its_processes_are_gone(bench: Bench) -> None:
@@ -156,9 +174,6 @@ def test_the_slot_of_a_lost_job_goes_to_the_next_one_when_its_processes_are_gone
 @pytest.mark.spec("3.3")
 @pytest.mark.fault("W1")
 def test_a_supervisor_may_die_before_any_of_its_durable_steps(bench: Bench) -> None:
-    (bench.root / "site").mkdir()
-    (bench.root / "site" / "sitecustomize.py").write_text(_DYING)
-    bench.env["PYTHONPATH"] = str(bench.root / "site")
     with bench.pipe() as pipe:
         names = life(bench, pipe, 0)
         assert names[:2] == ["attempt.json", "state.json"]
@@ -168,14 +183,27 @@ def test_a_supervisor_may_die_before_any_of_its_durable_steps(bench: Bench) -> N
             assert life(bench, pipe, step)[:step] == names[:step]
 
 
+def dies_at(bench: Bench, rename: int) -> dict[str, str]:
+    """The environment of supervisors one of which dies before that rename; 0: none."""
+    site = bench.root / "site"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(_DYING)
+    return {
+        "PYTHONPATH": str(site),
+        "RCH_TEST_RENAMES": str(bench.root / f"renames-{rename}"),
+        "RCH_TEST_DIE_AT": str(rename),
+    }
+
+
 def life(bench: Bench, pipe: Pipe, die_at: int) -> list[str]:
     """A job whose first supervisor dies at one step; what it renamed until then. All is well after it.
 
     One that dies before its first word is followed by another, at once.
     """
-    renames, executions = bench.root / f"renames-{die_at}", bench.root / f"executions-{die_at}"
+    executions = bench.root / f"executions-{die_at}"
     job = bench.script(pipe, f"echo x >>{executions}; echo out\n")
-    dying = Worker({**bench.env, "RCH_TEST_RENAMES": str(renames), "RCH_TEST_DIE_AT": str(die_at)})
+    deadly = dies_at(bench, die_at)
+    dying = Worker({**bench.env, **deadly})
     assert submit_here(dying, some.submit(job)).state in {"RUNNING", "SUCCEEDED"}
     until(lambda: owner_is_gone(bench, job))
     unknown = refusal(lambda: pipe.ask("status", job_id=job.job_id))
@@ -192,7 +220,7 @@ def life(bench: Bench, pipe: Pipe, die_at: int) -> list[str]:
     assert len(list((bench.data / "jobs" / job.job_id).glob("attempt-*"))) == 1
     lease = pipe.ask("reserve", run_id=job.run_id, host_id="host")
     pipe.ask("release", lease_id=lease["lease_id"], fence=lease["fence"])
-    return renames.read_text().split()
+    return Path(deadly["RCH_TEST_RENAMES"]).read_text().split()
 
 
 def refusal(ask: Callable[[], object]) -> RpcError | Refused | None:
