@@ -16,6 +16,7 @@ from support.fault_proxy import Throttle, fault_proxy
 from support.sshd import SshdServer, available
 
 from rch.contract.worker_rpc import JobRequest, Stream, TailRequest, UploadRequest
+from rchd.edges.ssh_channel import FIRST_PART, FIRST_WINDOW
 from rchd.edges.ssh_transport import SshTarget, SshTransport
 from rchd.edges.worker_client import WorkerClient
 
@@ -79,6 +80,39 @@ async def test_a_status_is_answered_while_a_slow_line_is_full_both_ways(tmp_path
     # The line was full all the time, and yet no answer had to wait for what filled it.
     assert sum(carried.values()) > MBIT_PER_SECOND * lasted, (carried, lasted)
     assert quantiles(seconds, n=20, method="inclusive")[-1] < 1, seconds
+
+
+async def test_a_quick_line_is_given_more_at_a_time_and_a_slow_one_is_not(tmp_path: Path) -> None:
+    with SshdServer(tmp_path, command=["cat"]) as server:
+        async with fault_proxy(server.port, window=4 << 10) as slow:
+            slow.set(Throttle(MBIT_PER_SECOND))
+            window, part = await widest(server, slow.port, 128 << 10)
+        assert window <= 4 * FIRST_WINDOW
+        assert part == FIRST_PART
+        window, part = await widest(server, server.port, 16 << 20)
+        assert window > 4 * FIRST_WINDOW
+        assert part > FIRST_PART
+
+
+async def widest(server: SshdServer, port: int, size: int) -> tuple[int, int]:
+    """What a channel had on its way at the end, in and out, after `size` bytes each way."""
+    transport = SshTransport(target_of(server, port))
+    channel = await transport.open()
+    await channel.send(b"?")
+    seen, parts = len(await channel.receive()), {0}
+
+    async def talk() -> None:
+        for _ in range(size // len(block)):
+            await channel.send(block)
+            parts.add(channel._part)
+
+    block = bytes(64 << 10)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(talk)
+        while seen <= size:
+            seen += len(await channel.receive())
+    await transport.close()
+    return channel._window, max(parts)
 
 
 GIBIBYTE = 1 << 30
