@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import rch
-from rch.contract.errors import Failure
+from rch.contract.errors import Failure, Kind
 from rch.files.paths import host_paths
 
 EPILOG = """examples:
@@ -88,6 +88,9 @@ def _check(args: argparse.Namespace) -> int:
         report = check(host_paths(os.environ), read_data=args.read_data, progress=meter)
     except Failure as failure:
         return check_report.say_failure("check", failure, as_json=args.json)
+    except OSError as error:
+        unread = Failure(Kind.DAEMON, f"{error.filename}: {error.strerror or error}", subkind="STATE")
+        return check_report.say_failure("check", unread, as_json=args.json)
     except KeyboardInterrupt:
         return _INTERRUPTED
     finally:

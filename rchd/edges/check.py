@@ -91,12 +91,12 @@ class _Check:
     def _rows(self, folders: list[str]) -> Rows | None:
         path = self._paths.database
         try:
-            if store_health.is_new(path):
-                if folders:
-                    what = f"is missing, and {len(folders)} folders of runs are there"
-                    self._add("error", "database", path, what, REBUILD)
-                return None
-            return Rows(path)
+            with store_health.told(path):
+                is_new = store_health.is_new(path)
+            if is_new and folders:
+                what = f"is missing, and {len(folders)} folders of runs are there"
+                self._add("error", "database", path, what, REBUILD)
+            return None if is_new else Rows(path)
         except Failure as failure:
             what = failure.message.removeprefix(f"{path}: ")
             self._add("error", "database", path, what, failure.hint)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -199,28 +198,6 @@ def test_nothing_is_taken_for_green_that_is_damaged(user: Lab) -> None:
 
 
 @pytest.mark.spec("4")
-@pytest.mark.fault("H9")
-def test_a_rebuild_that_was_cut_off_lets_no_daemon_start_until_it_is_done_again(user: Lab) -> None:
-    assert user.rchctl("run", "--action", "build", cwd=user.project()).returncode == 0
-    before = seen(user)
-    user.stop()
-    (state(user) / "rchd.db").rename(state(user) / "rchd.db.rebuilt")
-    refused = subprocess.run(
-        [sys.executable, "-m", "rchd", "run"],
-        env=user.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert refused.returncode == 4
-    assert "its rebuild was cut off" in refused.stderr
-    assert "rchd --rebuild" in refused.stderr
-    assert rchd(user, "--rebuild")[0] == 0
-    assert seen(user) == before
-
-
-@pytest.mark.spec("4")
 def test_rchctl_check_passes_on_what_the_program_says(user: Lab) -> None:
     assert user.rchctl("run", "--action", "build", cwd=user.project()).returncode == 0
     whole = user.rchctl("check", "--read-data")
@@ -240,14 +217,3 @@ def test_rchctl_check_passes_on_what_the_program_says(user: Lab) -> None:
     assert "RCH_RCHD" in other.stderr
     silent = user.rchctl("check", "--json", env={"RCH_RCHD": "true"})
     assert (silent.returncode, json.loads(silent.stdout)["error"]["kind"]) == (4, "DAEMON")
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs a folder of another user")
-def test_check_makes_no_files_in_the_state_of_another_user(user: Lab) -> None:
-    user.json("list")
-    user.stop()
-    os.chown(state(user), 65534, 65534)
-    code, answer = rchd(user, "check")
-    assert code == 4
-    assert "belongs to uid 65534" in answer["error"]["message"]
-    os.chown(state(user), 0, 0)

@@ -353,6 +353,17 @@ def test_beside_a_writer_its_log_is_left_alone(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_in_the_state_of_another_user_no_file_is_made(tmp_path: Path) -> None:
+    paths = host_paths({"RCH_HOME": str(tmp_path)})
+    keep(paths, [queued(1)])
+    os.chown(paths.state_dir, 65534, 65534)
+    before = sorted(paths.state_dir.iterdir())
+    found = check(paths, read_data=False).findings[0]
+    assert "belongs to uid 65534" in found.what
+    assert sorted(paths.state_dir.iterdir()) == before
+
+
 # --- folders and spool ----------------------------------------------------------------
 
 

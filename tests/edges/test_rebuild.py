@@ -157,7 +157,7 @@ class Dying(durable.System):
 def test_after_a_death_at_any_step_no_daemon_starts_with_less(
     paths: HostPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = 0
+    steps, refusals = 0, 0
     while True:
         with monkeypatch.context() as patch:
             patch.setattr(durable, "_sys", Dying(steps))
@@ -172,12 +172,14 @@ def test_after_a_death_at_any_step_no_daemon_starts_with_less(
         except Failure as refused:
             assert "its rebuild was cut off" in refused.message  # noqa: PT017  (both are right)
             assert died
+            refusals += 1
             made(paths)
             assert stored(paths) == BY_ACCEPTANCE
         if not died:
             break
         steps += 1
     assert steps > 5
+    assert refusals > 1
     assert not [path for path in paths.state_dir.iterdir() if ".rebuil" in path.name]
 
 
