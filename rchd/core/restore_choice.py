@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TypeVar
 
 import msgspec
@@ -25,7 +26,7 @@ _R = TypeVar("_R", bound=RunRecord)
 
 def own_record(name: str, files: Mapping[str, bytes], kind: type[_R], notes: list[str]) -> _R | None:
     """The run's own record of this kind, if it has one that can be read."""
-    path = f"{schema_id_of(kind).partition('/')[2].partition('@')[0]}.json"
+    path = _file_of(kind)
     data = files.get(path)
     if data is None:
         return None
@@ -38,6 +39,11 @@ def own_record(name: str, files: Mapping[str, bytes], kind: type[_R], notes: lis
         notes.append(f"{path} speaks of run {record.run_id}")
         return None
     return record
+
+
+@cache
+def _file_of(kind: type[RunRecord]) -> str:
+    return f"{schema_id_of(kind).partition('/')[2].partition('@')[0]}.json"
 
 
 def restore_selection(run: m.Run, files: Mapping[str, bytes], notes: list[str]) -> None:
