@@ -1,0 +1,166 @@
+"""What the edge tells the core of its workers: whom it asked, whom it left out, whose clock is wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+from support import fake_worker
+from support.playbook import Playbook
+
+from rch.config.inventory import Inventory, WorkerEntry
+from rch.contract import local_api as api
+from rch.contract.ids import parse_timestamp
+from rchd.api_workers import WorkersApi
+from rchd.core import effects as fx
+from rchd.core import events as ev
+from rchd.edges.pool import WorkerPool
+from rchd.edges.prober import Prober, mark_of
+from rchd.edges.timers import Timers, slept_seconds
+
+GARBAGE = ("/bin/sh", "-c", "read line; echo this is no answer")
+
+
+def local(name: str, *command: str, **changes: Any) -> WorkerEntry:
+    argv = command or fake_worker.command("honest")
+    return WorkerEntry(**{"name": name, "transport": "local", "command": argv, **changes})
+
+
+def probe(**changes: Any) -> fx.Probe:
+    return fx.Probe(**{"run_id": "run-1", "op": 1, "max_age": 300, "tags": (), "deadline": 20.0, **changes})
+
+
+@asynccontextmanager
+async def prober(*entries: WorkerEntry) -> AsyncIterator[Prober]:
+    pool = WorkerPool(entries)
+    try:
+        yield Prober(pool, lambda: Inventory(workers=entries))
+    finally:
+        await pool.close()
+
+
+@pytest.mark.spec("4")
+async def test_one_worker_alone_is_asked_where_one_is_named() -> None:
+    async with prober(local("a"), local("b", *GARBAGE)) as it:
+        told = await it.probed(probe(worker="a"))
+        assert [each.worker for each in told.reports] == ["a"]
+        assert told.reports[0].result is not None
+        assert not told.whole
+        assert (await it.probed(probe(worker="none"))).reports == ()
+
+
+@pytest.mark.fault("S8")
+async def test_who_is_set_aside_is_not_asked_while_its_entry_is_the_same() -> None:
+    entry = local("a")
+    async with prober(entry, local("b")) as it:
+        told = await it.probed(probe(aside={"a": mark_of(entry)}))
+        assert told.whole
+        assert [each.result is None for each in told.reports] == [True, False]
+        assert [each.error for each in told.reports] == [None, None]
+        told = await it.probed(probe(aside={"a": mark_of(local("a", priority=7))}))
+        assert told.reports[0].result is not None
+
+
+@pytest.mark.fault("W7")
+async def test_an_answer_that_breaks_the_protocol_is_told_from_one_that_does_not_come() -> None:
+    async with prober(local("bad", *GARBAGE), local("none", "/nowhere/at/all")) as it:
+        bad, none = (await it.probed(probe())).reports
+        assert (bad.broken, bad.error_kind, bad.error_subkind) == (True, "EXECUTOR", "PROTOCOL_ERROR")
+        assert not none.broken
+        assert none.error is not None
+
+
+@pytest.mark.fault("H14")
+async def test_a_clock_that_is_wrong_is_told_with_the_report_and_with_its_snapshot() -> None:
+    async with prober(local("a")) as it:
+        with capture_logs() as logs:
+            (fresh,) = (await it.probed(probe())).reports
+        skew = parse_timestamp("2026-01-01T00:00:00.000Z") - time.time()
+        assert fresh.skew_seconds is not None
+        assert abs(fresh.skew_seconds - skew) < 60
+        assert [each["event"] for each in logs if each["log_level"] == "warning"] == ["worker.clock_skew"]
+        (cached,) = (await it.probed(probe())).reports
+        assert (cached.fresh, cached.skew_seconds) == (False, fresh.skew_seconds)
+
+
+# --- the socket's methods -------------------------------------------------------------------
+
+
+class Daemon:
+    """The driver as far as the methods know it."""
+
+    def __init__(self) -> None:
+        self.play = Playbook()
+        self.core = self.play.core
+
+    def post(self, event: ev.Event) -> None:
+        self.core.handle(event)
+
+
+@pytest.mark.fault("W7")
+async def test_the_views_say_why_a_worker_is_set_aside_and_until_when(tmp_path: Path) -> None:
+    path = tmp_path / "workers.toml"
+    bad = local("bad", *GARBAGE)
+
+    def write(command: tuple[str, ...]) -> None:
+        path.write_text(f'[[worker]]\nname = "bad"\ntransport = "local"\ncommand = {list(command)!r}\n')
+
+    write(GARBAGE)
+    daemon: Any = Daemon()
+    connection: Any = None
+    async with prober(bad) as it:
+        workers = WorkersApi(path, it, daemon)
+        (view,) = (await workers.listed(api.NoParams(), connection)).workers
+        assert (view.aside, view.aside_until) == (None, None)
+        for _ in range(3):
+            (view,) = (await workers.probed(api.WorkerParams(), connection)).workers
+            assert view.status == "failed"
+        (view,) = (await workers.listed(api.NoParams(), connection)).workers
+        assert view.aside is not None
+        assert 0 < parse_timestamp(view.aside_until or "") - time.time() <= 61
+        assert view.detail == f"set aside until {view.aside_until}: {view.aside}"
+        (view,) = (await workers.probed(api.WorkerParams(), connection)).workers
+        assert view.aside is not None
+        write(fake_worker.command("honest"))
+        (view,) = (await workers.probed(api.WorkerParams(name="bad"), connection)).workers
+        assert (view.status, view.aside) == ("ok", None)
+        (view,) = (await workers.listed(api.NoParams(), connection)).workers
+        assert view.aside is None
+        assert msgspec.json.encode(view)
+
+
+# --- a machine that sleeps ------------------------------------------------------------------
+
+
+@pytest.mark.fault("H14")
+async def test_the_first_timer_after_a_sleep_tells_of_it_once() -> None:
+    fired: list[ev.TimerFired] = []
+    news = anyio.Event()
+    asleep = 1_000.0
+
+    def post(event: ev.Event) -> None:
+        assert isinstance(event, ev.TimerFired)
+        fired.append(event)
+        news.set()
+
+    timers = Timers(post, lambda: asleep)
+    for more, told in ((0.0, 0), (20.0, 0), (15.0, 35), (0.0, 0), (600.4, 600)):
+        asleep += more
+        news = anyio.Event()
+        timers.start("run-a", "renew", 0.0, 1)
+        with anyio.fail_after(5):
+            await news.wait()
+        assert fired[-1].slept == told
+
+
+def test_this_machine_knows_how_long_it_slept() -> None:
+    once = slept_seconds()
+    assert once >= -1.0
+    assert abs(slept_seconds() - once) < 30
