@@ -14,6 +14,8 @@ import pytest
 from support.lab import Lab, lab
 from support.until import until, waiting_project
 
+PATIENCE = 60.0  # seconds, on a machine with other work
+
 
 @pytest.fixture
 def user(tmp_path: Path) -> Iterator[Lab]:
@@ -51,7 +53,7 @@ def kill(user: Lab) -> None:
     """The daemon is gone, and its locks with it."""
     pid = user.daemon_pid
     user.kill_daemon()
-    until(lambda: not Path(f"/proc/{pid}/exe").exists())
+    until(lambda: not Path(f"/proc/{pid}/exe").exists(), PATIENCE)
 
 
 def seen(user: Lab) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def test_what_ran_and_what_waited_go_on(user: Lab) -> None:
     (project / "build.sh").write_text(f'echo x >> "{count}"\n' + (project / "build.sh").read_text())
     quick = user.project("quick")
     first = user.json("submit", cwd=project)["data"]
-    until(marker.exists)
+    until(marker.exists, PATIENCE)
     build = ("submit", "--action", "build")
     queued = [user.json(*build, cwd=quick)["data"] for _ in range(2)]
     gone = user.json(*build, cwd=quick)["data"]["run_id"]
@@ -161,7 +163,7 @@ def test_a_cancel_outlives_the_database(user: Lab) -> None:
     """The intent stands in `run_state.json`; the job that ran is ended at its worker."""
     project, marker, _ = waiting_project(user)
     run_id = user.json("submit", "--action", "build", cwd=project)["data"]["run_id"]
-    until(marker.exists)
+    until(marker.exists, PATIENCE)
     kill(user)
     path = user.home / "data" / "artifacts" / "xcode" / run_id / "run_state.json"
     told = json.loads(path.read_text())
@@ -181,7 +183,7 @@ def test_nothing_is_taken_for_green_that_is_damaged(user: Lab) -> None:
     gate, marker = user.root / "gate", user.root / "marker"
     waits = f'touch "{marker}"; while [ ! -e "{gate}" ]; do sleep 0.02; done; exit 1'
     run_id = user.json("submit", cwd=user.project(test=waits))["data"]["run_id"]
-    until(marker.exists)
+    until(marker.exists, PATIENCE)
     kill(user)
     gate.touch()
     folder = user.home / "data" / "artifacts" / "xcode" / run_id
