@@ -152,9 +152,8 @@ def against(quiet: Table, loaded: Table, first: str, second: str) -> Table:
     for name, value in quiet.items():
         table |= {f"{first}: {name}": value, f"{second}: {name}": loaded[name]}
         if value > 0 and "memory that came" not in name:
-            table[f"ratio: {name.rpartition(',')[0]}{name.rpartition(',')[2].removesuffix('ms')}"] = (
-                loaded[name] / value
-            )
+            words = name.replace(",", "").removesuffix(" ms").removesuffix(" MB")
+            table[f"ratio: {words}"] = loaded[name] / value
     return table
 
 

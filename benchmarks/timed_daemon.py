@@ -36,60 +36,54 @@ _delays: list[float] = []
 _handed_in: dict[int, float] = {}
 _asked: dict[int, float] = {}
 _cores: list[Core] = []
+_turns: list[int] = []
 
 
-class AtOnce(Performer):
-    """Workers without a line or a build between: what is left is the daemon's own time."""
+async def at_once(_self: Performer, effect: fx.Outward, _post: Post) -> ev.Answer:
+    """In the place of `Performer.perform`: what is left is the daemon's own time."""
+    if (asked := _asked.pop(id(effect), None)) is not None:
+        _delays.append(time.monotonic() - asked)
+    await asyncio.sleep(PAUSE_SECONDS)
+    base: dict[str, Any] = {"at": time.time(), "run_id": effect.run_id, "op": effect.op}
+    match effect:
+        case fx.Probe():
+            return ev.Probed(**base, reports=(report(),), embedded=False)
+        case fx.Reserve():
+            lease = effect.lease_id or f"lease-{effect.run_id}"
+            renewal = effect.lease_id is not None
+            return ev.Reserved(
+                **base, worker="mac", lease_id=lease, fence=1, ttl_seconds=90, renewal=renewal
+            )
+        case fx.HasSource():
+            return ev.SourceKnown(**base, exists=True)
+        case fx.Submit():
+            return ev.Submitted(**base, state="RUNNING", seq=2)
+        case fx.Tail():
+            return _news(base, int(effect.cursor or 0))
+        case fx.Fetch():
+            run = _cores[0].runs[effect.run_id]
+            index = next(i for i, step in enumerate(run.accepted.steps) if step.job_id == effect.job.job_id)
+            told = summary(run, index)
+            at = told.created_at
+            return ev.Fetched(**base, summary=told, state="SUCCEEDED", seq=3, updated_at=at)
+        case fx.Publish():
+            return ev.Published(**base, found=True)
+        case fx.Release():
+            return ev.Released(**base)
+        case _:
+            raise TypeError(type(effect).__name__)
 
-    turns = 20
 
-    async def perform(self, effect: fx.Outward, post: Post) -> ev.Answer:
-        """As `Performer.perform`."""
-        del post
-        if (asked := _asked.pop(id(effect), None)) is not None:
-            _delays.append(time.monotonic() - asked)
-        await asyncio.sleep(PAUSE_SECONDS)
-        base: dict[str, Any] = {"at": time.time(), "run_id": effect.run_id, "op": effect.op}
-        match effect:
-            case fx.Probe():
-                return ev.Probed(**base, reports=(report(),), embedded=False)
-            case fx.Reserve():
-                lease = effect.lease_id or f"lease-{effect.run_id}"
-                renewal = effect.lease_id is not None
-                return ev.Reserved(
-                    **base, worker="mac", lease_id=lease, fence=1, ttl_seconds=90, renewal=renewal
-                )
-            case fx.HasSource():
-                return ev.SourceKnown(**base, exists=True)
-            case fx.Submit():
-                return ev.Submitted(**base, state="RUNNING", seq=2)
-            case fx.Tail():
-                return self._news(base, int(effect.cursor or 0))
-            case fx.Fetch():
-                run = _cores[0].runs[effect.run_id]
-                index = next(
-                    i for i, step in enumerate(run.accepted.steps) if step.job_id == effect.job.job_id
-                )
-                told = summary(run, index)
-                at = told.created_at
-                return ev.Fetched(**base, summary=told, state="SUCCEEDED", seq=3, updated_at=at)
-            case fx.Publish():
-                return ev.Published(**base, found=True)
-            case fx.Release():
-                return ev.Released(**base)
-            case _:
-                raise TypeError(type(effect).__name__)
-
-    def _news(self, base: dict[str, Any], turn: int) -> ev.TailNews:
-        over = turn >= self.turns
-        return ev.TailNews(
-            **base,
-            state="SUCCEEDED" if over else "RUNNING",
-            seq=3 if over else 2,
-            next_cursor=None if over else str(turn + 1),
-            log_offset=turn * 100,
-            log_bytes=100,
-        )
+def _news(base: dict[str, Any], turn: int) -> ev.TailNews:
+    over = turn >= _turns[0]
+    return ev.TailNews(
+        **base,
+        state="SUCCEEDED" if over else "RUNNING",
+        seq=3 if over else 2,
+        next_cursor=None if over else str(turn + 1),
+        log_offset=turn * 100,
+        log_bytes=100,
+    )
 
 
 def measure() -> None:
@@ -123,9 +117,9 @@ def main() -> None:
         _delays.clear()
 
     signal.signal(signal.SIGUSR1, tell)
-    AtOnce.turns = int(sys.argv[2])
+    _turns.append(int(sys.argv[2]))
     measure()
-    app.Performer = AtOnce  # type: ignore[attr-defined]
+    Performer.perform = at_once  # type: ignore[method-assign,assignment]
     app.configure_log()
     anyio.run(app.serve, host_paths(os.environ), lambda: None)
 

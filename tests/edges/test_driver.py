@@ -442,3 +442,85 @@ def test_an_index_is_not_written_while_what_it_names_is_missing(
     projector.write({key: data for key, data in projections(newer).items() if "run_state" in key})
     assert b'"seq": 2' in (tmp_path / run.run_id / "run_state.json").read_bytes()
     assert (tmp_path / run.run_id / "run_index.json").exists()
+
+
+@pytest.mark.fault("H2")
+@pytest.mark.fault("H10")
+async def test_the_files_of_a_long_queue_are_looked_over_beside_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_module, "LOOKED_AT", 2)
+    ids = [f"run-{number:08d}" for number in range(20)]
+    async with daemon(tmp_path) as it:
+        for number, run_id in enumerate(ids):
+            it.accept(run_id, reply=number)
+        await until(lambda: len(it.replies) == len(ids))
+    behind = it.artifacts / ids[-1]
+    (behind / "run_state.json").unlink()
+    temp = durable.temp_name(behind / "run_index.json")
+    temp.write_text("{")
+    async with daemon(tmp_path) as it:
+        it.driver.post(ev.Started(at=3.0))
+        it.accept("run-00000099", reply=99)
+        await until(lambda: bool(it.replies))
+        await until(lambda: not it.driver._unseen and (behind / "run_state.json").exists())
+        assert not temp.exists()
+        assert it.state_of(ids[-1]).state == "QUEUED"
+
+
+@pytest.mark.fault("H12")
+async def test_followers_hear_of_a_full_disk_as_it_comes_and_as_it_goes(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as it:
+        it.store.failing = NO_SPACE
+        it.accept()
+        await until(lambda: it.store.refused > 1)
+        it.store.failing = None
+        await until(lambda: bool(it.replies))
+        beats = [event.data for event in it.news if event.type == "heartbeat"]
+        assert beats == [{"trouble": "the disk is full"}, {}]
+
+
+@pytest.mark.fault("H12")
+async def test_files_that_cannot_be_written_are_a_trouble_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Broken()
+    monkeypatch.setattr(durable, "_sys", disk)
+    async with daemon(tmp_path) as it:
+        it.accept()
+        await until(lambda: bool(it.replies))
+        assert "No space left on device" in (it.driver.trouble or "")
+        disk.broken = False
+        await until(lambda: it.driver.trouble is None)
+        assert (it.artifacts / "run-00000001/run_index.json").exists()
+
+
+class Unsynced(durable.System):
+    """A disk that fails each sync of a file of a run."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+
+    def sync(self, fd: int) -> None:
+        if "artifacts" in Path(f"/proc/self/fd/{fd}").readlink().parts:
+            self.refused += 1
+            raise OSError(5, "Input/output error")
+        super().sync(fd)
+
+
+@pytest.mark.fault("H11")
+async def test_a_failed_sync_of_a_projection_ends_nothing_and_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is durable, and a start makes the file anew."""
+    monkeypatch.setattr(driver_module, "SYNC_SECONDS", 0.01)
+    async with daemon(tmp_path) as it:
+        disk = Unsynced()
+        monkeypatch.setattr(durable, "_sys", disk)
+        it.accept()
+        await until(lambda: disk.refused >= 2)
+        await anyio.sleep(0.05)
+        files = {path.name for path in (it.artifacts / "run-00000001").iterdir()}
+        assert disk.refused <= 2 * (len(files) + 1)
+        it.cancel()
+        await until(lambda: len(it.replies) == 2)
