@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio import to_thread
+from anyio import lowlevel, to_thread
 
 from rchd.edges.ssh_channel import SshChannel
 from rchd.edges.wire import unreachable
@@ -83,6 +83,7 @@ class SshTransport:
                 return await link.open_channel()
             except SessionRefused as error:
                 refusal = str(error)
+                await lowlevel.checkpoint()  # a line that was just cut is told to be lost in a moment
                 if not link.lost and not link.used:
                     break
                 # Gone meanwhile, or the server takes fewer sessions than we thought.
