@@ -27,6 +27,7 @@ from rchd.core.ends import end
 from rchd.core.jobs import job_of
 from rchd.core.restore_choice import own_record, restore_selection
 from rchd.core.restore_steps import restore_step
+from rchd.core.select import warnings_of
 
 Files = Mapping[str, bytes]
 
@@ -86,8 +87,8 @@ def restore(
         run.embedded = run.worker is not None and run.worker == embedded
         _put_phase(run, damaged or {}, notes)
         decided = is_terminal(run.state)
-    if run.choice is not None and run.choice.warning and run.state != RunState.QUEUED:
-        run.warnings = [run.choice.warning]
+    if run.choice is not None and run.state != RunState.QUEUED:
+        run.warnings = warnings_of(run.choice)
     return Restored(run=run, notes=notes, decided_here=decided)
 
 

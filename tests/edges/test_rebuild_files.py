@@ -13,6 +13,7 @@ from rch.contract.states import is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
+from rchd.core.ask import UNAWAITED
 from rchd.core.projections import projections
 from rchd.core.restore import UNKNOWN_LEASE, Restored, Unknown, restore
 
@@ -166,6 +167,57 @@ def test_from_every_point_the_ordinary_resumption_goes_on(story: Story) -> None:
             leases = [each for each in effects if isinstance(each, fx.Reserve)]
             assert leases[0].lease_id == UNKNOWN_LEASE.lease_id
             assert {each.target.worker for each in asked if isinstance(each, fx.WorkerCall)} == {"mac"}
+
+
+@pytest.mark.spec("4")
+@pytest.mark.fault("H9")
+def test_a_run_that_was_handing_over_finds_its_lease_and_its_worker_again() -> None:
+    """No file names its lease: the name that stands for it is refused, then the run's own is asked for."""
+    disk = Disk()
+    before = disk.accept(accepted())
+    disk.reserve(before)
+    again = restore(before.run_id, disk.files).run
+    play = Playbook(again)
+    play.feed(ev.Started(at=play.at))
+    run = play.core.runs[before.run_id]
+    assert play.one(fx.Reserve).lease_id == UNKNOWN_LEASE.lease_id
+    assert play.one(fx.Tail).job_id == before.accepted.steps[0].job_id
+    waits = run.op
+    play.feed(refusal(run, "reserve", "LEASE_EXPIRED", op=UNAWAITED))
+    assert play.one(fx.Reserve).lease_id is None
+    play.feed(
+        ev.Reserved(
+            at=play.at,
+            run_id=run.run_id,
+            op=UNAWAITED,
+            worker="mac",
+            lease_id="lease-of-this-run",
+            fence=4,
+            ttl_seconds=90,
+        )
+    )
+    assert run.lease == m.Lease(lease_id="lease-of-this-run", fence=4, ttl_seconds=90)
+    assert run.op == waits
+    play.feed(refusal(run, "tail", "JOB_NOT_FOUND", op=run.op))
+    play.answer(run, ev.Probed, reports=(report("mac"),), embedded=False)
+    submit = play.one(fx.Submit)
+    assert (submit.job.job_id, submit.fence) == (before.accepted.steps[0].job_id, 4)
+    play.feed(refusal(run, "submit", "SOURCE_MISSING", op=run.op))
+    assert play.one(fx.Upload).source == before.accepted.source
+
+
+def refusal(run: m.Run, operation: str, code: str, *, op: int) -> ev.WorkerRefused:
+    """The worker says no."""
+    return ev.WorkerRefused(
+        at=1_700_000_100.0,
+        run_id=run.run_id,
+        op=op,
+        operation=operation,
+        code=code,
+        message="no",
+        kind="EXECUTOR",
+        subkind=None,
+    )
 
 
 def _running() -> dict[str, bytes]:
