@@ -232,6 +232,7 @@ def test_a_part_that_was_damaged_on_its_way_is_not_added(bench: Bench) -> None:
         (PACKED[:-9], DIGEST, "compression"),
         (zstandard.compress(SOURCE + bytes(512)), None, "not_canonical"),
     ],
+    ids=["digest", "compression", "form"],
 )
 def test_whole_parts_that_are_no_source_are_not_kept(
     bench: Bench, body: bytes, digest: str | None, reason: str
