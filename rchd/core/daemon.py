@@ -161,13 +161,14 @@ class Core:
         beside += self.fleet.heard(run, event)
         if isinstance(event, ev.Probed) and isinstance(run.phase, m.Selecting):
             event = msgspec.structs.replace(event, reports=self.fleet.screened(event.reports))
-        before, waited = durable(run), run.queued_seconds
+        before, waited = durable(run), (run.queued_seconds, run.waited_seconds)
         broken = breaks(run)
         effects = [*beside, *(self.fleet.sparing(effect) for effect in on_event(run, event))]
         if isinstance(event, ev.TailNews | ev.Fetched) and len(broken) < len(found := breaks(run)):
             effects += self.fleet.struck_by(run, found[-1], event.at)
         self._moved(run)
-        if run.queued_seconds != waited:
+        if (run.queued_seconds, run.waited_seconds) != waited:
+            # A start goes on counting from here; it is no news.
             self._dirty.add(run.run_id)
         if durable(run) != before:
             effects = [*self._changed(run, timestamp(event.at)), *effects]

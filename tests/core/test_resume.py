@@ -229,6 +229,29 @@ def test_a_cancel_before_it_is_known_again_ends_it_without_a_submit(*, unsure: b
     assert not [each for each in play.all_effects if isinstance(each, fx.Submit)]
 
 
+@pytest.mark.spec("3.4")
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_lease_that_was_granted_as_the_daemon_died_is_asked_for_again_and_not_lost(
+    *, cancelled: bool
+) -> None:
+    before = Playbook()
+    run = before.accept(accepted())
+    before.answer(run, ev.Probed, reports=(report("a"), report("b")), embedded=False)
+    if cancelled:
+        before.feed(ev.CancelAsked(at=before.at, run_id=run.run_id, reason="USER"))
+    play, run = again(run)
+    assert play.one(fx.Reserve).target.worker == "a"
+    assert "max_wait" in {timer.name for timer in play.of(fx.StartTimer)}
+    play.grant(run, "a")
+    if cancelled:
+        play.one(fx.Release)
+        play.answer(run, ev.Released)
+        assert run.state == "CANCELLED"
+    else:
+        play.answer(run, ev.SourceKnown, exists=True)
+        assert play.one(fx.Probe).worker == "a", "chosen by what it was before the start"
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_source_is_looked_for_once_the_worker_is_known_again(*, exists: bool) -> None:
     before = Playbook()
@@ -266,6 +289,22 @@ def test_what_was_waited_before_a_start_is_counted_by_timers_and_not_by_the_cloc
         play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="max_wait"))
         slices += 1
     assert (run.exit_code, slices) == (90, 4)
+
+
+def test_a_worker_that_stays_away_over_many_starts_ends_the_run_when_the_longest_wait_is_over() -> None:
+    before = Playbook()
+    run = before.accept(accepted(actions=("build",), max_wait_seconds=30))
+    before.to_step(run)
+    before.follow(run)
+    starts = 0
+    while isinstance(run.phase, m.Following):
+        play, run = again(run)
+        starts += 1
+        gone = {"operation": "tail", "kind": "SSH", "subkind": "UNREACHABLE", "message": "gone"}
+        play.answer(run, ev.LineCut, **gone)
+        assert run in play.core.take_dirty()
+    play.answer(run, ev.Released)
+    assert (run.exit_code, starts < 30) == (20, True)
 
 
 @pytest.mark.fault("H14")

@@ -129,7 +129,9 @@ class World(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """As kill -9: only committed rows and the worker are left."""
-        self._lose(list(self.pending))
+        # What a phase awaits is asked for again; a revival that nobody awaits is not.
+        self._lose([each for each in self.pending if each.op < 0])
+        self.pending = []
         runs = [decode_run(row) for row in self.rows.values()]
         live = [run for run in runs if not is_terminal(run.state)]
         self.core = Core("/artifacts", live, last_seq=self.core.seq)
