@@ -211,6 +211,18 @@ class Performer:
         )
 
     async def _fetch(self, effect: fx.Fetch, post: Post) -> ev.Answer:
+        """While the disk here is full, wait: the set stays at its worker (fault H12)."""
+        while True:
+            try:
+                return await self._fetch_now(effect, post)
+            except Failure as failure:
+                cause = failure.__cause__
+                if not isinstance(cause, OSError) or not is_no_space(cause):
+                    raise
+                log.warning("disk.no_space", error=failure.message)
+            await anyio.sleep(SPACE_SECONDS)
+
+    async def _fetch_now(self, effect: fx.Fetch, post: Post) -> ev.Answer:
         job = effect.job
         at = artifacts.places(self._artifacts, effect.run_id, effect.step_dir, job.job_id)
         await _when_there_is_space(partial(artifacts.prepare, at))
