@@ -26,7 +26,7 @@ class WorkersApi:
     serve again at once.
     """
 
-    def __init__(self, path: Path, prober: Prober, driver: Driver | None = None) -> None:
+    def __init__(self, path: Path, prober: Prober, driver: Driver) -> None:
         self._path = path
         self._prober = prober
         self._driver = driver
@@ -54,8 +54,7 @@ class WorkersApi:
             if report.result is None:
                 view = self._with_aside(view)
             views[entry.name] = view
-            if self._driver is not None:
-                self._driver.post(ev.WorkerProbed(at=time.time(), report=report))
+            self._driver.post(ev.WorkerProbed(at=time.time(), report=report))
 
         async with anyio.create_task_group() as group:
             for entry in entries:
@@ -64,7 +63,7 @@ class WorkersApi:
 
     def _with_aside(self, view: api.WorkerView) -> api.WorkerView:
         """The view, with why the worker is set aside, if it is."""
-        aside = None if self._driver is None else self._driver.core.fleet.aside(view.name)
+        aside = self._driver.core.fleet.aside(view.name)
         if aside is None:
             return view
         detail = view.detail or f"set aside until {aside.until}: {aside.message}"
