@@ -8,21 +8,26 @@ a part arrived is dialled again at once: such a cut uses up none of the run's tr
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from pathlib import Path
+from typing import BinaryIO
 
+import anyio
 import structlog
 from anyio import to_thread
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.worker_envelope import decode_response, encode_request, protocol_error
 from rch.contract.worker_rpc import Code, Resume, RpcError, Stream, UploadRequest, UploadResult
+from rchd.edges.channels import PART, LineCut
 from rchd.edges.transfers import Piece, Progress, Way, send_piece
-from rchd.edges.wire import MAX_ANSWER, Wire
+from rchd.edges.wire import MAX_ANSWER, Wire, within
 
 log = structlog.get_logger("rchd.worker")
 
 PART_BYTES = 8 << 20
-"""What is sent at a time, and sent again after a cut at most; a bundle up to it goes in one piece."""
+"""What may be on its way without an answer, and so is sent again after a cut at most; a bundle up to
+it goes in one piece. It is two parts, so that the line is never idle while the worker checks one."""
 SPARE = 3
 """How many answers may leave an upload where it was, or behind, before it is given up."""
 
@@ -58,9 +63,9 @@ class PartedUpload:
     def __init__(
         self, way: Way, request: UploadRequest, body: Path, upload_id: str, progress: Progress | None
     ) -> None:
-        self._way = way
+        self.way = way
         self._request = request
-        self._body = body
+        self.body = body
         self._upload_id = upload_id
         self._progress = progress
         self._total = request.stream.content_length
@@ -68,22 +73,20 @@ class PartedUpload:
         self._reached = 0
         self._cut_at = 0
         self._spare = SPARE
+        self._told: int | None = None
 
     async def run(self) -> UploadResult:
         """Send what is missing. `RpcError` and `Failure` as `WorkerClient.upload`."""
         while True:
             try:
-                async with self._way.open(MAX_ANSWER) as wire:
-                    while True:
-                        before = self._offset
-                        answer, whole = await self._send(wire)
-                        if answer.stored:
-                            return answer
-                        self._go_on_at(answer.next_offset)
-                        if before is not None and self._reached <= before:
-                            self._use_up()
-                        if not whole or not self._way.standing:
-                            break
+                async with self.way.open(MAX_ANSWER) as wire:
+                    before = self._offset
+                    answer, whole = await self._send(wire)
+                    self.take(answer, before)
+                    if not answer.stored and whole and self.way.standing:
+                        answer = await _Stream(self, wire).run()
+                    if answer.stored:
+                        return answer
             except RpcError as refusal:
                 self._take_correction(refusal)
             except Failure as failure:
@@ -92,20 +95,33 @@ class PartedUpload:
                 log.info("upload.goes_on", source_sha256=self._request.source_sha256, after=failure.message)
                 self._offset, self._cut_at = None, self._reached
 
+    def take(self, answer: UploadResult, before: int | None) -> None:
+        """Take the worker's word after a part that began at `before`; None: after the question."""
+        if answer.stored:
+            return
+        self._go_on_at(answer.next_offset)
+        if before is not None and self._reached <= before:
+            self._use_up()
+
     async def _send(self, wire: Wire) -> tuple[UploadResult, bool]:
         """One part, or the question where to go on."""
-        way, asks = self._way, self._offset is None
-        offset = self._offset or 0
-        length = 0 if asks else min(PART_BYTES, self._total - offset)
-        last = not asks and offset + length == self._total
-        piece = Piece(self._body, offset, length, self._total)
-        request_id = way.new_id()
-        payload = await self._described(piece, last=last)
-        line = encode_request("upload_source", request_id, payload, way.version)
+        way = self.way
+        piece = Piece(self.body, 0, 0, self._total) if self._offset is None else self.piece(self._offset)
+        request_id, line = await self.header(piece, asks=self._offset is None)
         answer, whole = await send_piece(
             wire, line, piece, way.patience, self._progress, last=not way.standing
         )
         return decode_response(answer, request_id, UploadResult), whole
+
+    def piece(self, offset: int) -> Piece:
+        """The part that begins at `offset`."""
+        return Piece(self.body, offset, min(PART_BYTES // 2, self._total - offset), self._total)
+
+    async def header(self, piece: Piece, *, asks: bool = False) -> tuple[str, bytes]:
+        """The id and the line of the request that goes before a part."""
+        request_id = self.way.new_id()
+        payload = await self._described(piece, last=not asks and piece.offset + piece.length == self._total)
+        return request_id, encode_request("upload_source", request_id, payload, self.way.version)
 
     async def _described(self, piece: Piece, *, last: bool) -> UploadRequest:
         whole = self._request.stream
@@ -143,14 +159,119 @@ class PartedUpload:
         if offset is None or not 0 <= offset <= self._total:
             raise protocol_error(f"the worker has {offset} of {self._total} bytes and wants more")
         self._offset = self._reached = offset
+        self.tell(offset)
+
+    def tell(self, done: int) -> None:
+        """Tell who follows, never less than before: answers come later than bytes go."""
         if self._progress is not None:
-            self._progress(offset, self._total)
+            self._told = done if self._told is None else max(done, self._told)
+            self._progress(self._told, self._total)
+
+    @property
+    def offset(self) -> int:
+        """Where to go on, by the worker's last word."""
+        return self._reached
 
     def _use_up(self) -> None:
         """A part has brought us no further."""
         self._spare -= 1
         if self._spare < 0:
             raise protocol_error(f"the upload comes no further than {self._reached} bytes")
+
+
+class _Stream:
+    """All parts from where the upload stands, on one wire, with two of them unanswered at most.
+
+    Outcomes are values: a task group would wrap exceptions.
+    """
+
+    def __init__(self, upload: PartedUpload, wire: Wire) -> None:
+        self._upload = upload
+        self._wire = wire
+        self._patience = upload.way.patience
+        self._pending: deque[tuple[str, Piece]] = deque()
+        self._answered = anyio.Event()
+        self._scope = anyio.CancelScope()
+
+    async def run(self) -> UploadResult:
+        """The answer that ends the stream: it is stored, or is to go on elsewhere."""
+        heard: list[UploadResult | Failure | RpcError] = []
+        seconds = self._patience.stall
+        with within(seconds, f"the upload of {self._upload.body.name} stalled for {seconds:g} s") as scope:
+            self._scope = scope
+            async with anyio.create_task_group() as tasks:
+
+                async def hear() -> None:
+                    heard.append(await self._hear())
+                    tasks.cancel_scope.cancel()
+
+                tasks.start_soon(hear)
+                problem = await self._pour()
+                if problem is not None:
+                    heard.append(problem)
+                    tasks.cancel_scope.cancel()
+                self._wait(self._patience.digest)
+        outcome = heard[0]
+        if isinstance(outcome, UploadResult):
+            return outcome
+        raise outcome
+
+    async def _hear(self) -> UploadResult | Failure | RpcError:
+        try:
+            while True:
+                line = await self._wire.read_line()
+                if not self._pending:
+                    return protocol_error("the worker answers what nobody asked")
+                request_id, piece = self._pending[0]
+                answer = decode_response(line, request_id, UploadResult)
+                self._upload.take(answer, piece.offset)
+                if answer.stored or answer.next_offset != piece.offset + piece.length:
+                    return answer
+                self._pending.popleft()
+                self._answered.set()
+        except (Failure, RpcError) as error:
+            return error
+
+    async def _pour(self) -> Failure | None:
+        offset = self._upload.offset
+        try:
+            with await to_thread.run_sync(self._upload.body.open, "rb") as source:
+                while True:
+                    piece = self._upload.piece(offset)
+                    await self._send(source, piece)
+                    offset += piece.length
+                    if offset == piece.total:
+                        return None
+        except OSError as error:
+            return Failure(Kind.TRANSFER, f"the spooled bundle cannot be read: {error.strerror}")
+        except Failure as failure:
+            return failure
+        except LineCut:
+            # The worker hung up: what it said before, or how it ended, is for the listener to tell.
+            return None
+
+    async def _send(self, source: BinaryIO, piece: Piece) -> None:
+        request_id, line = await self._upload.header(piece)
+        while len(self._pending) > 1:
+            self._answered = anyio.Event()
+            self._wait(self._patience.digest)
+            await self._answered.wait()
+        self._wait(self._patience.stall)
+        self._pending.append((request_id, piece))
+        await self._wire.send(line)
+        await to_thread.run_sync(source.seek, piece.offset)
+        done = 0
+        while done < piece.length:
+            data = await to_thread.run_sync(source.read, min(PART, piece.length - done))
+            if not data:
+                raise Failure(Kind.TRANSFER, f"the spooled bundle ended at {piece.offset + done} bytes")
+            await self._wire.send(data)
+            done += len(data)
+            self._wait(self._patience.stall)
+            self._upload.tell(piece.offset + done)
+
+    def _wait(self, seconds: float) -> None:
+        self._scope.deadline = anyio.current_time() + seconds
 
 
 def _digest(piece: Piece) -> str:

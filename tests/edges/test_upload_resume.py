@@ -142,11 +142,11 @@ async def test_a_large_bundle_goes_in_parts_on_one_channel(bench: Bench, bundle:
         assert (result.stored, way.opened) == (True, 1)
         asked, *sent = resumes(way)
         assert asked == {"upload_id": UPLOAD, "offset": 0, "last": False}
-        assert [each["offset"] for each in sent if each] == list(range(0, bundle.size, PART))
+        assert [each["offset"] for each in sent if each] == list(range(0, bundle.size, PART // 2))
         whole = bundle.request.stream
         assert sent[-1] == {
             "upload_id": UPLOAD,
-            "offset": bundle.size // PART * PART,
+            "offset": bundle.size // (PART // 2) * (PART // 2),
             "last": True,
             "total_length": bundle.size,
             "total_sha256": whole.content_sha256,
@@ -286,12 +286,13 @@ async def test_who_comes_back_without_memory_goes_on_too(bench: Bench, bundle: B
         with both_die(way, 3 * PART + PART // 2):
             await upload(client, bundle, 1)
     (left,) = (bench.data / "sources" / "incoming").iterdir()
-    assert left.stat().st_size == 3 * PART
+    there = left.stat().st_size
+    assert 2 * PART <= there <= 3 * PART + PART // 2
     async with client_of(local(bench)) as (client, way):
         steps: list[tuple[int, int]] = []
         await client.upload(bundle.request, bundle.path, lambda *step: steps.append(step), upload_id=UPLOAD)
-        assert steps[0] == (3 * PART, bundle.size)
-        assert way.sent <= bundle.size - 3 * PART + LINE * len(way.lines)
+        assert steps[0] == (there, bundle.size)
+        assert way.sent <= bundle.size - there + LINE * len(way.lines)
     check_stored(bench, bundle)
 
 

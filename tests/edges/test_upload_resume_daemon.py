@@ -55,7 +55,7 @@ def test_both_ends_die_in_an_upload(tmp_path: Path, spool: str) -> None:
             assert user.rchctl("workers", "probe").returncode == 0
             line.set(Throttle(SLOW, UP))
             run_id = user.json("submit", cwd=project)["data"]["run_id"]
-            until(lambda: parts_of(user) == [PART_BYTES])
+            until(lambda: max(parts_of(user), default=0) >= PART_BYTES)
             user.kill_daemon()
             server.kill_sessions()
             line.idle()
