@@ -174,12 +174,12 @@ class Api:
         return await self._view(params.run)
 
     async def _list(self, params: api.ListParams, _connection: Connection) -> api.RunListView:
-        live = self._driver.core.runs
         rows = await anyio.to_thread.run_sync(
             lambda: self._store.runs(max(1, min(params.limit, 1000)), state=params.state)
         )
+        live = self._driver.core.runs
         views = [
-            self._run_view(live[row.run_id]) if row.run_id in live else self._row_view(row) for row in rows
+            await self._by_id(row.run_id) if row.run_id in live else self._row_view(row) for row in rows
         ]
         return api.RunListView(runs=tuple(views))
 
@@ -197,29 +197,26 @@ class Api:
         return reply.view or await self._view(view.run_id)
 
     async def _watch(self, params: api.WatchParams, connection: Connection) -> api.WatchView:
-        if params.run == "all":
-            views, wanted = tuple[api.RunView, ...](), "all"
-        else:
-            view = await self._view(params.run)
-            views, wanted = (view,), view.run_id
+        run_id = None if params.run == "all" else await self._named(params.run)
         connection.session.may_follow()
         tell = with_text(connection.tell) if "log_text" in params.include else connection.tell
         sink = Held(tell)
-        # No await between the snapshot's seq and the subscription: nothing falls in between.
-        follower = self._hub.follow(wanted, sink)
-        seq = self._driver.core.seq
-        live = self._driver.core.runs
-        if wanted == "all":
-            views = tuple(map(self._run_view, live.values()))
-        else:
-            views = tuple(self._run_view(live[v.run_id]) if v.run_id in live else v for v in views)
+        # News are held from here on: what the snapshot does not have yet is told after it.
+        follower = self._hub.follow(run_id or "all", sink)
         connection.session.subscriptions.add(follower.number)
         connection.at_close(follower.number, lambda: self._hub.leave(follower.number))
+        seq = self._driver.seq
+        if run_id is None:
+            views = tuple(
+                [view for each in tuple(self._driver.core.runs) if (view := await self._if_known(each))]
+            )
+        else:
+            views = (await self._by_id(run_id),)
         past: list[api.RunEvent] = []
         if params.after_seq is not None:
-            past = await self._past(params.after_seq, seq, wanted, follower.number)
+            past = await self._past(params.after_seq, seq, follower.run, follower.number)
         # The answer is written before the loop turns: news follow it, old ones first.
-        asyncio.get_running_loop().call_soon(sink.release, past)
+        asyncio.get_running_loop().call_soon(sink.release, past, views)
         return api.WatchView(subscription=follower.number, seq=seq, runs=views)
 
     async def _past(self, after: int, until: int, run: str, subscription: int) -> list[api.RunEvent]:
@@ -260,10 +257,13 @@ class Api:
     # --- finding a run ----------------------------------------------------------------
 
     async def _view(self, name: str) -> api.RunView:
-        """The run that `name` means: an id, an unambiguous beginning, or `latest`."""
-        live = self._driver.core.runs.get(name)
-        if live is not None:
-            return self._run_view(live)
+        """The run that `name` means, as far as it is durable."""
+        return await self._by_id(await self._named(name))
+
+    async def _named(self, name: str) -> str:
+        """The id that `name` means: itself, an unambiguous beginning, or `latest`."""
+        if name in self._driver.core.runs:
+            return name
         prefix = None if name == "latest" else name
         rows = await anyio.to_thread.run_sync(lambda: self._store.runs(2, prefix=prefix))
         if not rows:
@@ -273,9 +273,24 @@ class Api:
             raise Failure(
                 Kind.USAGE, f"{name[:80]!r} begins more than one run: {both}", subkind="UNKNOWN_RUN"
             )
-        row = rows[0]
-        live = self._driver.core.runs.get(row.run_id)
-        return self._run_view(live) if live is not None else self._row_view(row)
+        return rows[0].run_id
+
+    async def _by_id(self, run_id: str) -> api.RunView:
+        view = await self._if_known(run_id)
+        if view is None:
+            raise Failure(Kind.USAGE, f"run {run_id} is not accepted yet", subkind="UNKNOWN_RUN")
+        return view
+
+    async def _if_known(self, run_id: str) -> api.RunView | None:
+        """From memory where that is durable, else from the store, which has what is."""
+        runs, driver = self._driver.core.runs, self._driver
+        if run_id in runs and not driver.is_settled(run_id):
+            await driver.settled(run_id)
+        run = runs.get(run_id)
+        if run is not None and driver.is_settled(run_id):
+            return self._run_view(run)
+        row = await anyio.to_thread.run_sync(self._store.run, run_id)
+        return None if row is None else self._row_view(row)
 
     def _run_view(self, run: m.Run) -> api.RunView:
         return self._driver.core.view(run)

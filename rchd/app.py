@@ -133,7 +133,7 @@ async def _run(
             def stop() -> None:
                 """End all tasks; whoever follows is told first that it is no crash."""
                 process.begin_to_leave()
-                hub.farewell(core.seq, timestamp(now()))
+                hub.farewell(driver.seq, timestamp(now()))
                 group.cancel_scope.cancel()
 
             daemon = DaemonApi(
@@ -184,7 +184,7 @@ async def _heartbeat(hub: Hub, driver: Driver) -> None:
     """In silence, followers learn that the daemon is there, and whether it is stuck."""
     while True:
         await anyio.sleep(HEARTBEAT_SECONDS)
-        hub.heartbeat(driver.core.seq, timestamp(now()), driver.trouble)
+        hub.heartbeat(driver.seq, timestamp(now()), driver.trouble)
 
 
 def _known_workers(path: Path) -> tuple[WorkerEntry, ...]:

@@ -29,6 +29,7 @@ from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.daemon import Core
 from rchd.core.projections import projections
+from rchd.edges.exhaustion import is_exhausted
 from rchd.edges.hub import Hub
 from rchd.edges.performer import Performer
 from rchd.edges.projector import Projector
@@ -40,6 +41,7 @@ log = structlog.get_logger("rchd.driver")
 RETRY_SECONDS = 1.0
 MADE_GOOD_RUNS = 200  # how many of the last ended runs are looked at when the daemon starts
 SYNC_SECONDS = 0.5  # how long files may wait for their sync: many transitions share one
+SETTLE_SECONDS = 5.0  # how long a reader waits for the batch that is at work
 LOOKED_AT = 50  # how many waiting runs' files are looked at between two batches: some milliseconds
 
 _RUN = msgspec.json.Decoder(m.Run)
@@ -79,11 +81,28 @@ class Driver:
         self._scopes: dict[str, set[anyio.CancelScope]] = {}
         self._held: str | None = None
         self._told: str | None = None
+        self.seq = core.seq  # of the last event that is durable
+        self._at_work: Collection[str] = ()
+        self._settled = anyio.Event()
 
     @property
     def trouble(self) -> str | None:
         """Why nothing goes on, or what cannot be written; None: all is well."""
         return self._held or self._projector.trouble
+
+    def is_settled(self, run_id: str) -> bool:
+        """Whether what memory says of a run is durable and its files are written."""
+        return run_id not in self._at_work
+
+    async def settled(self, run_id: str) -> None:
+        """Wait until it is, or until it is plain that it cannot be yet.
+
+        Who asks for a run is told nothing that a crash could take back. While nothing can be
+        committed nobody waits: the store has what is true.
+        """
+        with anyio.move_on_after(SETTLE_SECONDS):
+            while not self.is_settled(run_id) and self._held is None:
+                await self._settled.wait()
 
     def post(self, event: ev.Event) -> None:
         """Hand in an event; callable from any task of the loop."""
@@ -136,6 +155,7 @@ class Driver:
                 events.append(self._events.popleft())
                 effects += self.core.handle(events[-1])
             dirty |= {run.run_id: run for run in self.core.take_dirty()}
+            self._at_work = dirty.keys()
             if not dirty or await self._commit(dirty.values(), effects):
                 break
             self._tell_trouble()
@@ -150,29 +170,36 @@ class Driver:
             if is_terminal(run.state):
                 _log_end(run)
                 self.core.forget(run.run_id)
+        self._settle()
         # What is to be done begins first: hundreds may follow, and all of them are told in one go.
         for effect in sorted(effects, key=lambda effect: isinstance(effect, fx.Announce)):
             self._act(effect, group)
+
+    def _settle(self) -> None:
+        """What memory says is true again: who waited for that may read."""
+        self.seq, self._at_work = self.core.seq, ()
+        self._settled.set()
+        self._settled = anyio.Event()
 
     def _tell_trouble(self) -> None:
         """Followers hear of trouble as it comes and as it goes, not at the next heartbeat."""
         if (trouble := self.trouble) != self._told:
             self._told = trouble
-            self._hub.heartbeat(self.core.seq, timestamp(time.time()), trouble)
+            self._hub.heartbeat(self.seq, timestamp(time.time()), trouble)
 
     async def _commit(self, dirty: Collection[m.Run], effects: list[fx.Effect]) -> bool:
-        """Commit; False where there is no space now. Another failure is fatal."""
+        """Commit; False where there is no space or no thread now. Another failure is fatal."""
         # Cancels and ends may use the last space: they are what gives space back.
         urgent = any(run.cancel is not None or is_terminal(run.state) for run in dirty)
         commit = partial(self._store.commit, rows_of(dirty, effects), urgent=urgent)
         try:
             await anyio.to_thread.run_sync(commit)
-        except Failure as failure:
-            if failure.subkind != "NO_SPACE":
+        except (Failure, RuntimeError) as error:
+            if not (is_exhausted(error) or (isinstance(error, Failure) and error.subkind == "NO_SPACE")):
                 raise
             if self._held is None:
-                log.warning("state.no_space", message=failure.message)
-            self._held = failure.message
+                log.warning("state.held", message=str(error))
+            self._held = str(error)
             return False
         self._held = None
         return True

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from rch.contract.local_api import RunEvent
+from rch.contract.local_api import RunEvent, RunView
 from rchd.core.effects import Announce
 from rchd.core.session import event_line
 
@@ -120,14 +120,16 @@ class Held:
         else:
             self._held.append(event)
 
-    def release(self, past: list[RunEvent]) -> None:
-        """Tell `past`, then what came meanwhile and is not in it."""
+    def release(self, past: list[RunEvent], snapshot: Iterable[RunView] = ()) -> None:
+        """Tell `past`, then what came meanwhile; nothing twice, and nothing older than the snapshot."""
         held, self._held = self._held or [], None
         told = {event.seq for event in past if event.type == "run"}
+        known = {view.run_id: view.seq for view in snapshot}
         for event in past:
             self._tell(event)
         for event in held:
-            if event.type != "run" or event.seq not in told:
+            is_old = event.run is not None and event.run.seq < known.get(event.run.run_id, 0)
+            if event.type != "run" or not (is_old or event.seq in told):
                 self._tell(event)
 
 

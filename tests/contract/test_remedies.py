@@ -35,7 +35,7 @@ def test_every_reason_has_its_word_and_one_line_that_mends_it(policy: str, words
     [
         ("x", "build -scheme App", "add -workspace App.xcworkspace"),
         ("xp", "build -project App.xcodeproj -destination platform=macOS", "add -scheme App"),
-        ("s", "build -c Releas", "use -c debug or release, or change project.configurations"),
+        ("s", "build -c Profile", "use -c debug or release, or change project.configurations"),
         ("s", "test --filter X", "run.allow_narrowing = true"),
         ("s", "build --scratch-path x", "the worker sets its own"),
         ("s", "build --confguration debug", "did you mean --configuration?"),

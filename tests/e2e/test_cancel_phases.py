@@ -77,19 +77,7 @@ def test_what_was_on_its_way_when_the_cancel_came_is_undone(user: Lab, *, killed
 
 
 @pytest.mark.spec("4")
-@pytest.mark.parametrize(
-    "killed",
-    [
-        False,
-        pytest.param(
-            True,
-            marks=pytest.mark.xfail(
-                reason="a lease granted as the daemon died is held until it runs out", strict=False
-            ),
-        ),
-    ],
-    ids=["", "and-the-daemon-is-killed"],
-)
+@pytest.mark.parametrize("killed", [False, True], ids=["", "and-the-daemon-is-killed"])
 def test_a_lease_that_is_granted_after_the_cancel_is_given_back(user: Lab, *, killed: bool) -> None:
     hold = Hold(user)
     project, ran = counting_project(user)

@@ -182,6 +182,55 @@ async def test_no_reply_news_or_act_before_the_commit(tmp_path: Path) -> None:
 
 
 @pytest.mark.spec("4")
+async def test_who_asks_for_a_run_waits_for_what_the_commit_at_work_makes_of_it(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as it, anyio.create_task_group() as group:
+        it.accept()
+        await until(lambda: bool(it.replies))
+        it.store.gate.clear()
+        it.store.entered.clear()
+        it.cancel()
+        await until(it.store.entered.is_set)
+        assert it.core.runs["run-00000001"].cancel is not None
+        seen: list[bool] = []
+
+        async def ask() -> None:
+            await it.driver.settled("run-00000001")
+            seen.append((it.artifacts / "run-00000001" / "run_summary.json").exists())
+
+        group.start_soon(ask)
+        await anyio.sleep(0.02)
+        assert (it.driver.is_settled("run-00000001"), it.driver.is_settled("another")) == (False, True)
+        assert not seen
+        it.store.gate.set()
+        await until(lambda: bool(seen))
+        assert seen == [True]
+        assert it.driver.seq == it.core.seq
+
+
+@pytest.mark.spec("4")
+@pytest.mark.fault("H12")
+async def test_who_asks_while_nothing_can_be_committed_does_not_wait(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as it:
+        it.store.failing = NO_SPACE
+        it.accept()
+        await until(lambda: it.store.refused > 0)
+        with anyio.fail_after(2):
+            await it.driver.settled("run-00000001")
+        assert not it.driver.is_settled("run-00000001")
+
+
+@pytest.mark.fault("H13")
+async def test_a_commit_that_finds_no_thread_is_tried_again(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as it:
+        it.store.failing = cast("Failure", RuntimeError("can't start new thread"))
+        it.accept()
+        await until(lambda: it.store.refused > 1)
+        assert it.driver.trouble == "can't start new thread"
+        it.store.failing = None
+        await until(lambda: bool(it.replies))
+
+
+@pytest.mark.spec("4")
 async def test_all_waiting_events_share_one_commit(tmp_path: Path) -> None:
     async with daemon(tmp_path) as it:
         for number in range(100):

@@ -105,10 +105,10 @@ def test_every_file_that_is_wrong_is_told_with_its_line(cli: Cli) -> None:
 
 
 def test_a_wrong_word_and_a_folder_without_a_project(cli: Cli, tmp_path: Path) -> None:
-    done = cli("config", "shwo")
+    done = cli("config", "shew")
     assert (done.returncode, done.stderr) == (
         2,
-        "rchctl: config: unknown word 'shwo': did you mean 'show'?\n",
+        "rchctl: config: unknown word 'shew': did you mean 'show'?\n",
     )
     (cli.home / ".rch/xcode.toml").unlink()
     (cli.home / "Package.swift").unlink()

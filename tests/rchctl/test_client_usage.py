@@ -72,8 +72,8 @@ def said(argv: list[str], capfd: Captured) -> tuple[int, str, str]:
             " is no name of 1 to 200 printable characters: type --client-token $(uuidgen)"),
         ),
         (
-            ["verify", "--on-disconnect", "cancle"],
-            "verify: unknown word for --on-disconnect 'cancle': did you mean 'cancel'?",
+            ["verify", "--on-disconnect", "keeep"],
+            "verify: unknown word for --on-disconnect 'keeep': did you mean 'keep'?",
         ),
         *(
             (
