@@ -62,12 +62,13 @@ async def serve(paths: HostPaths, ready: Callable[[], None], transcript: Path | 
             f"another daemon runs on {paths.state_dir} ({lock.holder() or 'holder unknown'})",
             subkind="ALREADY_RUNNING",
         )
-    with lock, listening(paths.socket) as listener:
-        _own_disk("socket's folder", paths.socket.parent, "RCH_SOCKET")
+    with lock:
+        # Before it listens: who connects finds a daemon that has its state, or none.
         store = SqliteStore.open(paths.database)
         try:
             core = load_core(store, paths.artifacts)
-            with recording(transcript, core) as record:
+            with listening(paths.socket) as listener, recording(transcript, core) as record:
+                _own_disk("socket's folder", paths.socket.parent, "RCH_SOCKET")
                 await _run(paths, store, core, record, listener, ready)
         finally:
             store.close()
