@@ -197,6 +197,7 @@ class StepRun(msgspec.Struct, kw_only=True):
 
     `told` is the highest `seq` that the worker has named: above 0 the job was on the worker.
     `empty` counts quick answers in a row that told nothing, `overdue` time-outs told in vain.
+    `lease_renewed`: this hand-over of it has had its one new lease.
     """
 
     state: JobState | None = None
@@ -208,6 +209,7 @@ class StepRun(msgspec.Struct, kw_only=True):
     summary: Summary | None = None
     host_made: bool = False
     resubmitted: bool = False
+    lease_renewed: bool = False
     handovers: int = 0
     told: int = 0
     empty: int = 0

@@ -267,7 +267,7 @@ def _reserved_again(run: m.Run, phase: m.Rereserving, event: ev.Reserved, now: s
     if run.cancel is not None:
         steps.end_here(run, phase.step, steps.cancelled(run), now)
         return go(run, m.Releasing())
-    run.lease_renewed = True
+    run.lease_renewed = run.steps[phase.step].lease_renewed = True
     return go(run, m.Submitting(step=phase.step))
 
 

@@ -93,7 +93,7 @@ def _not_submitted(
     if code == Code.SOURCE_MISSING and not step.resubmitted:
         step.resubmitted = True
         return go(run, m.Uploading())
-    if code == Code.LEASE_EXPIRED and isinstance(phase, m.Submitting) and not run.lease_renewed:
+    if code == Code.LEASE_EXPIRED and isinstance(phase, m.Submitting) and not step.lease_renewed:
         return go(run, m.Rereserving(step=phase.step))
     return _stale(run.worker, code) + _end_step(run, trouble, now)
 
@@ -134,6 +134,7 @@ def _hand_over_again(run: m.Run, index: int, now: str) -> Effects:
     """The worker has lost the job; it counts executions itself, this bounds a worker that does not."""
     step = run.steps[index]
     step.handovers += 1
+    step.lease_renewed = False  # what is handed over anew may need a new lease too
     if step.handovers < MAX_HANDOVERS:
         return _hand_over(run, index)
     message = f"the worker lost the job {step.handovers} times"

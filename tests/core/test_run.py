@@ -281,6 +281,26 @@ def test_an_expired_lease_is_reserved_anew_once_and_recorded() -> None:
     assert play.one(fx.Submit).fence == 2
     state = [e for e in play.all_effects if isinstance(e, fx.WriteRecord) and "run_state" in e.path][-1]
     assert json.loads(state.data)["lease_renewed"] is True
+    refuse(play, run, "LEASE_EXPIRED", "WORKER_BUSY")
+    play.answer(run, ev.Released)
+    assert (run.state, run.exit_code) == ("FAILED", 90)
+
+
+@pytest.mark.spec("3.4")
+@pytest.mark.fault("W3")
+def test_each_hand_over_of_a_step_may_have_one_new_lease() -> None:
+    play = Playbook()
+    run = play.accept(accepted())
+    play.to_step(run)
+    for fence in (2, 3):  # the worker restarts: its boot is another one, and no lease is of it
+        play.answer(run, ev.Submitted, state="RUNNING", seq=fence)
+        refuse(play, run, "JOB_NOT_FOUND", "EXECUTOR")
+        refuse(play, run, "LEASE_EXPIRED", "WORKER_BUSY")
+        lease = {"worker": "mac", "lease_id": f"lease-{fence}", "fence": fence, "ttl_seconds": 90}
+        play.answer(run, ev.Reserved, **lease)
+        assert play.one(fx.Submit).fence == fence
+    refuse(play, run, "LEASE_EXPIRED", "WORKER_BUSY")
+    assert isinstance(run.phase, m.Releasing)
 
 
 @pytest.mark.spec("3.4")

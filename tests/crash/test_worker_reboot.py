@@ -117,6 +117,21 @@ def test_a_job_is_run_once_more_after_a_reboot_and_no_stranger_is_touched(
     check_at_rest(user)
 
 
+@pytest.mark.fault("W11")
+def test_a_job_that_two_reboots_end_is_lost_for_good_and_not_busy(user: Lab) -> None:
+    machine = Machine(user)
+    build = Attendance(user)
+    run_id = user.json("submit", cwd=user.project(build=build.body))["data"]["run_id"]
+    for number in (1, 2):
+        build.wait_for(number)
+        machine.restart()
+    assert user.rchctl("wait", run_id).returncode == 40
+    told = summary_of(user, run_id)
+    assert (told["failure_subkind"], told["attempts"]) == ("WORKER_LOST", 2)
+    build.check(executions=2)
+    check_at_rest(user)
+
+
 @pytest.mark.faults_long
 @pytest.mark.fault("W11")
 def test_a_job_that_is_lost_again_after_a_reboot_is_lost_for_good_and_says_how(user: Lab) -> None:
