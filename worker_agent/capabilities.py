@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from rch import __version__
+from rch.contract.destinations import destination_change
 from rch.contract.ids import timestamp
 from rch.contract.records import Capabilities, JobKeyInputs, Limits, ToolchainEntry
-from rch.contract.toolchain import host_destination_inputs, swift_toolchain_inputs
+from rch.contract.toolchain import first_difference, host_destination_inputs, toolchain_change
 from rch.files.durable import make_dirs
 from worker_agent.toolchains import machine
+from worker_agent.toolchains.simulators import Simulators, simulators
 from worker_agent.toolchains.swift import SwiftProbe
 from worker_agent.toolchains.versions import VersionCache
 from worker_agent.toolchains.xcode import XcodeProbe
@@ -64,13 +66,19 @@ def capabilities(
     slots_free: int,
     slots_total: int,
     disk: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    with_simulators: bool = True,
 ) -> Capabilities:
-    """The answer to `probe`. Blocks: milliseconds once the toolchains' versions are known.
+    """The answer to `probe`. Blocks: milliseconds once the toolchains' versions are known, and about
+    a second where an Xcode's simulators are asked for.
 
     `cache_dir` is made if it is missing. The free space told is that of `disk`, where jobs leave
     their files, which need not be there yet.
     """
+    env = os.environ if env is None else env
     make_dirs(cache_dir)
+    found = toolchains(config, cache_dir, env)
+    there = _simulators(found, env) if with_simulators else Simulators()
     system = machine.this_system()
     return Capabilities(
         hostname=platform.node() or "unknown",
@@ -80,7 +88,9 @@ def capabilities(
         os_version=system.version,
         os_build=system.build,
         arch=system.arch,
-        toolchains=toolchains(config, cache_dir),
+        toolchains=found,
+        runtimes=there.runtimes,
+        devices=there.devices,
         capacity=machine.capacity(disk or cache_dir, slots_total=slots_total, slots_free=slots_free),
         limits=Limits(
             max_upload_bytes=config.max_upload_bytes,
@@ -92,32 +102,24 @@ def capabilities(
     )
 
 
+def _simulators(found: Iterable[ToolchainEntry], env: Mapping[str, str]) -> Simulators:
+    """What the active Xcode tells; the runtimes and devices are the machine's, whichever is asked."""
+    xcodes = sorted((each for each in found if each.kind == "xcode"), key=lambda each: not each.active)
+    developer = xcodes[0].developer_dir if xcodes else None
+    return simulators(env, developer) if developer else Simulators()
+
+
 def unchanged(config: WorkerLimits, cache_dir: Path, inputs: JobKeyInputs) -> str | None:
     """None if the toolchain and destination that a job names are still here, else what changed."""
-    return differs(capabilities(config, cache_dir, slots_free=0, slots_total=0), inputs)
+    # The simulators are asked for a job on one of them alone: that takes a second.
+    asked = "sim_runtime_identifier" in inputs.destination
+    now = capabilities(config, cache_dir, slots_free=0, slots_total=0, with_simulators=asked)
+    return differs(now, inputs)
 
 
 def differs(now: Capabilities, inputs: JobKeyInputs) -> str | None:
     """The first member of a job's toolchain or destination that this worker does not have."""
-    named = inputs.toolchain
-    if "swift_version" not in named:
-        return f"toolchain {_words(named)} is none that this worker serves"
-    folder = named.get("toolchain_dir")
-    entry = next((one for one in now.toolchains if one.kind == "swift" and one.path == folder), None)
-    if entry is None:
-        have = ", ".join(one.path for one in now.toolchains if one.kind == "swift") or "none"
-        return f"toolchain_dir {folder} is gone; there is {have}"
-    return _first_difference(named, swift_toolchain_inputs(now, entry)) or _first_difference(
-        inputs.destination, host_destination_inputs(now)
-    )
-
-
-def _first_difference(named: Mapping[str, str], here: Mapping[str, str]) -> str | None:
-    for key in sorted(named.keys() | here.keys()):
-        if named.get(key) != here.get(key):
-            return f"{key} {named.get(key)} is {here.get(key)} now"
-    return None
-
-
-def _words(table: Mapping[str, str]) -> str:
-    return " ".join(f"{key}={value}" for key, value in sorted(table.items())) or "(empty)"
+    changed = toolchain_change(now, inputs.toolchain)
+    if changed is None and "swift_version" in inputs.toolchain:
+        return first_difference(inputs.destination, host_destination_inputs(now))
+    return changed or destination_change(now, inputs.destination)

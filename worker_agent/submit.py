@@ -9,7 +9,7 @@ import msgspec
 
 from rch.contract.canonical import jcs_sha256
 from rch.contract.records import ClassifierPolicyRecord, JobStateRecord
-from rch.contract.worker_rpc import Code, RpcError, SubmitRequest, SubmitResult
+from rch.contract.worker_rpc import Code, Feature, RpcError, SubmitRequest, SubmitResult
 from worker_agent.jobs import MAX_ATTEMPTS, Standing
 from worker_agent.results.given import envelope, fault_of
 from worker_agent.sources import missing
@@ -17,7 +17,10 @@ from worker_agent.watch import timeouts
 from worker_agent.worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rch.contract.policy import ClassifierPolicy
+    from rch.contract.records import Job
     from rch.files.locks import FileLock
 
 _START_PATIENCE_SECONDS = 60.0
@@ -90,6 +93,19 @@ def _check_request(request: SubmitRequest) -> None:
     fault = fault_of(request)
     if fault is not None:
         raise RpcError(Code.INVALID_REQUEST, fault)
+    _check_backend(job)
+
+
+def _check_backend(job: Job) -> None:
+    """What is not offered is refused before anything of the job is kept."""
+    from worker_agent.ops import FEATURES
+
+    if "xcode_build" in job.job_key_inputs.toolchain and Feature.BACKEND_XCODEBUILD not in FEATURES:
+        needed = Feature.BACKEND_XCODEBUILD
+        message = (
+            f"job.job_key_inputs.toolchain names an Xcode, which needs the feature {needed}, not offered"
+        )
+        raise RpcError(Code.FEATURE_MISSING, message)
 
 
 def _check_same(request: SubmitRequest, standing: Standing) -> None:
@@ -151,7 +167,7 @@ def _classify(worker: Worker, request: SubmitRequest) -> ClassifierPolicy:
         policy = policy_from_bundle(facts.config, worker.config, top_level=facts.top_level)
     except Failure as failure:
         raise RpcError(Code.CLASSIFIER_REJECTED, failure.message) from failure
-    verdict = classify(argv, policy)
+    verdict = classify(argv, policy, resolved_destination=_destination_of(argv))
     if isinstance(verdict, Rejected):
         data = {"rejection_reasons": msgspec.to_builtins(verdict.reasons)}
         raise RpcError(Code.CLASSIFIER_REJECTED, verdict.rejection_reason, data)
@@ -160,3 +176,10 @@ def _classify(worker: Worker, request: SubmitRequest) -> ClassifierPolicy:
             Code.CLASSIFIER_REJECTED, "sanitized_argv is not in its canonical form, or of another action"
         )
     return policy
+
+
+def _destination_of(argv: Sequence[str]) -> str | None:
+    """The concrete destination that the host resolved the config's to: the gate holds it against that."""
+    words = list(argv)
+    at = words.index("-destination") + 1 if "-destination" in words else len(words)
+    return words[at] if at < len(words) else None

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.flag_values import parse_destination
 from rch.contract.records import Capabilities, Device, Runtime
-from rch.contract.toolchain import HOST_DESTINATION
+from rch.contract.toolchain import HOST_DESTINATION, first_difference, host_destination_inputs
 from rch.contract.versions import numbers_of
 
 GENERIC = "generic"
@@ -63,6 +63,44 @@ def resolve_destination(capabilities: Capabilities, constraint: str, action: str
         raise _bad(constraint, f"is a device; simulators, macOS and generic/platform={platform} are served")
     known = ", ".join(["macOS", *(f"{family} Simulator" for family in _SIMULATORS)])
     raise _bad(constraint, f"names no platform that is served ({known})")
+
+
+def destination_change(now: Capabilities, named: Mapping[str, str]) -> str | None:
+    """None if the destination of a job's identity is here as it was, else the first thing that is not.
+
+    Of a simulator any device of its name, type and runtime is the same.
+    """
+    if "sim_runtime_identifier" in named:
+        return _simulator_change(now, named)
+    here = host_destination_inputs(now)
+    if named.get("name") == GENERIC and now.os_name == "macOS":
+        return None
+    if named.get("platform") == "macOS":
+        here["name"] = named.get("name", "")  # a variant is a way to build, not another machine
+    return first_difference(named, here)
+
+
+def _simulator_change(now: Capabilities, named: Mapping[str, str]) -> str | None:
+    identifier, build = named["sim_runtime_identifier"], named.get("sim_runtime_build")
+    builds = [each.build for each in now.runtimes if each.available and each.identifier == identifier]
+    if build not in builds:
+        return f"runtime {identifier} {build} is gone; there is {', '.join(builds) or 'none'}"
+    if devices_of(now, named):
+        return None
+    return (
+        f"no device {named.get('name')!r} ({named.get('device_type_identifier')}) with {identifier} is left"
+    )
+
+
+def devices_of(now: Capabilities, named: Mapping[str, str]) -> list[Device]:
+    """The usable devices that a simulator destination of a job's identity means, by udid."""
+    wanted = named.get("name"), named.get("device_type_identifier"), named.get("sim_runtime_identifier")
+    found = (
+        each
+        for each in now.devices
+        if each.available and (each.name, each.device_type, each.runtime) == wanted
+    )
+    return sorted(found, key=lambda each: each.udid)
 
 
 def _generic(capabilities: Capabilities, constraint: str, asked: dict[str, str], action: str) -> Resolved:

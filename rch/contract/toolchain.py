@@ -6,7 +6,7 @@ tell when the toolchain that a job names is no longer there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.records import Capabilities, ToolchainEntry
@@ -48,6 +48,37 @@ def host_destination_inputs(capabilities: Capabilities) -> dict[str, str]:
         "os_version": capabilities.os_version,
         "provisioning": "existing",
     }
+
+
+def toolchain_inputs(capabilities: Capabilities, entry: ToolchainEntry) -> dict[str, str]:
+    """The members of either kind."""
+    make = xcode_toolchain_inputs if entry.kind == "xcode" else swift_toolchain_inputs
+    return make(capabilities, entry)
+
+
+def toolchain_change(now: Capabilities, named: Mapping[str, str]) -> str | None:
+    """None if the toolchain of a job's identity is here as it was, else the first thing that is not."""
+    if "swift_version" in named:
+        kind, member = "swift", "toolchain_dir"
+    elif "xcode_build" in named:
+        kind, member = "xcode", "developer_dir"
+    else:
+        words = " ".join(f"{key}={value}" for key, value in sorted(named.items())) or "(empty)"
+        return f"toolchain {words} is none that this worker serves"
+    here = [toolchain_inputs(now, entry) for entry in now.toolchains if entry.kind == kind]
+    same = next((each for each in here if each[member] == named.get(member)), None)
+    if same is None:
+        have = ", ".join(each[member] for each in here) or "none"
+        return f"{member} {named.get(member)} is gone; there is {have}"
+    return first_difference(named, same)
+
+
+def first_difference(named: Mapping[str, str], here: Mapping[str, str]) -> str | None:
+    """The first member, by name, in which two differ; None if they are one."""
+    for key in sorted(named.keys() | here.keys()):
+        if named.get(key) != here.get(key):
+            return f"{key} {named.get(key)} is {here.get(key)} now"
+    return None
 
 
 def choose_swift(capabilities: Capabilities, wanted: str | None) -> tuple[ToolchainEntry, str | None]:

@@ -29,6 +29,7 @@ class Feature(StrEnum):
     UPLOAD_RESUMABLE = "upload_resumable"
     UPLOAD_THIN = "upload_thin"
     ATTESTATION_SIGNING = "attestation_signing"
+    BACKEND_XCODEBUILD = "backend_xcodebuild"
 
 
 class Code(StrEnum):

@@ -16,7 +16,7 @@ from rch.contract.errors import Failure
 from rchd.core import model as m
 from rchd.core.compare import REBUILD, Finding
 from rchd.edges import store_health
-from rchd.edges.store import _sum as row_sum  # one rule of what a row's checksum covers
+from rchd.edges.store import row_sum
 
 _PAGE = 200
 _RUN = "SELECT run_id, seq, state, created_at, updated_at, client_token, doc, sum FROM runs"

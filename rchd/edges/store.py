@@ -61,14 +61,14 @@ _PRUNE = "DELETE FROM events WHERE seq <= ? AND seq < ?"
 _LAST_EVENT = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'"
 
 
-def _sum(values: tuple[object, ...]) -> int:
+def row_sum(values: tuple[object, ...]) -> int:
     """Checksum of a row: SQLite keeps none, and a flipped bit in a doc must not be believed."""
     return zlib.crc32(msgspec.msgpack.encode(values))
 
 
 def _stored(row: RunRow | JobRow | EventRow) -> tuple[object, ...]:
     values = msgspec.structs.astuple(row)
-    return (*values, _sum(values))
+    return (*values, row_sum(values))
 
 
 def _newer(con: sqlite3.Connection, query: str, key: str, seq: int, state: str) -> bool:
@@ -202,7 +202,7 @@ class SqliteStore:
     def _rows(self, kind: type[_Row], found: Iterable[tuple[Any, ...]]) -> list[_Row]:
         rows = []
         for *values, checksum in found:
-            if _sum(tuple(values)) != checksum:
+            if row_sum(tuple(values)) != checksum:
                 raise store_health.damaged(self._path, f"the row of {values[0]} fails its checksum")
             rows.append(kind(*values))
         return rows

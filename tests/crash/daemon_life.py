@@ -178,8 +178,7 @@ class Life:
         markers = {path for path in there if path.name in {"run_index.json", "job_index.json"}}
         assert there - {path.resolve() for path in files.values()} - markers == set()
         assert [path.name for path in run_dir.glob("host/*/*") if path.is_dir()] == []
-        temps = [path for path in self.user.root.rglob("*") if is_temp_name(path.name)]
-        assert temps == []
+        assert [name for name in names_below(self.user.root) if is_temp_name(name)] == []
         assert {path.suffix for path in self.paths.spool.iterdir()} <= {".zst"}
 
     def _check_worker(self) -> None:
@@ -212,6 +211,11 @@ def check_set(folder: Path) -> None:
             assert (len(data), hashlib.sha256(data).hexdigest()) == (entry["size"], entry["sha256"])
         else:
             assert path.is_dir()
+
+
+def names_below(root: Path) -> list[str]:
+    """The name of each file and folder; what a worker sweeps away meanwhile is no matter."""
+    return [name for _, folders, files in os.walk(root) for name in (*folders, *files)]
 
 
 def processes_of(root: Path) -> list[int]:

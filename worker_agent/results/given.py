@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UnsetType
 
 from rch.contract.records import Destination, EffectiveConfig, Job, Toolchain, schema_id_of
 from rch.contract.worker_rpc import SubmitRequest
@@ -37,13 +38,16 @@ def effective_config(job: Job, created_at: str) -> EffectiveConfig:
 
 
 def toolchain(job: Job, created_at: str) -> Toolchain:
-    """`toolchain.json`: the members of the job's identity."""
-    return msgspec.convert({**envelope(job, created_at), **job.job_key_inputs.toolchain}, Toolchain)
+    """`toolchain.json`: the members of the job's identity, and the name of an Xcode's build."""
+    named = {} if isinstance(job.xcode_version, UnsetType) else {"xcode_version": job.xcode_version}
+    members = {**named, **job.job_key_inputs.toolchain}
+    return msgspec.convert({**envelope(job, created_at), **members}, Toolchain)
 
 
 def destination(job: Job, created_at: str) -> Destination:
     """`destination.json`, present for every job."""
-    members = {**job.job_key_inputs.destination, "original_constraint": job.original_constraint}
+    used = {} if isinstance(job.udid, UnsetType) else {"udid": job.udid}
+    members = {**used, **job.job_key_inputs.destination, "original_constraint": job.original_constraint}
     return msgspec.convert({**envelope(job, created_at), **members}, Destination)
 
 

@@ -59,6 +59,7 @@ from rch.contract.records.parts import (
     StepPointer,
     TestFailure,
     Verdict,
+    Weighed,
 )
 from rch.contract.records.run import (
     Accepted,
@@ -129,6 +130,7 @@ __all__ = [
     "Toolchain",
     "ToolchainEntry",
     "Verdict",
+    "Weighed",
     "WorkerSelection",
     "decode_record",
     "encode_record",

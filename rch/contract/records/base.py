@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TypeVar
 
 import msgspec
@@ -43,6 +44,7 @@ def encode_record(record: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
 
 
+@functools.cache
 def schema_id_of(kind: type[Record]) -> str:
     """The `schema_id` that a record type writes."""
     for field in msgspec.structs.fields(kind):

@@ -21,7 +21,11 @@ class JobKeyInputs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(JobRecord, frozen=True, kw_only=True):
-    """What is to be done: the body of `submit` and of `job.json`."""
+    """What is to be done: the body of `submit` and of `job.json`.
+
+    `xcode_version` and `udid`, the name of an Xcode's build and the device to use, are for the worker
+    alone: they tell nothing that the key does not hold already.
+    """
 
     action: str
     job_key_inputs: JobKeyInputs
@@ -29,6 +33,8 @@ class Job(JobRecord, frozen=True, kw_only=True):
     artifact_profile: str
     original_constraint: str | None
     schema_id: str = "rch-xcode/job@1"
+    xcode_version: str | UnsetType = UNSET
+    udid: str | UnsetType = UNSET
 
 
 class JobStateRecord(JobRecord, frozen=True, kw_only=True):

@@ -145,6 +145,15 @@ class ProbeFailure(msgspec.Struct, frozen=True, kw_only=True):
     probe_duration_ms: int
 
 
+class Weighed(msgspec.Struct, frozen=True, kw_only=True):
+    """What broke a tie between workers of one priority; `load_milli` is the load in thousandths."""
+
+    slots_free: int
+    load_milli: int
+    cpus: int
+    disk_free_bytes: int
+
+
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """A worker that was looked at, and why it does or does not serve."""
 
@@ -152,3 +161,4 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     chosen: bool
     reason: str
+    weighed: Weighed | UnsetType = UNSET

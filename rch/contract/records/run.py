@@ -126,7 +126,10 @@ class AcceptedStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the config steers the host itself; times in seconds."""
+    """What of the config steers the host itself; times in seconds.
+
+    `actions` are those of the steps, each once: what a worker must be able to serve.
+    """
 
     backend: str
     artifact_profile: str
@@ -142,6 +145,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout_seconds: int
     toolchain: dict[str, str]
     destination: str | None
+    actions: tuple[str, ...] = ()
+    selection_mode: str = "deterministic"
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
