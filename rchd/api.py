@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -19,6 +20,7 @@ from rch.contract.ids import timestamp
 from rch.contract.states import is_terminal
 from rch.files.paths import HostPaths
 from rchd.api_daemon import DaemonApi, Replies
+from rchd.api_pages import Page
 from rchd.api_workers import WorkersApi
 from rchd.core import effects as fx
 from rchd.core import events as ev
@@ -33,6 +35,8 @@ from rchd.edges.socket import Connection
 from rchd.edges.store import RunRow, StateStore
 
 REPLAY_LIMIT = 1000
+MOST_LISTED = 1000
+ROWS_AT_ONCE = 100  # about what one message holds
 TIES = 0  # no subscription has this number
 
 Handler = Callable[[Any, Connection], Awaitable[object]]
@@ -174,14 +178,21 @@ class Api:
         return await self._view(params.run)
 
     async def _list(self, params: api.ListParams, _connection: Connection) -> api.RunListView:
-        rows = await anyio.to_thread.run_sync(
-            lambda: self._store.runs(max(1, min(params.limit, 1000)), state=params.state)
-        )
-        live = self._driver.core.runs
-        views = [
-            await self._by_id(row.run_id) if row.run_id in live else self._row_view(row) for row in rows
-        ]
-        return api.RunListView(runs=tuple(views))
+        """The newest runs, until one message is full."""
+        page, live = Page(), self._driver.core.runs
+        before = None if params.before is None else await self._named(params.before)
+        left = max(1, min(params.limit, MOST_LISTED))
+        while left:
+            find = partial(self._store.runs, min(left, ROWS_AT_ONCE), state=params.state, before=before)
+            rows = await anyio.to_thread.run_sync(find)
+            for row in rows:
+                view = await self._by_id(row.run_id) if row.run_id in live else self._row_view(row)
+                if not page.add(view):
+                    return api.RunListView(runs=page.views, more=True)
+            if not rows:
+                break
+            left, before = left - len(rows), rows[-1].run_id
+        return api.RunListView(runs=page.views)
 
     async def _cancel(self, params: api.CancelParams, _connection: Connection) -> api.RunView:
         if params.reason not in {"USER", "SIGNAL"}:
@@ -206,18 +217,23 @@ class Api:
         connection.session.subscriptions.add(follower.number)
         connection.at_close(follower.number, lambda: self._hub.leave(follower.number))
         seq = self._driver.seq
-        if run_id is None:
-            views = tuple(
-                [view for each in tuple(self._driver.core.runs) if (view := await self._if_known(each))]
-            )
-        else:
-            views = (await self._by_id(run_id),)
+        views, more = await self._snapshot(run_id)
         past: list[api.RunEvent] = []
         if params.after_seq is not None:
             past = await self._past(params.after_seq, seq, follower.run, follower.number)
         # The answer is written before the loop turns: news follow it, old ones first.
         asyncio.get_running_loop().call_soon(sink.release, past, views)
-        return api.WatchView(subscription=follower.number, seq=seq, runs=views)
+        return api.WatchView(subscription=follower.number, seq=seq, runs=views, more=more)
+
+    async def _snapshot(self, run_id: str | None) -> tuple[tuple[api.RunView, ...], bool]:
+        """That run, or of all that have not ended what fits into one message; whether there are more."""
+        if run_id is not None:
+            return (await self._by_id(run_id),), False
+        page = Page()
+        for each in tuple(self._driver.core.runs):
+            if (view := await self._if_known(each)) is not None and not page.add(view):
+                return page.views, True
+        return page.views, False
 
     async def _past(self, after: int, until: int, run: str, subscription: int) -> list[api.RunEvent]:
         """The durable events from `after` to `until`; a gap where some are gone or they are too many."""

@@ -126,10 +126,11 @@ class CancelParams(Params, frozen=True, kw_only=True):
 
 
 class ListParams(Params, frozen=True, kw_only=True):
-    """The newest `limit` runs; `state` filters."""
+    """The newest `limit` runs, with `before` of those accepted before that run; `state` filters."""
 
     limit: int = 50
     state: str | None = None
+    before: str | None = None
 
 
 class WatchParams(Params, frozen=True, kw_only=True):
@@ -202,17 +203,23 @@ class RunView(View, frozen=True, kw_only=True):
 
 
 class RunListView(View, frozen=True, kw_only=True):
-    """Runs, newest first."""
+    """Runs, newest first. `more`: the message was full; the others stand `before` the last one."""
 
     runs: tuple[RunView, ...]
+    more: bool = False
 
 
 class WatchView(View, frozen=True, kw_only=True):
-    """A snapshot at `seq`; notifications `runs.event` go on from there."""
+    """A snapshot at `seq`; notifications `runs.event` go on from there.
+
+    `more`: the message was full. The other runs are in `runs.list`, asked after this answer: of two
+    views of a run the one with the higher `seq`, and of equals the later one, stands.
+    """
 
     subscription: int
     seq: int
     runs: tuple[RunView, ...]
+    more: bool = False
 
 
 class RunEvent(View, frozen=True, kw_only=True):

@@ -32,16 +32,31 @@ def run(context: Context) -> Outcome:
     limit = context.args.limit
     if not limit.isdecimal() or not 0 < int(limit) <= _MOST:
         raise UsageError(f"list: --limit {limit!r} is no number from 1 to {_MOST}")
-    params: dict[str, Any] = {"limit": int(limit)}
+    params: dict[str, Any] = {}
     if context.args.state:
         params["state"] = one_of("list", "state", context.args.state.upper(), STATES)
-    view = context.call("runs.list", params)
-    runs = view.get("runs", [])
+    runs = _newest(context, params, int(limit))
     if runs:
         context.say(runs_table(runs, context))
     elif not context.json:
         context.console.note("no runs" + (f" in state {params['state']}" if "state" in params else " yet"))
     return Outcome({"runs": runs})
+
+
+def _newest(context: Context, params: dict[str, Any], limit: int) -> list[dict[str, Any]]:
+    """As many runs as are asked for: one message of the daemon may not hold them all."""
+    runs: list[dict[str, Any]] = []
+    client = context.connect()
+    try:
+        while True:
+            after = {"before": runs[-1]["run_id"]} if runs else {}
+            view = client.call("runs.list", {**params, "limit": limit - len(runs), **after})
+            found = view.get("runs", [])
+            runs += found
+            if not (view.get("more") and found and len(runs) < limit):
+                return runs
+    finally:
+        client.close()
 
 
 def runs_table(runs: list[dict[str, Any]], context: Context) -> str:

@@ -230,7 +230,14 @@ class SqliteStore:
             rows = self._rows(RunRow, con.execute(f"{_RUN} WHERE {where}", (value,)))
         return rows[0] if rows else None
 
-    def runs(self, limit: int, *, state: str | None = None, prefix: str | None = None) -> list[RunRow]:
+    def runs(
+        self,
+        limit: int,
+        *,
+        state: str | None = None,
+        prefix: str | None = None,
+        before: str | None = None,
+    ) -> list[RunRow]:
         """See `StateStore.runs`."""
         where, values = ["TRUE"], list[object]()
         if state is not None:
@@ -239,6 +246,9 @@ class SqliteStore:
         if prefix:
             where.append("r.run_id >= ? AND r.run_id < ?")  # a range of the index, no pattern to escape
             values += [prefix, prefix + chr(0x10FFFF)]
+        if before is not None:
+            where.append("r.ord < (SELECT ord FROM runs WHERE run_id = ?)")
+            values.append(before)
         query = f"{_RUN} WHERE {' AND '.join(where)} ORDER BY r.ord DESC LIMIT ?"
         with self._reading() as con:
             return self._rows(RunRow, con.execute(query, (*values, max(limit, 0))))

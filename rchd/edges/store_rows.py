@@ -80,8 +80,18 @@ class StateStore(Protocol):
     def run(self, run_id: str) -> RunRow | None:
         """One run, or None."""
 
-    def runs(self, limit: int, *, state: str | None = None, prefix: str | None = None) -> list[RunRow]:
-        """At most `limit` runs, the last accepted first, by state and start of the id."""
+    def runs(
+        self,
+        limit: int,
+        *,
+        state: str | None = None,
+        prefix: str | None = None,
+        before: str | None = None,
+    ) -> list[RunRow]:
+        """At most `limit` runs, the last accepted first, by state and start of the id.
+
+        `before`: only those that were accepted before that run; none where it is unknown.
+        """
 
     def jobs_of(self, run_id: str) -> list[JobRow]:
         """A run's jobs in step order."""

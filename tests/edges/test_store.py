@@ -200,6 +200,10 @@ def test_runs_are_listed_from_the_last_accepted_by_state_and_start_of_id(store: 
     assert store.runs(10, state="RUNNING", prefix="run-00000000a") == [rows[3]]
     assert store.runs(10, prefix="run-%") == []
     assert store.runs(10, prefix="r_n") == []
+    assert store.runs(2, before=rows[2].run_id) == rows[1::-1]
+    assert store.runs(10, state="QUEUED", before=rows[3].run_id) == [rows[2]]
+    assert store.runs(10, before=rows[0].run_id) == []
+    assert store.runs(10, before="run-nowhere") == []
 
 
 @pytest.mark.spec("12")

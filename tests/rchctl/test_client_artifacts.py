@@ -216,6 +216,24 @@ def test_cancel_is_done_when_the_intent_is_durable(cli: Cli, daemon: FakeDaemon)
     assert daemon.wait_for("runs.cancel") == {"run": "latest", "reason": "USER"}
 
 
+@pytest.mark.spec("12")
+def test_a_list_that_is_more_than_a_message_is_asked_for_again_until_it_is_whole(
+    cli: Cli, daemon: FakeDaemon
+) -> None:
+    runs = [run_view(f"0198c2f0-7a11-7c3e-9b52-{number:012d}") for number in range(7)]
+    ids = [run["run_id"] for run in runs]
+
+    def two_at_a_time(params: dict[str, Any], _connection: object) -> dict[str, Any]:
+        begin = ids.index(params["before"]) + 1 if "before" in params else 0
+        end = begin + min(params["limit"], 2)
+        return {"runs": runs[begin:end], "more": params["limit"] > 2 and end < len(runs)}
+
+    daemon.on("runs.list", two_at_a_time)
+    for limit in (1000, 5, 1):
+        listed = json.loads(cli("list", "--json", "--limit", str(limit)).stdout)["data"]["runs"]
+        assert [run["run_id"] for run in listed] == ids[:limit]
+
+
 def test_workers_are_listed_and_probed(cli: Cli, daemon: FakeDaemon) -> None:
     worker = {
         "name": "studio",
