@@ -21,6 +21,7 @@ from rch.contract.states import is_terminal
 from rch.files.paths import HostPaths
 from rchd.api_daemon import DaemonApi, Replies
 from rchd.api_pages import Page
+from rchd.api_plan import PlanApi
 from rchd.api_workers import WorkersApi
 from rchd.core import effects as fx
 from rchd.core import events as ev
@@ -54,6 +55,7 @@ class Api:
         hub: Hub,
         intake: Intake,
         workers: WorkersApi,
+        plan: PlanApi,
         daemon: DaemonApi,
         replies: Replies,
     ) -> None:
@@ -73,6 +75,7 @@ class Api:
             "daemon.shutdown": daemon.shutdown,
             "rpc.describe": self._describe,
             "runs.submit": self._submit,
+            "runs.plan": plan.planned,
             "runs.get": self._get,
             "runs.list": self._list,
             "runs.cancel": self._cancel,
@@ -80,6 +83,7 @@ class Api:
             "runs.unwatch": self._unwatch,
             "workers.list": workers.listed,
             "workers.probe": workers.probed,
+            "workers.explain": plan.explained,
         }
 
     async def answer(self, call: Call, connection: Connection) -> object:

@@ -19,6 +19,7 @@ from rch.files.locks import FileLock, NoLocks
 from rch.files.paths import HostPaths, check_socket_path
 from rchd.api import Api
 from rchd.api_daemon import DaemonApi, Replies
+from rchd.api_plan import PlanApi
 from rchd.api_workers import WorkersApi
 from rchd.core import events as ev
 from rchd.core.ask import farewell
@@ -145,13 +146,15 @@ async def _run(
                 stop=stop,
                 group=group,
             )
+            intake = Intake(paths, partial(_live_bundles, core))
             api = Api(
                 paths=paths,
                 driver=driver,
                 store=store,
                 hub=hub,
-                intake=Intake(paths, partial(_live_bundles, core)),
+                intake=intake,
                 workers=WorkersApi(paths.workers_toml, prober, driver),
+                plan=PlanApi(intake, prober, driver),
                 daemon=daemon,
                 replies=replies,
             )

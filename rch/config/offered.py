@@ -10,7 +10,6 @@ _NOT_YET: Mapping[str, Mapping[object, str]] = {
     "backend": {"mcp": "use xcodebuild or swiftpm"},
     "cache.workspace": {"warm": 'use "off"'},
     "destination.provisioning": {"ephemeral": 'use "existing"'},
-    "selection.mode": {"adaptive": 'use "deterministic"'},
 }
 
 

@@ -106,7 +106,7 @@ class Selection(Table, frozen=True, kw_only=True):
     """Which worker serves (section 7)."""
 
     tags: Names = ()
-    mode: Literal["deterministic"] = "deterministic"
+    mode: Literal["deterministic", "adaptive"] = "deterministic"
     on_busy: Literal["next", "wait"] = "next"
     probe_ttl_seconds: Annotated[int, Meta(ge=0, le=MAX_TIMEOUT_SECONDS)] = 300
 

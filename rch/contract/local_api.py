@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from rch.contract.errors import Failure, Kind
+from rch.contract.local_plan import ExplainParams, RunPlanView, WorkersPlanView
 
 PROTOCOL = (1, 1)
 MAX_MESSAGE = 1 << 20
-FEATURES = ("watch", "log_text", "drain_exit")
+FEATURES = ("watch", "log_text", "drain_exit", "plan")
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -276,13 +277,14 @@ class DrainView(View, frozen=True, kw_only=True):
     awaited: tuple[AwaitedView, ...] = ()
 
 
-METHODS: dict[str, tuple[type[msgspec.Struct], type[View], str]] = {
+METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct], str]] = {
     "hello": (HelloParams, HelloView, "who calls and who answers; every connection's first request"),
     "daemon.health": (NoParams, HealthView, "what the daemon does now"),
     "daemon.drain": (DrainParams, DrainView, "take no more runs, start none; or do so again"),
     "daemon.shutdown": (NoParams, DrainView, "exit now; running jobs stay on their workers"),
     "rpc.describe": (NoParams, View, "this table with JSON Schemas"),
     "runs.submit": (SubmitParams, RunView, "accept a run; answered when it is durable"),
+    "runs.plan": (SubmitParams, RunPlanView, "what runs.submit would make of this now; runs nothing"),
     "runs.get": (RunParams, RunView, "one run"),
     "runs.list": (ListParams, RunListView, "the newest runs"),
     "runs.cancel": (CancelParams, RunView, "end a run; answered when the intent is durable"),
@@ -290,6 +292,11 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[View], str]] = {
     "runs.unwatch": (UnwatchParams, View, "end a subscription"),
     "workers.list": (NoParams, WorkerListView, "the inventory"),
     "workers.probe": (WorkerParams, WorkerListView, "ask the workers now"),
+    "workers.explain": (
+        ExplainParams,
+        WorkersPlanView,
+        "who would serve a project, and why not others",
+    ),
 }
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND = -32700, -32600, -32601

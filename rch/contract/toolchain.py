@@ -58,11 +58,8 @@ def toolchain_inputs(capabilities: Capabilities, entry: ToolchainEntry) -> dict[
 
 def toolchain_change(now: Capabilities, named: Mapping[str, str]) -> str | None:
     """None if the toolchain of a job's identity is here as it was, else the first thing that is not."""
-    if "swift_version" in named:
-        kind, member = "swift", "toolchain_dir"
-    elif "xcode_build" in named:
-        kind, member = "xcode", "developer_dir"
-    else:
+    kind, member = ("swift", "toolchain_dir") if "swift_version" in named else ("xcode", "developer_dir")
+    if member not in named:
         words = " ".join(f"{key}={value}" for key, value in sorted(named.items())) or "(empty)"
         return f"toolchain {words} is none that this worker serves"
     here = [toolchain_inputs(now, entry) for entry in now.toolchains if entry.kind == kind]

@@ -32,7 +32,7 @@ BREAKS = {(Kind.SSH, WRONG_KEY), (Kind.EXECUTOR, "PROTOCOL_ERROR")}
 MAX_NEEDS = 256
 
 Effects = list[fx.Effect]
-Need = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], str | None]
+Need = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], str | None, tuple[str, ...]]
 """What a run asks of a worker."""
 
 
@@ -65,7 +65,8 @@ class _Health(msgspec.Struct, kw_only=True):
 
 def need_of(options: RunOptions) -> Need:
     """What a run asks of a worker, as a key."""
-    return options.backend, options.tags, tuple(sorted(options.toolchain.items())), options.destination
+    wanted = tuple(sorted(options.toolchain.items()))
+    return options.backend, options.tags, wanted, options.destination, options.actions
 
 
 def breaks(run: m.Run) -> list[str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET
 
 from rch.contract.canonical import jcs_sha256
+from rch.contract.classifier import Rejected, classify
 from rch.contract.errors import Kind, lookup
+from rch.contract.policy import ClassifierPolicy
 from rch.contract.records import (
+    Accepted,
     ClassifierPolicyRecord,
     Invocation,
     Job,
@@ -19,20 +23,24 @@ from rchd.core.model import Choice, Run, Trouble
 
 def job_of(run: Run, index: int, choice: Choice, now: str) -> tuple[Job, Invocation]:
     """The job of step `index` on `choice`: what `submit` carries."""
-    accepted, step = run.accepted, run.accepted.steps[index]
-    argv = step.sanitized_argv or ()
+    job = job_from(run.accepted, index, choice, now)
+    return job, invocation_of(run, index, now, job)
+
+
+def job_from(accepted: Accepted, index: int, choice: Choice, now: str) -> Job:
+    """The job that step `index` of a request is on `choice`."""
+    step = accepted.steps[index]
     inputs = JobKeyInputs(
         source_sha256=accepted.source.source_sha256,
-        sanitized_argv=argv,
+        sanitized_argv=_argv(accepted, index, choice),
         toolchain=choice.toolchain,
         destination=choice.destination,
     )
-    job_key = jcs_sha256(inputs)
-    job = Job(
+    return Job(
         created_at=now,
-        run_id=run.run_id,
+        run_id=accepted.run_id,
         job_id=step.job_id,
-        job_key=job_key,
+        job_key=jcs_sha256(inputs),
         action=step.action,
         job_key_inputs=inputs,
         effective_config={
@@ -42,20 +50,35 @@ def job_of(run: Run, index: int, choice: Choice, now: str) -> tuple[Job, Invocat
         },
         artifact_profile=accepted.options.artifact_profile,
         original_constraint=accepted.options.destination,
+        xcode_version=choice.xcode_version or UNSET,
+        udid=choice.udid or UNSET,
     )
-    return job, invocation_of(run, index, now, job_key)
 
 
-def invocation_of(run: Run, index: int, now: str, job_key: str | None) -> Invocation:
+def _argv(accepted: Accepted, index: int, choice: Choice) -> tuple[str, ...]:
+    """The step's canonical command line, its destination the concrete one where there is one."""
+    step = accepted.steps[index]
+    if choice.concrete is None or step.sanitized_argv is None:
+        return step.sanitized_argv or ()
+    policy = msgspec.convert(accepted.policy, ClassifierPolicy)
+    verdict = classify(step.original_argv, policy, resolved_destination=choice.concrete)
+    if isinstance(verdict, Rejected):
+        # What was accepted stays so: a concrete destination only says more than the config's.
+        raise AssertionError(verdict.rejection_reason)  # noqa: TRY004  (a defect, no wrong type)
+    return verdict.sanitized_argv
+
+
+def invocation_of(run: Run, index: int, now: str, job: Job | None) -> Invocation:
     """`invocation.json` of step `index`."""
     step = run.accepted.steps[index]
+    argv = step.sanitized_argv or () if job is None else job.job_key_inputs.sanitized_argv
     return Invocation(
         created_at=now,
         run_id=run.run_id,
         job_id=step.job_id,
-        job_key=job_key,
+        job_key=None if job is None else job.job_key,
         original_argv=step.original_argv,
-        sanitized_argv=step.sanitized_argv or (),
+        sanitized_argv=argv,
         accepted_action=step.action if step.sanitized_argv is not None else None,
         rejected_flags=step.rejected_flags,
         classifier_policy_sha256=run.accepted.policy_sha256,

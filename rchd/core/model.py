@@ -17,6 +17,7 @@ from rch.contract.records import (
     Job,
     ProbeFailure,
     Summary,
+    Weighed,
 )
 from rch.contract.states import JobState, RunState
 from rch.contract.worker_rpc import ProbeResult
@@ -155,7 +156,11 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker that could serve, and what it would be with."""
+    """A worker that could serve, and what it would be with.
+
+    `toolchain` and `destination` enter the jobs' keys; `concrete` is what `-destination` says there, and
+    `udid` the device that is used, which enters nothing.
+    """
 
     worker: str
     host: str
@@ -165,7 +170,10 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     fresh: bool
     toolchain: dict[str, str]
     destination: dict[str, str]
-    warning: str | None = None
+    warnings: tuple[str, ...] = ()
+    xcode_version: str | None = None
+    concrete: str | None = None
+    udid: str | None = None
     skew_seconds: int | None = None
 
     @property
@@ -175,12 +183,17 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Who could serve, in order, and why others could not."""
+    """Who could serve, in order, and why others could not.
+
+    `kinds` has the registry's subkind of a refusal, `weighed` what a tie was broken by.
+    """
 
     choices: tuple[Choice, ...]
     refused: dict[str, str]
     hosts: dict[str, str]
     probe_failures: tuple[ProbeFailure, ...]
+    kinds: dict[str, str] = {}
+    weighed: dict[str, Weighed] = {}
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,9 +234,10 @@ class StepRun(msgspec.Struct, kw_only=True):
 class Run(msgspec.Struct, kw_only=True):
     """One run: what was accepted, and all that became of it.
 
-    `number` is that of its acceptance; `place` is where its origin stands in the queue's round, held
-    by the origin's first waiting run. `queued_seconds` is what it waited in the queue, in whole
-    slices of a timer. `unchecked`: taken up after a start, and the worker not probed since.
+    `number` is that of its acceptance; `place` is where its origin stands in the queue's round, held by
+    the origin's first waiting run. `passed` has why a worker that could serve granted no lease.
+    `queued_seconds` is what it waited in the queue, in whole slices of a timer. `unchecked`: taken up
+    after a start, and the worker not probed since.
     """
 
     accepted: Accepted
@@ -239,6 +253,7 @@ class Run(msgspec.Struct, kw_only=True):
     busy_tries: int = 0
     selection: Selection | None = None
     chosen: int | None = None
+    passed: dict[str, str] = {}
     embedded: bool = False
     lease: Lease | None = None
     lease_renewed: bool = False

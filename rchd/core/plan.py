@@ -76,7 +76,7 @@ def accepted_run(
         origin=params.origin,
         client_token=params.client_token,
         steps=tuple(_step(index, step, policy, minted) for index, step in enumerate(planned)),
-        options=_options(params, resolved),
+        options=run_options(params, resolved, planned),
         source=source,
         git=git,
         effective_config=resolved.effective,
@@ -113,7 +113,8 @@ def _step(index: int, step: Planned, policy: ClassifierPolicy, minted: Minted) -
     return msgspec.structs.replace(accepted, sanitized_argv=verdict.sanitized_argv, scope=verdict.narrowing)
 
 
-def _options(params: SubmitParams, resolved: Resolved) -> RunOptions:
+def run_options(params: SubmitParams, resolved: Resolved, planned: Sequence[Planned]) -> RunOptions:
+    """What of config and request the host itself goes by."""
     config = resolved.config
     wanted = msgspec.to_builtins(config.toolchain)
     return RunOptions(
@@ -131,4 +132,6 @@ def _options(params: SubmitParams, resolved: Resolved) -> RunOptions:
         connect_timeout_seconds=config.timeouts.connect_timeout_seconds,
         toolchain={key: value for key, value in wanted.items() if value is not None},
         destination=config.destination.value,
+        actions=tuple(dict.fromkeys(step.action for step in planned)),
+        selection_mode=config.selection.mode,
     )

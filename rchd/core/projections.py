@@ -28,6 +28,7 @@ from rch.contract.states import is_terminal
 from rchd.core import model as m
 from rchd.core.ask import host_dir, step_dir
 from rchd.core.ends import summary_of
+from rchd.core.select import ADAPTIVE
 
 
 def projections(run: m.Run) -> dict[str, bytes]:
@@ -177,11 +178,18 @@ def _selection(run: m.Run, selection: m.Selection) -> WorkerSelection:
             host=each.host,
             chosen=run.chosen == ranks[each.worker],
             reason=_why(run, ranks[each.worker]),
+            weighed=selection.weighed.get(each.worker, UNSET),
         )
         for each in selection.choices
     ]
     candidates += [
-        Candidate(worker=name, host=selection.hosts.get(name, ""), chosen=False, reason=why)
+        Candidate(
+            worker=name,
+            host=selection.hosts.get(name, ""),
+            chosen=False,
+            reason=why,
+            weighed=selection.weighed.get(name, UNSET),
+        )
         for name, why in sorted(selection.refused.items())
     ]
     spoken = None
@@ -194,7 +202,7 @@ def _selection(run: m.Run, selection: m.Selection) -> WorkerSelection:
         worker_protocol_range=spoken,
         selected_worker=run.worker,
         selected_worker_host=None if choice is None else choice.host,
-        selection_mode="deterministic",
+        selection_mode=run.accepted.options.selection_mode,
         candidate_count=len(candidates),
         probe_failures=selection.probe_failures,
         snapshot_age_seconds=0 if choice is None else choice.age_seconds,
@@ -204,11 +212,19 @@ def _selection(run: m.Run, selection: m.Selection) -> WorkerSelection:
 
 
 def _why(run: m.Run, rank: int) -> str:
+    worker = run.selection.choices[rank].worker if run.selection else ""
+    if rank == run.chosen:
+        order = "priority, free slots, load and free disk" if _is_adaptive(run) else "priority and name"
+        return f"first by {order} that granted a lease"
+    if worker in run.passed:
+        return f"could serve; granted no lease: {run.passed[worker]}"
     if run.chosen is None:
         return "could serve; no lease was granted"
-    if rank == run.chosen:
-        return "first by priority and name that granted a lease"
-    return "granted no lease" if rank < run.chosen else "an earlier one served"
+    return "could serve; granted no lease" if rank < run.chosen else "could serve; an earlier one did"
+
+
+def _is_adaptive(run: m.Run) -> bool:
+    return run.accepted.options.selection_mode == ADAPTIVE
 
 
 def _index(run: m.Run) -> RunIndex:

@@ -19,6 +19,7 @@ from rch.contract.records import (
 from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN, REQUIRED_FEATURES, ProbeResult
 from rchd.core import model as m
 from rchd.core.events import ProbeReport
+from rchd.core.fit import BACKEND_FEATURES
 from rchd.core.select import select
 
 _R = TypeVar("_R", bound=RunRecord)
@@ -58,6 +59,7 @@ def restore_selection(run: m.Run, files: Mapping[str, bytes], notes: list[str]) 
             refused={each.worker: each.reason for each in others},
             hosts={each.worker: each.host for each in others},
             probe_failures=said.probe_failures,
+            weighed={each.worker: each.weighed for each in said.candidates if each.weighed},
         )
     worker = next((each.selected_worker for each in (plan, said) if each is not None), None)
     if worker is None or capabilities is None or capabilities.worker != worker:
@@ -89,7 +91,7 @@ def _choice(run: m.Run, worker: str, capabilities: CapabilitiesRecord, notes: li
         rch_xcode_lane_version="",
         protocol_min=PROTOCOL_MIN,
         protocol_max=PROTOCOL_MAX,
-        features=tuple(sorted(REQUIRED_FEATURES)),
+        features=tuple(sorted({*REQUIRED_FEATURES, *(each for each in BACKEND_FEATURES.values() if each)})),
         capabilities=capabilities.capabilities,
     )
     report = ProbeReport(

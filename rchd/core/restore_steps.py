@@ -70,7 +70,7 @@ def _put_job(
     if own is None and run.choice is None:
         return
     if own is not None:
-        step.job, step.invocation = own, invocation_of(run, index, own.created_at, own.job_key)
+        step.job, step.invocation = own, invocation_of(run, index, own.created_at, own)
         return
     choice = run.choice
     if choice is None:

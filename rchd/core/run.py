@@ -107,7 +107,7 @@ def _answer(run: m.Run, event: ev.Answer, now: str) -> Effects:
 
 def _probed(run: m.Run, phase: m.Selecting, event: ev.Probed, now: str) -> Effects:
     run.embedded = event.embedded
-    run.selection = select(run.accepted.options, event.reports)
+    run.selection, run.passed = select(run.accepted.options, event.reports), {}
     if run.selection.choices:
         return go(run, m.Reserving())
     if not phase.fresh and not is_settled(event.reports):

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rch.contract.destinations import destination_change
 from rch.contract.errors import Failure, Kind
-from rch.contract.records import ProbeFailure, RunOptions
-from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_toolchain_inputs
+from rch.contract.records import ProbeFailure, RunOptions, Weighed
+from rch.contract.toolchain import toolchain_change, toolchain_inputs
 from rch.contract.worker_envelope import negotiate
 from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN, ProbeResult
 from rchd.core.events import ProbeReport
+from rchd.core.fit import fit
 from rchd.core.model import Choice, Selection
+
+ADAPTIVE = "adaptive"
 
 UNSIGNED = "an attestation key is pinned for it, and this version neither signs nor verifies yet"
 
 
 def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
-    """Every worker that could serve, by priority and then name, and why each other could not."""
-    choices: list[Choice] = []
+    """Every worker that could serve, in the order in which they are asked, and why each other could not."""
+    choices: list[tuple[ProbeReport, Choice]] = []
     refused: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     hosts: dict[str, str] = {}
     failures: list[ProbeFailure] = []
     for report in sorted(reports, key=lambda each: (each.priority, each.worker)):
@@ -37,10 +42,38 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
             refused[report.worker] = UNSIGNED
         else:
             try:
-                choices.append(_choice(options, report))
+                choices.append((report, _choice(options, report)))
             except Failure as failure:
                 refused[report.worker] = failure.message
-    return Selection(choices=tuple(choices), refused=refused, hosts=hosts, probe_failures=tuple(failures))
+                kinds[report.worker] = failure.subkind or ""
+    weighed: dict[str, Weighed] = {}
+    if options.selection_mode == ADAPTIVE:
+        weighed = {choice.worker: _weighed(choice) for _, choice in choices}
+        choices.sort(key=lambda each: (each[0].priority, *_rank(weighed[each[1].worker]), each[1].worker))
+    return Selection(
+        choices=tuple(choice for _, choice in choices),
+        refused=refused,
+        hosts=hosts,
+        probe_failures=tuple(failures),
+        kinds=kinds,
+        weighed=weighed,
+    )
+
+
+def _weighed(choice: Choice) -> Weighed:
+    capacity = choice.capabilities.capacity
+    return Weighed(
+        slots_free=capacity.slots_free,
+        load_milli=capacity.load_milli,
+        cpus=capacity.cpus,
+        disk_free_bytes=capacity.disk_free_bytes,
+    )
+
+
+def _rank(weighed: Weighed) -> tuple[int, int, int]:
+    """More free slots first, then less load for each processor, then more free disk."""
+    load = weighed.load_milli // max(1, weighed.cpus)
+    return -weighed.slots_free, load, -weighed.disk_free_bytes
 
 
 def _choice(options: RunOptions, report: ProbeReport) -> Choice:
@@ -48,14 +81,7 @@ def _choice(options: RunOptions, report: ProbeReport) -> Choice:
     if result is None:
         raise AssertionError("a worker without an answer is no choice")
     protocol = negotiate(result)
-    if options.backend != "swiftpm":
-        raise Failure(
-            Kind.WORKER_INCOMPATIBLE,
-            f"the backend {options.backend!r} is not offered yet by this version",
-            subkind="NOT_OFFERED",
-        )
-    capabilities = result.capabilities
-    toolchain, warning = choose_swift(capabilities, options.toolchain.get("swift_version"))
+    found = fit(options, result)
     return Choice(
         worker=report.worker,
         host=report.host,
@@ -63,9 +89,12 @@ def _choice(options: RunOptions, report: ProbeReport) -> Choice:
         probe=result,
         age_seconds=report.age_seconds,
         fresh=report.fresh,
-        toolchain=swift_toolchain_inputs(capabilities, toolchain),
-        destination=host_destination_inputs(capabilities),
-        warning=warning,
+        toolchain=found.toolchain,
+        destination=found.destination,
+        warnings=found.warnings,
+        xcode_version=found.xcode_version,
+        concrete=found.concrete,
+        udid=found.udid,
         skew_seconds=report.skew_seconds,
     )
 
@@ -83,7 +112,7 @@ def is_out_of_reach(selection: Selection, reports: Iterable[ProbeReport]) -> boo
 
 def warnings_of(choice: Choice) -> list[str]:
     """What the user should know of the worker that serves."""
-    found = [choice.warning] if choice.warning else []
+    found = list(choice.warnings)
     if choice.skew_seconds is not None:
         way = "ahead of" if choice.skew_seconds > 0 else "behind"
         found.append(
@@ -103,16 +132,19 @@ def drifted(choice: Choice, now: ProbeResult) -> Failure | None:
             subkind="PROTOCOL_DRIFT",
         )
     capabilities = now.capabilities
-    there = [swift_toolchain_inputs(capabilities, each) for each in capabilities.toolchains]
-    if choice.toolchain in there:
+    if toolchain_change(capabilities, choice.toolchain) is not None:
+        kind = "swift" if "swift_version" in choice.toolchain else "xcode"
+        there = [
+            toolchain_inputs(capabilities, each) for each in capabilities.toolchains if each.kind == kind
+        ]
+        wanted = " ".join(choice.toolchain.values())
+        have = "; ".join(" ".join(each.values()) for each in there) or "none"
+        lost = f"the toolchain of the plan is gone from worker {choice.worker}: {wanted}; there is {have}"
+    elif (gone := destination_change(capabilities, choice.destination)) is not None:
+        lost = f"the destination of the plan is gone from worker {choice.worker}: {gone}"
+    else:
         return None
-    wanted = " ".join(choice.toolchain.values())
-    have = "; ".join(" ".join(each.values()) for each in there) or "none"
-    return Failure(
-        Kind.WORKER_INCOMPATIBLE,
-        f"the toolchain of the plan is gone from worker {choice.worker}: {wanted}; there is {have}",
-        subkind="TOOLCHAIN_CHANGED",
-    )
+    return Failure(Kind.WORKER_INCOMPATIBLE, lost, subkind="TOOLCHAIN_CHANGED")
 
 
 def nobody(selection: Selection, reports: Iterable[ProbeReport]) -> Failure:
@@ -140,5 +172,14 @@ def nobody(selection: Selection, reports: Iterable[ProbeReport]) -> Failure:
             f"no worker may serve this run: {listed}",
             hint="remove attestation_pubkey_fingerprint from workers.toml to go without signatures",
         )
-    subkind = "NO_TOOLCHAIN" if "toolchain" in listed.lower() else None
-    return Failure(Kind.WORKER_INCOMPATIBLE, f"no worker can serve this run: {listed}", subkind=subkind)
+    lacking = {selection.kinds.get(name, "") for name in selection.refused}
+    subkind = lacking.pop() if len(lacking) == 1 else ""
+    return Failure(
+        Kind.WORKER_INCOMPATIBLE,
+        f"no worker can serve this run: {listed}",
+        subkind=subkind or None,
+        hint=_LACKING if not subkind else None,
+    )
+
+
+_LACKING = "rchctl workers explain has each worker's reason"

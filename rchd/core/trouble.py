@@ -166,6 +166,7 @@ def _not_reserved(
 def _next_candidate(run: m.Run, phase: m.Reserving, trouble: m.Trouble, now: str) -> Effects:
     """Ask the next one; who is busy could serve and is waited for, whatever the others say."""
     choices = run.selection.choices if run.selection else ()
+    run.passed = {**run.passed, choices[phase.index].worker: trouble.message}
     if phase.index + 1 < len(choices):
         return go(run, m.Reserving(index=phase.index + 1, busy=phase.busy, after=phase.after))
     if phase.busy is not None:

@@ -9,7 +9,8 @@ import json
 import posixpath
 import secrets
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +19,8 @@ import msgspec
 import uuid_utils
 from anyio import from_thread
 
-from rch.config.layers import load_config
-from rch.config.root import MANIFEST_NAME, find_root
+from rch.config.layers import Resolved, load_config
+from rch.config.root import MANIFEST_NAME, ProjectRoot, find_root
 from rch.config.schema import Project
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
@@ -27,7 +28,7 @@ from rch.contract.local_api import SubmitParams
 from rch.contract.records import Accepted, Git, Source, SourceEntry, SourceManifest, encode_record
 from rch.files.durable import is_no_space, make_dirs, remove_tree, write_atomic
 from rch.files.paths import HostPaths
-from rchd.core.plan import Minted, accepted_run, planned_steps
+from rchd.core.plan import Minted, Planned, accepted_run, planned_steps
 from rchd.edges import git
 from rchd.edges.snapshot import Progress, Snapshot, SnapshotOptions, take
 from rchd.edges.spool import prune
@@ -36,6 +37,15 @@ Tell = Callable[[Progress], None]
 KEPT_BUNDLES = 16
 MAX_GROUP = 200
 KEPT_BYTES = 128 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a request is about: the project's root, its config, and the steps that are asked for."""
+
+    root: ProjectRoot
+    resolved: Resolved
+    planned: Sequence[Planned]
 
 
 class Intake:
@@ -56,7 +66,6 @@ class Intake:
         call ends soon, in the middle of a snapshot too.
         """
         _refuse_options(params)
-        _refuse_start(params.start)
         accepted = await anyio.to_thread.run_sync(
             self._take, params, tell, limiter=self._turn, abandon_on_cancel=False
         )
@@ -66,10 +75,36 @@ class Intake:
         await anyio.to_thread.run_sync(prune_old, limiter=self._turn)
         return accepted
 
-    def _take(self, params: SubmitParams, tell: Tell | None) -> Accepted:
+    async def draft(self, params: SubmitParams) -> Accepted:
+        """What `take` would accept; nothing of it is written but a bundle, which is no run's."""
+        _refuse_options(params)
+        return await anyio.to_thread.run_sync(self._draft, params, None, limiter=self._turn)
+
+    async def read(self, params: SubmitParams) -> Request:
+        """The project and its plan, without its source."""
+        return await anyio.to_thread.run_sync(self._read, params)
+
+    def _read(self, params: SubmitParams) -> Request:
+        _refuse_start(params.start)
         root = find_root(Path(params.start))
         resolved = load_config(root, host_config=self._paths.config_toml, overrides=params.overrides)
         planned = planned_steps(resolved, params.actions, params.argv)
+        return Request(root=root, resolved=resolved, planned=planned)
+
+    def _take(self, params: SubmitParams, tell: Tell | None) -> Accepted:
+        accepted, snapshot = self._snapshot(params, tell)
+        accepted = msgspec.structs.replace(accepted, request_sha256=request_sha256(params))
+        self._write_manifest(accepted, snapshot)
+        return accepted
+
+    def _draft(self, params: SubmitParams, tell: Tell | None) -> Accepted:
+        accepted, _ = self._snapshot(params, tell)
+        prune(self._paths.spool, self._live(), newest=KEPT_BUNDLES, max_bytes=KEPT_BYTES)
+        return accepted
+
+    def _snapshot(self, params: SubmitParams, tell: Tell | None) -> tuple[Accepted, Snapshot]:
+        request = self._read(params)
+        root, resolved, planned = request.root, request.resolved, request.planned
         bundle, project = resolved.config.bundle, resolved.config.project
         package = posixpath.join(project.package, MANIFEST_NAME) if project.package else None
         options = SnapshotOptions(
@@ -99,9 +134,7 @@ class Intake:
             warnings=snapshot.warnings,
             minted=minted,
         )
-        accepted = msgspec.structs.replace(accepted, request_sha256=request_sha256(params))
-        self._write_manifest(accepted, snapshot)
-        return accepted
+        return accepted, snapshot
 
     def _write_manifest(self, accepted: Accepted, snapshot: Snapshot) -> None:
         """What a restart would need and the row does not hold, durable before the row is."""

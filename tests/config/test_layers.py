@@ -261,7 +261,6 @@ def test_unknown_key_of_host_and_command_line(package: Tree) -> None:
         ("backend", "mcp"),
         ("cache.workspace", "warm"),
         ("destination.provisioning", "ephemeral"),
-        ("selection.mode", "adaptive"),
         ("run.retry_infrastructure", 1),
         ("project.package", "Packages/Core"),
     ],
