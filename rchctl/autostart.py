@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 START_SECONDS = 10.0
 _PAUSE = 0.02
 _LOG_LINES = 12
+# How `rchd` says that it cannot run: two lines, the last that it writes.
+_REFUSAL, _HINT = "rchd: ", "  hint: "
 _PLACES = frozenset(
     {
         "RCH_HOME",
@@ -125,13 +127,22 @@ def _start_locked(paths: HostPaths, env: Mapping[str, str], deadline: float) -> 
             process.returncode = process.returncode or 0
             return client
         if ended is not None:
-            raise Failure(
-                Kind.DAEMON,
-                f"the daemon ended at once with exit code {ended}",
-                hint=f"read {paths.log}",
-                data={"log": _last_words(paths, begin)},
-            )
+            raise _ended_at_once(ended, paths, begin)
         _pause(deadline, paths, "the daemon was started and does not listen")
+
+
+def _ended_at_once(code: int, paths: HostPaths, begin: int) -> Failure:
+    """Why the daemon did not start: in its own words where it refused to, else what it wrote last."""
+    words = _last_words(paths, begin)
+    if len(words) > 1 and words[-2].startswith(_REFUSAL) and words[-1].startswith(_HINT):
+        why, hint = words[-2].removeprefix(_REFUSAL), words[-1].removeprefix(_HINT)
+        return Failure(Kind.DAEMON, f"the daemon did not start: {why}", hint=hint, data={"log": words[:-2]})
+    return Failure(
+        Kind.DAEMON,
+        f"the daemon ended at once with exit code {code}",
+        hint=f"read {paths.log}",
+        data={"log": words},
+    )
 
 
 def _listening(paths: HostPaths) -> Client | None:

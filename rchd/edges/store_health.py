@@ -26,7 +26,7 @@ from rchd.edges import store_schema
 NO_SPACE = "NO_SPACE"
 STATE = "STATE"
 _ROOM = b"\0" * 65536
-_RESTORE = "put a good copy back, or make it anew from the artifacts: rchd --rebuild"
+_RESTORE = "see what is wrong: rchctl check; make it anew from the artifacts: rchd --rebuild"
 # What `state_failure` says of a file that a rebuild may replace without being asked twice.
 REPLACEABLE = {"replaceable": True}
 # Mistakes in this program: no word about the file.
@@ -221,7 +221,7 @@ def _check_schema(path: Path, con: sqlite3.Connection) -> None:
         raise state_failure(
             path,
             f"has schema version {version}, this rchd knows {store_schema.SCHEMA_VERSION}",
-            hint="use the newer rchd that wrote it",
+            hint="use the newer rchd that wrote it; rchctl check tells more",
         )
     said = con.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
     known = range(version, store_schema.SCHEMA_VERSION)
