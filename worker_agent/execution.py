@@ -182,6 +182,7 @@ class Execution:
             worker_name=self._worker.config.name or os.uname().nodename,
             capabilities=self._worker.capabilities(),
             now=now,
+            seed=bytes.fromhex(self._worker.key.seed),
         )
         return sealed.state
 

@@ -46,6 +46,7 @@ FEATURES = (
     Feature.LEASE_RENEW,
     Feature.FETCH_RESUME,
     Feature.UPLOAD_RESUMABLE,
+    Feature.ATTESTATION_SIGNING,
 )
 
 

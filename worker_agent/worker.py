@@ -11,12 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from rch.files.paths import worker_paths
 from worker_agent.jobs import Jobs
 
 if TYPE_CHECKING:
     from rch.config.worker_config import WorkerConfig
     from rch.contract.records import Capabilities
+    from worker_agent.keys import WorkerKey
     from worker_agent.leases import Leases
     from worker_agent.sources import Sources
 
@@ -77,15 +80,23 @@ class Worker:
             return None
         return f"the worker is low on disk: {free} bytes are free, a run needs {LOW_DISK_BYTES} to begin"
 
+    @cached_property
+    def key(self) -> WorkerKey:
+        """What this worker signs with, made on first use; `RpcError` where it cannot be used."""
+        from worker_agent.keys import worker_key
+
+        return worker_key(self.paths.key)
+
     def capabilities(self) -> Capabilities:
         """What this worker says of itself now."""
         from worker_agent.capabilities import capabilities
 
         free, total = self.leases.slots_free(), self.config.max_concurrent_jobs
-        return capabilities(
+        told = capabilities(
             self.config,
             self.probe_cache,
             slots_free=free,
             slots_total=total,
             disk=self.paths.data_dir,
         )
+        return msgspec.structs.replace(told, attestation_pubkey_fingerprint=self.key.fingerprint)

@@ -115,6 +115,11 @@ class WorkerPaths(NamedTuple):
         return self.state_dir / "locks"
 
     @property
+    def key(self) -> Path:
+        """What the worker signs its attestations with (section 10)."""
+        return self.state_dir / "attestation.key"
+
+    @property
     def log(self) -> Path:
         """The worker's own log."""
         return self.state_dir / "rch-worker.log"

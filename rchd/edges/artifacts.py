@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from rch.contract.attestation import Trust, Untrusted, check
 from rch.contract.canonical import jcs
 from rch.contract.errors import Kind, lookup
 from rch.contract.manifest import UNLISTED, differences, root_sha256
@@ -127,12 +129,20 @@ def forget_fetches(artifacts: Path, run_id: str) -> None:
 
 
 def unpack_and_verify(
-    at: Places, header: FetchHeader, job: Job, *, host_nonce: str, max_bytes: int, now: str
+    at: Places,
+    header: FetchHeader,
+    job: Job,
+    *,
+    host_nonce: str,
+    max_bytes: int,
+    now: str,
+    pins: Collection[str] = (),
 ) -> Verified:
     """Unpack the stream into staging and check it against the job that was asked for.
 
-    `max_bytes` bounds the content of the files. `Mismatch` for whatever does not agree; what was
-    unpacked of the bad set then lies at `rejected`. `OSError` for what this machine cannot do.
+    `pins` are the keys that may have signed; without any, anybody may. `max_bytes` bounds the
+    content of the files. `Mismatch` for whatever does not agree; what was unpacked of the bad set
+    then lies at `rejected`. `OSError` for what this machine cannot do.
     """
     try:
         content, output = _bounds(header.manifest, max_bytes)
@@ -141,7 +151,8 @@ def unpack_and_verify(
             limits = Limits(max_entries=entries, max_bytes=content)
             reader = bounded_reader(raw, max_output=output)
             found = extract(reader, at.staged, limits=limits, canonical=False, durable=True)
-        verified = _verify(at.staged, found, header, job, host_nonce)
+        verified = _verify(at.staged, found, header, job)
+        trust = _check_attestation(at.staged, job, host_nonce, pins)
     except ExtractError as error:
         _keep_rejected(at)
         raise Mismatch([error.reason]) from error
@@ -151,7 +162,7 @@ def unpack_and_verify(
     finally:
         at.stream.unlink(missing_ok=True)
     remove_tree(at.rejected)
-    _write_verification(at, job, now)
+    _write_verification(at, job, trust, now)
     return verified
 
 
@@ -175,14 +186,14 @@ def _keep_rejected(at: Places) -> None:
         at.staged.rename(at.rejected)
 
 
-def _write_verification(at: Places, job: Job, now: str) -> None:
+def _write_verification(at: Places, job: Job, trust: Trust, now: str) -> None:
     record = AttestationVerification(
         created_at=now,
         run_id=job.run_id,
         job_id=job.job_id,
         job_key=job.job_key,
-        result="unsigned",
-        detail="the worker does not sign and no key is pinned; facts and digests agree",
+        result=trust.result,
+        detail=f"{trust.detail}; facts and digests agree",
         manifest_sha256=_sha256(at.staged / "manifest.json"),
     )
     write_atomic(at.host / "attestation_verification.json", encode_record(record))
@@ -203,9 +214,7 @@ def _read(staged: Path, name: str, kind: type[_R]) -> _R:
         raise Mismatch([f"{name}: {error}"], trust=kind is Attestation) from error
 
 
-def _verify(
-    staged: Path, found: list[Extracted], header: FetchHeader, job: Job, host_nonce: str
-) -> Verified:
+def _verify(staged: Path, found: list[Extracted], header: FetchHeader, job: Job) -> Verified:
     manifest = _read(staged, "manifest.json", Manifest)
     if manifest != header.manifest:
         raise Mismatch(["manifest.json: differs from the one in the header"])
@@ -233,7 +242,6 @@ def _verify(
         errors.append("job.json: not the job that was asked for")
     if errors:
         raise Mismatch(errors)
-    _check_attestation(staged, job, host_nonce)
     return Verified(summary=summary, state=state)
 
 
@@ -283,7 +291,7 @@ def _incoherent(summary: Summary, state: JobStateRecord) -> list[str]:
     return errors
 
 
-def _check_attestation(staged: Path, job: Job, host_nonce: str) -> None:
+def _check_attestation(staged: Path, job: Job, host_nonce: str, pins: Collection[str]) -> Trust:
     said = _read(staged, "attestation.json", Attestation)
     facts = {
         "run_id": (said.run_id, job.run_id),
@@ -300,6 +308,10 @@ def _check_attestation(staged: Path, job: Job, host_nonce: str) -> None:
     ]
     if errors:
         raise Mismatch(errors, trust=True)
+    try:
+        return check((staged / "attestation.json").read_bytes(), pins)
+    except Untrusted as error:
+        raise Mismatch([f"attestation.json: {error}"], trust=True) from error
 
 
 def publish(at: Places) -> bool:

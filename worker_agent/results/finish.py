@@ -82,6 +82,7 @@ def finish(
     worker_name: str,
     capabilities: Capabilities,
     now: Callable[[], str],
+    seed: bytes | None = None,
 ) -> Sealed:
     """Write what is left of the set and its commit marker, and say how the job ended.
 
@@ -121,6 +122,7 @@ def finish(
         backend_version=job.job_key_inputs.toolchain.get("swift_version", "unknown"),
         capabilities=capabilities,
         created_at=now(),
+        seed=seed,
     )
     return Sealed(summary, state)
 

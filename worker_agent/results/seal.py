@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from rch.contract.attestation import sign
 from rch.contract.canonical import jcs, jcs_sha256
 from rch.contract.manifest import UNLISTED, root_sha256, sort_entries
 from rch.contract.records import (
@@ -82,8 +83,12 @@ def commit(
     backend_version: str,
     capabilities: Capabilities,
     created_at: str,
+    seed: bytes | None = None,
 ) -> None:
-    """Manifest, attestation (unsigned), index. Nothing in `folder` may change from now on."""
+    """Manifest, attestation, index. Nothing in `folder` may change from now on.
+
+    With `seed`, that of the worker's key, the attestation is signed.
+    """
     job = submit.job
     head = envelope(job, created_at)
     entries = sort_entries(entries_of(folder))
@@ -99,7 +104,7 @@ def commit(
         host_nonce=submit.host_nonce,
         simulated=capabilities.simulated,
     )
-    put(folder, "attestation.json", attestation)
+    put(folder, "attestation.json", attestation if seed is None else sign(attestation, seed))
     files = {name: path for name, path in INDEXED.items() if (folder / path).exists()}
     put(folder, "job_index.json", JobIndex(**head, artifact_profile=job.artifact_profile, files=files))
 

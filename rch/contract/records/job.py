@@ -179,7 +179,7 @@ class Attestation(JobRecord, frozen=True, kw_only=True):
 
 
 class AttestationVerification(JobRecord, frozen=True, kw_only=True):
-    """What the host found of an attestation. `result` is verified, unsigned or failed."""
+    """What the host found of an attestation. `result` as in `rch.contract.attestation.Trust`."""
 
     result: str
     detail: str
