@@ -69,8 +69,7 @@ def capabilities(
     env: Mapping[str, str] | None = None,
     with_simulators: bool = True,
 ) -> Capabilities:
-    """The answer to `probe`. Blocks: milliseconds once the toolchains' versions are known, and about
-    a second where an Xcode's simulators are asked for.
+    """The answer to `probe`. Blocks: milliseconds once versions are known, a second for simulators.
 
     `cache_dir` is made if it is missing. The free space told is that of `disk`, where jobs leave
     their files, which need not be there yet.
