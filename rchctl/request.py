@@ -12,6 +12,7 @@ from rchctl.context import Context
 from rchctl.parser import UsageError, VerbParser, is_utf8, one_of, spelled
 
 ACTIONS = ("build", "test")
+DRY_RUN = "show the jobs as they would run, the worker and why, and run nothing"
 DISCONNECTS = ("keep", "cancel")
 USUAL_PRIORITY, LAST_PRIORITY = 100, 1_000_000
 _LONGEST_NAME = 200

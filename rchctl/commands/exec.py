@@ -5,13 +5,15 @@ from __future__ import annotations
 from rchctl.context import Context, Outcome
 from rchctl.live import LiveRun
 from rchctl.parser import UsageError, VerbParser
-from rchctl.request import add_run_options, submit_params
+from rchctl.plan import dry_run
+from rchctl.request import DRY_RUN, add_run_options, submit_params
 
 
 def configure(parser: VerbParser) -> None:
     """As `run`, with the command line after `--` in the place of the actions."""
     add_run_options(parser, plan=False)
     parser.command("WORD", "the command to run, after --")
+    parser.add_argument("--dry-run", action="store_true", help=DRY_RUN)
     parser.add_argument("--detach", action="store_true", help="leave the run to the daemon, print its id")
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="no log and no progress: the verdict alone"
@@ -41,6 +43,8 @@ def run(context: Context) -> Outcome:
             console.err_bytes(gate.text(judged, context).encode())
             console.note("refused: nothing was run, here or on a worker")
         return gate.refusal(judged, judged.rejected)
+    if args.dry_run:
+        return dry_run(context, {**submit_params(context, stays=True), "argv": words})
     live = LiveRun(
         context,
         {**submit_params(context, stays=not args.detach), "argv": words},

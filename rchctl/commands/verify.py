@@ -5,12 +5,14 @@ from __future__ import annotations
 from rchctl.context import Context, Outcome
 from rchctl.live import LiveRun
 from rchctl.parser import UsageError, VerbParser
-from rchctl.request import add_run_options, submit_params
+from rchctl.plan import dry_run
+from rchctl.request import DRY_RUN, add_run_options, submit_params
 
 
 def configure(parser: VerbParser) -> None:
     """Flags of both verbs."""
     add_run_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help=DRY_RUN)
     parser.add_argument("--detach", action="store_true", help="leave the run to the daemon, print its id")
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="no log and no progress: the verdict alone"
@@ -29,6 +31,7 @@ def configure(parser: VerbParser) -> None:
         "rchctl verify                              build and test, log here, exit with the verdict",
         "rchctl verify --quiet && git push          a gate in one line",
         "rchctl verify --json > verdict.json        for scripts",
+        "rchctl verify --dry-run                    what would run, where, and why there",
         "rchctl verify --detach                     go on working; rchctl wait latest",
         "rchctl verify --on-disconnect cancel       no run outlives this terminal",
         "rchctl verify --set timeouts.overall_seconds=600",
@@ -40,6 +43,8 @@ def run(context: Context) -> Outcome:
     args = context.args
     if context.verb == "run" and not args.action:
         raise UsageError("run: an action is missing: type 'rchctl run --action build'")
+    if args.dry_run:
+        return dry_run(context, submit_params(context, stays=True))
     console = context.console
     live = LiveRun(
         context,

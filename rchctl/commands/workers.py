@@ -1,4 +1,4 @@
-"""`rchctl workers`: the inventory, and what the workers say of themselves."""
+"""`rchctl workers`: the inventory, what the workers say of themselves, and who would serve a project."""
 
 from __future__ import annotations
 
@@ -7,27 +7,50 @@ from typing import Any
 from rch.contract.errors import Failure, Kind
 from rchctl.context import Context, Outcome, error_body
 from rchctl.parser import UsageError, VerbParser, one_of
+from rchctl.plan import PLAN_SECONDS, outcome, workers_table
 from rchctl.render import table
+from rchctl.request import ACTIONS, overrides, working_directory
 
 # A probe may have to wait for the connect timeout of each worker.
 _PROBE_SECONDS = 330.0
 
 
 def configure(parser: VerbParser) -> None:
-    """`list` or `probe`."""
-    parser.add_argument("what", metavar="list|probe", help="what is known, or ask them now")
+    """`list`, `probe` or `explain`."""
+    parser.add_argument(
+        "what",
+        metavar="list|probe|explain",
+        help="what is known; ask them now; who would serve the project of this folder, and why not",
+    )
     parser.add_argument("name", metavar="WORKER", nargs="?", help="probe this one alone")
+    parser.add_argument(
+        "--action", action="append", metavar="ACTION", help="with explain: build or test, as of rchctl run"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="with explain: another config value",
+    )
     parser.examples(
         "rchctl workers list              in the order that selection takes",
         "rchctl workers probe             ask all of them now",
         "rchctl workers probe studio --json | jq .data.workers[0].status",
+        "rchctl workers explain           for each worker: would serve, or why not",
+        "rchctl workers explain --action build --set toolchain.xcode_version=16.2",
     )
 
 
 def run(context: Context) -> Outcome:
-    """`probe` exits 20 when none of the workers that were asked has answered."""
+    """`probe` exits 20 when no worker that was asked has answered, `explain` 91 when none would serve."""
     args = context.args
-    what = one_of("workers", "word", args.what, ("list", "probe"))
+    what = one_of("workers", "word", args.what, ("list", "probe", "explain"))
+    if what == "explain":
+        return _explain(context)
+    for flag in ("--action", "--set"):
+        if getattr(args, flag[2:]):
+            raise UsageError(f"workers {what}: {flag} goes with explain: type 'rchctl workers explain'")
     if what == "list":
         if args.name:
             raise UsageError(f"workers list: takes no name: type 'rchctl workers probe {args.name}'")
@@ -46,6 +69,26 @@ def run(context: Context) -> Outcome:
     if what == "probe" and workers and not any(each.get("status") == "ok" for each in workers):
         return _nobody(view, workers, context)
     return Outcome(view)
+
+
+def _explain(context: Context) -> Outcome:
+    """Who would serve the project of this folder, in the order in which they would be asked."""
+    args = context.args
+    if args.name:
+        raise UsageError("workers explain: takes no name: it tells of every worker")
+    params: dict[str, Any] = {
+        "start": working_directory(),
+        "overrides": overrides("workers explain", args.set),
+    }
+    if args.action:
+        params["actions"] = [one_of("workers explain", "action", each, ACTIONS) for each in args.action]
+    view = context.call("workers.explain", params, timeout=PLAN_SECONDS)
+    context.say(workers_table(view, context.console))
+    if not context.json:
+        for each in view.get("workers", ()):
+            for warning in each.get("warnings", ()):
+                context.console.note(f"{each['worker']}: {warning}")
+    return outcome(view, context)
 
 
 def _probe(context: Context, name: str | None) -> dict[str, Any]:
