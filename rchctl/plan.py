@@ -88,11 +88,9 @@ def _facts(view: dict[str, Any], chosen: dict[str, Any] | None) -> list[str]:
     source, times = view["source"], view["timeouts"]
     facts = []
     if chosen is not None:
+        where = "embedded worker on this machine" if view["selection"]["embedded"] else chosen["host"]
         facts += [
-            (
-                "worker",
-                f"{one_line(chosen['worker'])} ({one_line(chosen['host'])}): {one_line(chosen['reason'])}",
-            ),
+            ("worker", one_line(f"{chosen['worker']} ({where}): {chosen['reason']}")),
             ("toolchain", _members(chosen.get("toolchain"))),
             ("destination", _members(chosen.get("destination"))),
         ]

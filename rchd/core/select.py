@@ -45,7 +45,8 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
                 choices.append((report, _choice(options, report)))
             except Failure as failure:
                 refused[report.worker] = failure.message
-                kinds[report.worker] = failure.subkind or ""
+                if failure.kind is Kind.WORKER_INCOMPATIBLE and failure.subkind:
+                    kinds[report.worker] = failure.subkind
     weighed: dict[str, Weighed] = {}
     if options.selection_mode == ADAPTIVE:
         weighed = {choice.worker: _weighed(choice) for _, choice in choices}

@@ -37,7 +37,7 @@ def said(argv: list[str], capfd: Captured) -> tuple[int, str, str]:
         (["run", "--action", "tset"], "run: unknown action 'tset': did you mean 'test'?"),
         (["daemon", "startt"], "daemon: unknown word 'startt': did you mean 'start'?"),
         (["list", "--state", "failedd"], "list: unknown state 'FAILEDD': did you mean 'FAILED'?"),
-        (["workers", "zzz"], "workers: unknown word 'zzz': it is one of list, probe"),
+        (["workers", "zzz"], "workers: unknown word 'zzz': it is one of list, probe, explain"),
         (["list", "--limit", "0"], "list: --limit '0' is no number from 1 to 1000"),
         (["list", "--limit", "-1"], "list: --limit '-1' is no number from 1 to 1000"),
         (["list", "-1"], "list: unrecognized arguments: -1: see rchctl list --help"),
