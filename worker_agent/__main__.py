@@ -6,6 +6,7 @@ import os
 import sys
 
 USAGE = """usage: rch-worker xcode rpc      serve requests on standard input and output
+       rch-worker key           the fingerprint to pin in a host's workers.toml
        rch-worker --version
        rch-worker --help
 
@@ -27,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
         from worker_agent import sweep
 
         return sweep.main()
+    if words == ["key"]:
+        return _key()
     if words == ["--version"]:
         from rch import __version__
 
@@ -37,6 +40,19 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     sys.stderr.write(USAGE)
     return 2
+
+
+def _key() -> int:
+    from rch.contract.worker_rpc import RpcError
+    from worker_agent.worker import Worker
+
+    try:
+        fingerprint = Worker(os.environ).key.fingerprint
+    except RpcError as error:
+        sys.stderr.write(f"rch-worker: {error.message}\n")
+        return 1
+    sys.stdout.write(f"{fingerprint}\n")
+    return 0
 
 
 def _supervise(job_id: str, lock_fd: str, ready_fd: str) -> int:

@@ -64,7 +64,7 @@ class TimerFired(RunEvent, frozen=True, kw_only=True):
 class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     """What asking one worker gave: a result, an error with its registry place, or neither: not asked.
 
-    `pinned`: the inventory names an attestation key that this worker must sign with. `mark` tells
+    `pins`: the keys of which the inventory says that this worker must sign with one. `mark` tells
     its inventory entry from any other. `skew_seconds` is how far its clock is ahead of this machine's,
     null within half a minute. `broken`: its answer broke the protocol. `aside`: not asked, for it is
     set aside.
@@ -77,7 +77,7 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: int
     age_seconds: int
     fresh: bool
-    pinned: bool = False
+    pins: tuple[str, ...] = ()
     mark: str = ""
     skew_seconds: int | None = None
     broken: bool = False

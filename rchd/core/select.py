@@ -9,14 +9,12 @@ from rch.contract.errors import Failure, Kind
 from rch.contract.records import ProbeFailure, RunOptions, Weighed
 from rch.contract.toolchain import toolchain_change, toolchain_inputs
 from rch.contract.worker_envelope import negotiate
-from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN, ProbeResult
+from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN, Feature, ProbeResult
 from rchd.core.events import ProbeReport
 from rchd.core.fit import fit
 from rchd.core.model import Choice, Selection
 
 ADAPTIVE = "adaptive"
-
-UNSIGNED = "an attestation key is pinned for it, and this version neither signs nor verifies yet"
 
 
 def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
@@ -38,14 +36,14 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
             )
             failures.append(failed)
             refused[report.worker] = error if report.aside else f"probe failed: {error}"
-        elif report.pinned:
-            refused[report.worker] = UNSIGNED
         else:
             try:
                 choices.append((report, _choice(options, report)))
             except Failure as failure:
                 refused[report.worker] = failure.message
-                if failure.kind is Kind.WORKER_INCOMPATIBLE and failure.subkind:
+                if failure.kind is Kind.ATTESTATION:
+                    kinds[report.worker] = str(failure.kind)
+                elif failure.kind is Kind.WORKER_INCOMPATIBLE and failure.subkind:
                     kinds[report.worker] = failure.subkind
     weighed: dict[str, Weighed] = {}
     if options.selection_mode == ADAPTIVE:
@@ -82,6 +80,7 @@ def _choice(options: RunOptions, report: ProbeReport) -> Choice:
     if result is None:
         raise AssertionError("a worker without an answer is no choice")
     protocol = negotiate(result)
+    _require_key(report, result)
     found = fit(options, result)
     return Choice(
         worker=report.worker,
@@ -98,6 +97,17 @@ def _choice(options: RunOptions, report: ProbeReport) -> Choice:
         udid=found.udid,
         skew_seconds=report.skew_seconds,
     )
+
+
+def _require_key(report: ProbeReport, result: ProbeResult) -> None:
+    """A worker whose key is pinned says that it signs, and with which; each set is held to it later."""
+    if not report.pins:
+        return
+    pinned, told = " or ".join(report.pins), result.capabilities.attestation_pubkey_fingerprint
+    if Feature.ATTESTATION_SIGNING not in result.features or told is None:
+        raise Failure(Kind.ATTESTATION, f"does not sign, and {pinned} is pinned for it")
+    if told not in report.pins:
+        raise Failure(Kind.ATTESTATION, f"signs with {told}; pinned is {pinned}")
 
 
 def is_settled(reports: Iterable[ProbeReport]) -> bool:
@@ -167,13 +177,9 @@ def nobody(selection: Selection, reports: Iterable[ProbeReport]) -> Failure:
             subkind=subkind,
             hint=hints.pop() if len(hints) == 1 else None,
         )
-    if set(selection.refused.values()) == {UNSIGNED}:
-        return Failure(
-            Kind.ATTESTATION,
-            f"no worker may serve this run: {listed}",
-            hint="remove attestation_pubkey_fingerprint from workers.toml to go without signatures",
-        )
     lacking = {selection.kinds.get(name, "") for name in selection.refused}
+    if lacking == {str(Kind.ATTESTATION)}:
+        return Failure(Kind.ATTESTATION, f"no worker may serve this run: {listed}", hint=_WRONG_KEY)
     subkind = lacking.pop() if len(lacking) == 1 else ""
     return Failure(
         Kind.WORKER_INCOMPATIBLE,
@@ -183,4 +189,5 @@ def nobody(selection: Selection, reports: Iterable[ProbeReport]) -> Failure:
     )
 
 
+_WRONG_KEY = "learn on the worker itself which key is right: rch-worker key"
 _LACKING = "rchctl workers explain has each worker's reason"

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import anyio
 import msgspec
@@ -37,6 +36,7 @@ from rchd.edges import artifacts
 from rchd.edges.parts import upload_id_of
 from rchd.edges.pool import WorkerPool
 from rchd.edges.prober import Prober, deadline, ms_since
+from rchd.edges.shortage import Shortage
 from rchd.edges.worker_client import WorkerClient
 
 log = structlog.get_logger("rchd.worker")
@@ -45,9 +45,7 @@ TAIL_WAIT_SECONDS = 20.0
 TAIL_MAX_BYTES = 256 << 10
 CALL_SECONDS = 30.0
 PROGRESS_SECONDS = 0.1
-SPACE_SECONDS = 1.0
 
-R = TypeVar("R")
 Post = Callable[[ev.Event], None]
 
 
@@ -98,13 +96,13 @@ class Performer:
             case fx.Probe():
                 return await self._prober.probed(effect)
             case fx.Publish():
-                return await self._publish(effect)
+                return await self._publish(effect, post)
             case fx.Reserve():
                 return await self._reserve(effect)
             case fx.Upload():
                 return await self._upload(effect, post)
             case fx.Tail():
-                return await self._tail(effect)
+                return await self._tail(effect, post)
             case fx.Fetch():
                 return await self._fetch(effect, post)
             case _:
@@ -178,7 +176,7 @@ class Performer:
         )
         return ev.Uploaded(at=time.time(), run_id=effect.run_id, op=effect.op)
 
-    async def _tail(self, effect: fx.Tail) -> ev.TailNews:
+    async def _tail(self, effect: fx.Tail, post: Post) -> ev.TailNews:
         request = TailRequest(
             job_id=effect.job_id,
             cursor=effect.cursor,
@@ -193,7 +191,7 @@ class Performer:
         if text or result.reset is True:
             path = self._artifacts / effect.log_path
             write = partial(artifacts.write_log, path, offset, text, anew=result.reset is True)
-            await _when_there_is_space(write)
+            await Shortage(effect.run_id, "log", post).outlast(write)
         if result.next_cursor is None:
             self._offsets.pop(effect.job_id, None)
         else:
@@ -212,20 +210,20 @@ class Performer:
 
     async def _fetch(self, effect: fx.Fetch, post: Post) -> ev.Answer:
         """While the disk here is full, wait: the set stays at its worker (fault H12)."""
+        shortage = Shortage(effect.run_id, "fetch", post)
         while True:
             try:
-                return await self._fetch_now(effect, post)
+                return await self._fetch_now(effect, post, shortage)
             except Failure as failure:
                 cause = failure.__cause__
                 if not isinstance(cause, OSError) or not is_no_space(cause):
                     raise
-                log.warning("disk.no_space", error=failure.message)
-            await anyio.sleep(SPACE_SECONDS)
+                await shortage.pause(failure.message)
 
-    async def _fetch_now(self, effect: fx.Fetch, post: Post) -> ev.Answer:
+    async def _fetch_now(self, effect: fx.Fetch, post: Post, shortage: Shortage) -> ev.Answer:
         job = effect.job
         at = artifacts.places(self._artifacts, effect.run_id, effect.step_dir, job.job_id)
-        await _when_there_is_space(partial(artifacts.prepare, at))
+        await shortage.outlast(partial(artifacts.prepare, at))
         tell = _Progress(effect.run_id, "fetch", post)
         header = await self._client(effect).fetch(
             job.job_id, into=at.stream, max_bytes=effect.max_bytes, progress=tell
@@ -239,6 +237,7 @@ class Performer:
                     host_nonce=effect.host_nonce,
                     max_bytes=effect.max_bytes,
                     now=timestamp(time.time()),
+                    pins=self._pool.pins(effect.target.worker),
                 )
             )
         except artifacts.Mismatch as error:
@@ -261,22 +260,10 @@ class Performer:
             updated_at=verified.state.updated_at,
         )
 
-    async def _publish(self, effect: fx.Publish) -> ev.Published:
+    async def _publish(self, effect: fx.Publish, post: Post) -> ev.Published:
         at = artifacts.places(self._artifacts, effect.run_id, effect.step_dir, effect.job_id)
-        found = await _when_there_is_space(partial(artifacts.publish, at))
+        found = await Shortage(effect.run_id, "publish", post).outlast(partial(artifacts.publish, at))
         return ev.Published(at=time.time(), run_id=effect.run_id, op=effect.op, found=found)
-
-
-async def _when_there_is_space(work: Callable[[], R]) -> R:
-    """Do small work on this disk; while it is full, wait: the job goes on at its worker (fault H12)."""
-    while True:
-        try:
-            return await anyio.to_thread.run_sync(work)
-        except OSError as error:
-            if not is_no_space(error):
-                raise
-            log.warning("disk.no_space", error=str(error))
-        await anyio.sleep(SPACE_SECONDS)
 
 
 class _Progress:

@@ -143,7 +143,7 @@ def _report(
         duration_ms=duration_ms,
         age_seconds=int(age),
         fresh=fresh,
-        pinned=bool(entry.attestation_pubkey_fingerprint),
+        pins=entry.attestation_pubkey_fingerprint,
         mark=mark_of(entry),
         skew_seconds=skew,
         broken=broken,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from support.playbook import Playbook, accepted, report, summary, unreachable
 
@@ -107,17 +108,42 @@ def test_no_worker_with_the_toolchain_ends_91_and_says_why() -> None:
     assert "5.9" in run.human_summary
 
 
+def signing(told: ev.ProbeReport, fingerprint: str | None) -> ev.ProbeReport:
+    """The report of a worker that says that it signs with this key."""
+    if told.result is None or fingerprint is None:
+        return told
+    capabilities = msgspec.structs.replace(
+        told.result.capabilities, attestation_pubkey_fingerprint=fingerprint
+    )
+    features = (*told.result.features, "attestation_signing")
+    result = msgspec.structs.replace(told.result, capabilities=capabilities, features=features)
+    return msgspec.structs.replace(told, result=result)
+
+
 @pytest.mark.spec("10")
 @pytest.mark.fault("A3")
-def test_a_worker_with_a_pinned_key_never_serves_unsigned() -> None:
+@pytest.mark.parametrize(
+    ("signs", "why"), [(None, "does not sign"), ("SHA256:other", "signs with SHA256:other")]
+)
+def test_a_worker_with_a_pinned_key_serves_with_that_alone(signs: str | None, why: str) -> None:
     play = Playbook()
     run = play.accept(accepted())
-    play.answer(run, ev.Probed, reports=(report(pinned=True),), embedded=False)
+    play.answer(run, ev.Probed, reports=(signing(report(pins=("SHA256:it",)), signs),), embedded=False)
     assert (run.state, run.exit_code) == ("FAILED", 93)
-    assert "pinned" in run.human_summary
+    assert f"{why}" in run.human_summary
+    assert "SHA256:it" in run.human_summary
 
+    right = play.accept(accepted("run-00000002"))
+    pinned = signing(report("a", pins=("SHA256:old", "SHA256:it")), "SHA256:it")
+    play.answer(right, ev.Probed, reports=(pinned,), embedded=False)
+    assert play.one(fx.Reserve).target.worker == "a"
+
+
+@pytest.mark.spec("10")
+def test_another_worker_serves_where_one_has_the_wrong_key() -> None:
+    play = Playbook()
     other = play.accept(accepted("run-00000002"))
-    both = (report("a", pinned=True), report("b"))
+    both = (report("a", pins=("SHA256:it",)), report("b"))
     play.answer(other, ev.Probed, reports=both, embedded=False)
     assert play.one(fx.Reserve).target.worker == "b"
 
