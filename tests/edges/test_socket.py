@@ -420,7 +420,8 @@ async def test_a_half_line_has_a_deadline_that_more_bytes_do_not_move(
                 it.send(bytes([byte]))
             await asyncio.wait([answer], timeout=0.02)
         assert b"a line was not ended within 0.2 s" in await answer
-        assert asyncio.get_running_loop().time() - began < 2
+        # Far below what it would come to if each piece moved the deadline.
+        assert asyncio.get_running_loop().time() - began < 10
 
 
 @pytest.mark.fault("C1")
