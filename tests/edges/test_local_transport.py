@@ -149,7 +149,7 @@ async def test_a_grandchild_that_keeps_the_pipes_does_not_hold_the_close(tmp_pat
     await channel.receive()
     started = time.monotonic()
     await transport.close()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 15
     assert not alive(channel.pid)
     os.kill(int(note.read_text()), signal.SIGKILL)
 

@@ -266,9 +266,9 @@ def test_memory_and_time_stay_bounded_by_a_line_without_end() -> None:
 )
 def test_no_line_is_expensive(hostile: str) -> None:
     data = (hostile + "\n").encode() * 200
-    began = time.monotonic()
+    began = time.process_time()
     facts_of(data, None)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_log_on_disk_is_read_without_phases(tmp_path: Path) -> None:

@@ -122,10 +122,10 @@ BOMB = b"".join(
     ],
 )
 def test_hostile_xml_is_refused_at_once(data: bytes, why: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     found = parse_xunit("x.xml", data)
     assert why in str(found.problem)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.fault("Z1")
