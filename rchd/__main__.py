@@ -127,9 +127,24 @@ def _run(args: argparse.Namespace) -> int:
         anyio.run(serve, host_paths(os.environ), lambda: None, args.record)
     except Failure as failure:
         return _say(failure)
+    except OSError as error:
+        return _say(_of_disk(error))
     except BaseExceptionGroup as group:
         return _say(_first(group))
     return 0
+
+
+def _of_disk(error: OSError) -> Failure:
+    """A start that this machine's disk did not allow."""
+    from rch.files.durable import is_no_space
+
+    full = is_no_space(error)
+    return Failure(
+        Kind.DAEMON,
+        f"{error.filename or 'the state'}: {error.strerror or error}",
+        subkind="NO_SPACE" if full else "STATE",
+        hint=f"{'free space on' if full else 'check'} the disk, then start rchd again",
+    )
 
 
 _INTERRUPTED = 130

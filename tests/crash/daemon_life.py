@@ -57,7 +57,10 @@ class Life:
         """A daemon that dies at that step; 0 is a plain one."""
         trace = self.user.root / f"trace-{len(self.traces)}"
         self.traces.append(trace)
-        argv = [sys.executable, str(_DYING), str(die_at), str(trace)] if die_at else _plain()
+        self.serve([sys.executable, str(_DYING), str(die_at), str(trace)] if die_at else _plain())
+
+    def serve(self, argv: list[str]) -> None:
+        """Start a daemon by this command line."""
         with (self.user.root / "rchd.log").open("ab") as log:
             self.daemon = subprocess.Popen(
                 argv, env=self.user.env, cwd=self.user.root, stdin=subprocess.DEVNULL, stderr=log

@@ -22,7 +22,7 @@ from rch.files import durable
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.edges import artifacts
-from rchd.edges import performer as performer_module
+from rchd.edges import shortage as shortage_module
 from rchd.edges.performer import Performer
 from rchd.edges.pool import WorkerPool
 from rchd.edges.prober import Prober
@@ -239,7 +239,7 @@ class Full(durable.System):
 async def test_a_full_disk_holds_the_log_up_and_loses_nothing_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(performer_module, "SPACE_SECONDS", 0.01)
+    monkeypatch.setattr(shortage_module, "SPACE_SECONDS", 0.01)
     calls = 0
     real = artifacts.write_log
 
@@ -310,7 +310,7 @@ async def test_a_set_that_is_not_what_it_says_is_told_with_its_errors(tmp_path: 
 async def test_a_set_that_finds_no_space_is_fetched_when_there_is_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr(performer_module, "SPACE_SECONDS", 0.01)
+    monkeypatch.setattr(shortage_module, "SPACE_SECONDS", 0.01)
     effect, client = fetch()
     performer = chosen(tmp_path, client)
     at = places_of(tmp_path, effect.job)
