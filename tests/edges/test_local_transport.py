@@ -126,6 +126,7 @@ def test_the_tail_of_stderr_keeps_the_end_in_any_portions() -> None:
 async def test_closing_ends_a_process_that_ignores_every_request() -> None:
     transport = LocalTransport(fake_worker.command("deaf"))
     channel = await transport.open()
+    await channel.receive()
     await channel.close()
     assert await channel.exit_status() == -signal.SIGKILL
     assert not alive(channel.pid)

@@ -183,8 +183,9 @@ class FakeWorker:
         return 0
 
     def start_deaf(self) -> int:
-        """Neither reads nor ends by itself."""
+        """Neither reads nor ends by itself; says when it does not hear any more."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.write(1, b"deaf")
         time.sleep(3600)
         return 0
 
