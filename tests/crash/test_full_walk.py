@@ -13,10 +13,9 @@ from crash.daemon_life import Life, a_life
 from rchctl.client import Client, ConnectionLost, NoDaemon, RemoteFailure
 
 FULL = Path(__file__).with_name("full_daemon.py")
-SAMPLE = (20, 60, 100, 140)
+SAMPLE = (34, 100)
 PARTS = 16
 SPREAD = 40
-NEVER = 10**9
 
 pytestmark = [pytest.mark.spec("4"), pytest.mark.fault("H12")]
 
