@@ -86,6 +86,10 @@ class Performer:
                 event = _cut(effect, operation, Failure(Kind.TRANSFER, error.message, subkind=damage))
         except Failure as failure:
             event = _cut(effect, operation, _as_out_of_reach(effect, failure))
+        except OSError as error:
+            if not isinstance(effect, _KEEPING):
+                raise
+            event = _cut(effect, operation, _not_kept(error))
         ms = ms_since(began)
         if not isinstance(effect, fx.Tail):
             log.info("rpc", op=operation, run_id=effect.run_id, answer=type(event).__name__, ms=ms)
@@ -323,6 +327,20 @@ async def _release(client: WorkerClient, effect: fx.Release) -> ev.Answer:
 
 # A bundle that was damaged on its way is sent again, as after a cut line.
 _DAMAGED = {"transport_digest": "TRANSPORT_DIGEST", "bundle_digest": "BUNDLE_DIGEST"}
+
+
+# What writes to this machine's disk: a log, a set.
+_KEEPING = fx.Tail | fx.Fetch | fx.Publish
+
+
+def _not_kept(error: OSError) -> Failure:
+    """The disk of this machine fails, and not for want of space."""
+    where = f"{error.filename}: " if error.filename else ""
+    return Failure(
+        Kind.ARTIFACTS,
+        f"what the worker sent cannot be kept on this machine: {where}{error.strerror or error}",
+        hint="mend the disk of this machine",
+    )
 
 
 def _as_out_of_reach(effect: fx.Outward, failure: Failure) -> Failure:

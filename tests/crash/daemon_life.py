@@ -24,6 +24,7 @@ from rch.files.paths import HostPaths, host_paths
 from rchctl.client import Client, ConnectionLost, NoDaemon
 
 _DYING = Path(__file__).with_name("dying_daemon.py")
+FULL_DAEMON = Path(__file__).with_name("full_daemon.py")
 _TOKEN = "the-one-and-only"  # noqa: S105  (an idempotency token)
 _TERMINAL = {"SUCCEEDED", "FAILED", "CANCELLED"}
 _ORDER = ("QUEUED", "RUNNING", "SUCCEEDED")

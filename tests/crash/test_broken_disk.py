@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crash.daemon_life import Life, a_life
-from crash.test_full_walk import FULL
+from crash.daemon_life import FULL_DAEMON, Life, a_life
 
 from rchctl.client import Client, ConnectionLost, NoDaemon, RemoteFailure
 
-SAMPLE = (18, 62)
+SAMPLE = (18, 41)
 LOG_SAMPLE = (6,)
 PARTS = 8
 WORDS = ("input/output error", "disk i/o error")
@@ -94,14 +93,24 @@ def connected(life: Life) -> Client | None:
 def broken_at(root: Path, number: int) -> list[str]:
     """A daemon one of whose own syncs fails; what it did."""
     trace = root.with_suffix(".steps")
-    survive(root, [sys.executable, str(FULL), "broken", str(number), "1", str(trace)])
+    survive(root, [sys.executable, str(FULL_DAEMON), "broken", str(number), "1", str(trace)])
     return trace.read_text().splitlines()
 
 
 def log_broken_at(root: Path, number: int) -> None:
     """A daemon under strace, whose kernel refuses the n-th sync of the database's log."""
     strace = tracer()
-    how = ["-D", "-f", "-o", "/dev/null", "-P", "{life.paths.database}-wal", "-e", "trace=fsync,fdatasync"]
+    how = [
+        "-D",
+        "-f",
+        "--seccomp-bpf",
+        "-o",
+        "/dev/null",
+        "-P",
+        "{life.paths.database}-wal",
+        "-e",
+        "trace=fsync,fdatasync",
+    ]
     inject = ["-e", f"inject=fsync,fdatasync:error=EIO:when={number}"]
     survive(root, [strace, *how, *inject, sys.executable, "-m", "rchd", "run"])
 

@@ -8,11 +8,10 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from crash.daemon_life import Life, a_life
+from crash.daemon_life import FULL_DAEMON, Life, a_life
 
 from rchctl.client import Client, ConnectionLost, NoDaemon, RemoteFailure
 
-FULL = Path(__file__).with_name("full_daemon.py")
 SAMPLE = (34, 100)
 PARTS = 16
 SPREAD = 40
@@ -24,7 +23,7 @@ def survive(root: Path, full_at: int, many: int) -> list[str]:
     """A whole run on a disk that is full for so many steps; what the daemon did."""
     with a_life(root) as life:
         trace = root / "steps"
-        argv = [sys.executable, str(FULL), "full", str(full_at), str(many), str(trace)]
+        argv = [sys.executable, str(FULL_DAEMON), "full", str(full_at), str(many), str(trace)]
         life.serve(argv)
         client = connected(life)
         if client is None:  # it did not start on a full disk: it says so, and starts when there is space

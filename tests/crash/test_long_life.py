@@ -1,4 +1,4 @@
-"""A daemon that has done much: neither what it takes to start nor its memory tells of it."""
+"""A daemon that has done much: its memory does not tell of it, and its start hardly."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def past(paths: HostPaths, many: int) -> None:
 @pytest.mark.fault("H2")
 @pytest.mark.parametrize("many", [1_000, pytest.param(10_000, marks=pytest.mark.faults_long)])
 @pytest.mark.timeout(300)
-def test_runs_that_are_over_weigh_on_no_start(tmp_path: Path, many: int) -> None:
+def test_runs_that_are_over_add_no_memory_and_little_to_a_start(tmp_path: Path, many: int) -> None:
     found: dict[int, tuple[float, int]] = {}
     for number in (300, many):  # some hundred are looked at in any start
         with lab(tmp_path / str(number)) as user:

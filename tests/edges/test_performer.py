@@ -315,9 +315,12 @@ async def test_a_set_that_finds_no_space_is_fetched_when_there_is_some(
     performer = chosen(tmp_path, client)
     at = places_of(tmp_path, effect.job)
     at.host.mkdir(parents=True)
+    told: list[ev.Event] = []
     with monkeypatch.context() as patch:
         patch.setattr(durable, "_sys", Full(number, 1))
-        assert isinstance(await performer.perform(effect, lambda _: None), ev.Fetched)
+        assert isinstance(await performer.perform(effect, told.append), ev.Fetched)
+    details = [each.detail for each in told if isinstance(each, ev.StageNews) and each.detail]
+    assert "space on this machine's disk" in " ".join(details)
 
 
 async def test_a_disk_that_takes_no_set_is_told_as_such_and_the_next_try_is_good(
@@ -335,6 +338,20 @@ async def test_a_disk_that_takes_no_set_is_told_as_such_and_the_next_try_is_good
     assert "this machine" in (event.hint or "")
     assert not at.rejected.exists()
     assert isinstance(await performer.perform(effect, lambda _: None), ev.Fetched)
+
+
+@pytest.mark.fault("H11")
+async def test_a_disk_that_fails_a_log_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: Any, **_options: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(artifacts, "write_log", broken)
+    event = await chosen(tmp_path, Chosen(said("one\n", "1"))).perform(tail(None), lambda _: None)
+    assert isinstance(event, ev.LineCut)
+    assert (event.kind, event.message.rpartition(": ")[2]) == (Kind.ARTIFACTS, "Input/output error")
+    assert "this machine" in (event.hint or "")
 
 
 async def test_a_failure_of_the_registry_keeps_its_place(tmp_path: Path) -> None:
