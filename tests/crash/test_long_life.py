@@ -134,7 +134,7 @@ def test_memory_stays_flat_over_many_transitions(tmp_path: Path, transitions: in
                     daemon.client.call("runs.cancel", {"run": run_id})
                     while daemon.client.notification(0) is not None:
                         pass
-                until(lambda: daemon.client.call("daemon.health", {})["runs_queued"] == 1)
+                until(lambda: daemon.client.call("daemon.health", {})["runs_queued"] <= 1)
 
             daemon.client.call("runs.submit", project)
             pass_by(max(transitions // 10, 40) // 2)
