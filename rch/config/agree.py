@@ -9,8 +9,9 @@ from rch.config.keys import bad_value
 from rch.config.root import CONFIG_NAME, MANIFEST_NAME
 from rch.config.schema import Config
 from rch.config.sources import Origin
+from rch.contract.destinations import unserved
 from rch.contract.errors import Failure, Kind
-from rch.contract.flag_values import inside_root, parse_destination, valid_name, valid_selector
+from rch.contract.flag_values import inside_root, valid_name, valid_selector
 from rch.contract.policy import POLICY_ONLY, Backend
 
 SWIFT_CONFIGURATIONS = ("debug", "release")
@@ -129,9 +130,8 @@ class Agreement:
         value = self.config.destination.value
         if value is None:
             raise self._bad("destination.value", 'is missing, such as "platform=macOS"')
-        if parse_destination(value) is None:
-            what = f'= "{value}" is not platform=...,name=...,OS=... (id= is not served)'
-            raise self._bad("destination.value", what)
+        if (why := unserved(value)) is not None:
+            raise self._bad("destination.value", f'= "{value}" {why}')
 
     def _check_container(self, root: Path, key: str, value: str, suffix: str) -> None:
         if not inside_root(value) or not value.endswith(suffix):

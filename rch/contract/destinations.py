@@ -26,7 +26,7 @@ from rch.contract.versions import numbers_of
 GENERIC = "generic"
 """The `name` of a destination that is a platform and no device."""
 
-_SIMULATORS = ("iOS", "tvOS", "watchOS", "visionOS")
+_SIMULATOR_PLATFORMS = ("iOS Simulator", "tvOS Simulator", "watchOS Simulator", "visionOS Simulator")
 _DEVICES = ("iOS", "tvOS", "watchOS", "visionOS", "DriverKit")
 _SHOWN = 8
 
@@ -49,20 +49,38 @@ def resolve_destination(capabilities: Capabilities, constraint: str, action: str
     `WORKER_INCOMPATIBLE` / `NO_DESTINATION` says what the worker lacks and what it has;
     `CONFIG` / `BAD_VALUE` where no worker could ever serve it.
     """
-    asked = parse_destination(constraint)
-    if asked is None:
-        raise _bad(constraint, "is not platform=...,name=...,OS=... (id= is not served)")
+    asked, why = parse_destination(constraint), unserved(constraint)
+    if asked is None or why is not None:
+        raise _bad(constraint, why or "")
     if "generic/platform" in asked:
         return _generic(capabilities, constraint, asked, action)
-    platform = asked["platform"]
-    if platform == "macOS":
+    if asked["platform"] == "macOS":
         return _this_machine(capabilities, constraint, asked)
-    if platform in {f"{family} Simulator" for family in _SIMULATORS}:
-        return _simulator(capabilities, constraint, asked)
+    return _simulator(capabilities, constraint, asked)
+
+
+def unserved(constraint: str) -> str | None:
+    """Why no worker could ever serve a constraint, as the rest of a sentence; None if one could."""
+    asked = parse_destination(constraint)
+    if asked is None:
+        return "is not platform=...,name=...,OS=... (id= is not served)"
+    if "generic/platform" in asked:
+        known = {"macOS", *_DEVICES, *_SIMULATOR_PLATFORMS}
+        return None if asked["generic/platform"] in known else "names no platform that is served"
+    if asked["platform"] == "macOS":
+        key = next((key for key in ("OS", "name") if key in asked), None)
+        return key and f"has {key}=, which is for simulators: a Mac is chosen by tags"
+    if asked["platform"] in _SIMULATOR_PLATFORMS:
+        if "name" not in asked:
+            return "names no device: add name=..."
+        return "has a variant, which is for macOS alone" if "variant" in asked else None
+    return _no_platform(asked["platform"])
+
+
+def _no_platform(platform: str) -> str:
     if platform in _DEVICES:
-        raise _bad(constraint, f"is a device; simulators, macOS and generic/platform={platform} are served")
-    known = ", ".join(["macOS", *(f"{family} Simulator" for family in _SIMULATORS)])
-    raise _bad(constraint, f"names no platform that is served ({known})")
+        return f"is a device; simulators, macOS and generic/platform={platform} are served"
+    return f"names no platform that is served ({', '.join(['macOS', *_SIMULATOR_PLATFORMS])})"
 
 
 def destination_change(now: Capabilities, named: Mapping[str, str]) -> str | None:
@@ -105,8 +123,6 @@ def devices_of(now: Capabilities, named: Mapping[str, str]) -> list[Device]:
 
 def _generic(capabilities: Capabilities, constraint: str, asked: dict[str, str], action: str) -> Resolved:
     platform = asked["generic/platform"]
-    if platform not in {"macOS", *_DEVICES, *(f"{family} Simulator" for family in _SIMULATORS)}:
-        raise _bad(constraint, "names no platform that is served")
     if action != "build":
         raise _bad(constraint, f"is generic: it serves build alone, not {action}")
     _need_macos(capabilities, constraint)
@@ -117,9 +133,6 @@ def _generic(capabilities: Capabilities, constraint: str, asked: dict[str, str],
 
 def _this_machine(capabilities: Capabilities, constraint: str, asked: dict[str, str]) -> Resolved:
     _need_macos(capabilities, constraint)
-    for key in ("OS", "name"):
-        if key in asked:
-            raise _bad(constraint, f"has {key}=, which is for simulators: a Mac is chosen by tags")
     arch = asked.get("arch", capabilities.arch)
     if arch != capabilities.arch:
         raise _lacks(capabilities, constraint, f"its arch is {capabilities.arch}")
@@ -141,11 +154,7 @@ def _need_macos(capabilities: Capabilities, constraint: str) -> None:
 
 
 def _simulator(capabilities: Capabilities, constraint: str, asked: dict[str, str]) -> Resolved:
-    name = asked.get("name")
-    if name is None:
-        raise _bad(constraint, "names no device: add name=...")
-    if "variant" in asked:
-        raise _bad(constraint, "has a variant, which is for macOS alone")
+    name = asked["name"]
     family = asked["platform"].removesuffix(" Simulator")
     usable = [each for each in capabilities.runtimes if each.available and family_of(each) == family]
     runtimes = _wanted(capabilities, constraint, usable, asked.get("OS", "latest"))
