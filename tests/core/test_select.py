@@ -1,25 +1,24 @@
-"""Who serves a run, with what, and every other worker's reason."""
+"""What a worker would serve a run with, and whether it still could."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import msgspec
 import pytest
 from support.macs import CONSTRAINT, IOS_18_2, PHONE, POLICY, mac, mac_report, phone, xcode, xcode_run
-from support.playbook import Playbook, accepted, capabilities, report, unreachable
+from support.playbook import Playbook, report
 
 from rch.contract.errors import Failure, Kind
-from rch.contract.records import Accepted, Capabilities, Capacity, Invocation, Job, Runtime
+from rch.contract.records import Accepted, Invocation, Job, Runtime
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.fit import fit
 from rchd.core.preview import planned_run
-from rchd.core.projections import projections
-from rchd.core.select import drifted, nobody, select
+from rchd.core.select import drifted, select
 
+OTHER_BUILD = Runtime(identifier=IOS_18_2, name="iOS 18.2", version="18.2", build="22C999")
 FIRST, SECOND = "11111111-0000-0000-0000-000000000001", "22222222-0000-0000-0000-000000000002"
 
 
@@ -38,10 +37,6 @@ def handed_over(told: ev.ProbeReport, request: Accepted | None = None) -> tuple[
     play.answer(run, ev.SourceKnown, exists=True)
     sent = play.one(fx.Submit)
     return sent.job, sent.invocation
-
-
-def selection_of(run: m.Run) -> dict[str, Any]:
-    return dict(json.loads(projections(run)[f"{run.run_id}/worker_selection.json"]))
 
 
 # --- what it would be with --------------------------------------------------------------
@@ -114,162 +109,6 @@ def test_a_generic_platform_serves_a_build_and_no_test() -> None:
     both = msgspec.structs.replace(build.options, actions=("build", "test"))
     refused = select(both, (mac_report(),)).refused["mini"]
     assert "serves build alone" in refused
-
-
-# --- every worker's reason --------------------------------------------------------------
-
-UNUSABLE = Runtime(identifier=IOS_18_2, name="iOS 18.2", version="18.2", build="1", available=False)
-NO_RUNTIME = mac(runtimes=(UNUSABLE,))
-OTHER_BUILD = Runtime(identifier=IOS_18_2, name="iOS 18.2", version="18.2", build="22C999")
-
-
-@pytest.mark.spec("7")
-@pytest.mark.parametrize(
-    ("told", "subkind", "words"),
-    [
-        (mac_report(offers=False), "FEATURE_MISSING", "does not offer the backend xcodebuild"),
-        (report("mini"), "FEATURE_MISSING", "does not offer the backend xcodebuild"),
-        (mac_report(told=mac(toolchains=())), "NO_TOOLCHAIN", "an Xcode is wanted; mini has none"),
-        (mac_report(told=mac(devices=())), "NO_DESTINATION", "no 'iPhone 16'"),
-        (mac_report(told=NO_RUNTIME), "NO_DESTINATION", "none of it"),
-        (mac_report(told=mac(os_name="Linux", runtimes=())), "NO_DESTINATION", "none of it"),
-    ],
-)
-def test_what_nobody_has_fails_at_once_and_is_named(told: ev.ProbeReport, subkind: str, words: str) -> None:
-    play = Playbook()
-    run = play.accept(xcode_run())
-    play.answer(run, ev.Probed, reports=(told,), embedded=False)
-    assert (run.state, run.exit_code) == ("FAILED", 91)
-    assert run.trouble is not None
-    assert run.trouble.subkind == subkind
-    assert words in run.human_summary
-
-
-@pytest.mark.spec("7")
-def test_several_workers_lack_several_things_and_each_is_named() -> None:
-    reports = (
-        mac_report("a", mac(toolchains=())),
-        mac_report("b", mac(devices=())),
-        report("c", tags=("x",)),
-    )
-    found = nobody(select(xcode_run().options, reports), reports)
-    assert (found.exit_code, found.subkind, found.hint is not None) == (91, None, True)
-    for word in ("a: an Xcode is wanted", "b: destination", "c: rch-worker there does not offer"):
-        assert word in found.message
-
-
-@pytest.mark.spec("7")
-def test_every_worker_is_on_record_with_its_reason() -> None:
-    ours: dict[str, Any] = {"tags": ("ios",)}
-    reports = (
-        mac_report("first", priority=1, **ours),
-        mac_report("second", priority=2, **ours),
-        mac_report("third", priority=3, **ours),
-        mac_report("untagged"),
-        mac_report("old", offers=False, **ours),
-        mac_report("bare", mac(toolchains=()), **ours),
-        msgspec.structs.replace(unreachable("gone"), **ours),
-    )
-    play = Playbook()
-    run = play.accept(xcode_run(tags=("ios",)))
-    play.answer(run, ev.Probed, reports=reports, embedded=False)
-    busy = {"operation": "reserve", "code": "BUSY", "kind": "WORKER_BUSY", "subkind": None}
-    play.answer(run, ev.WorkerRefused, **busy, message="reserve: BUSY: 1 of 1 slots taken", retry_after=2.0)
-    play.grant(run, "second")
-    told = selection_of(run)
-    reasons = {each["worker"]: each["reason"] for each in told["candidates"]}
-    assert reasons.pop("bare").startswith("an Xcode is wanted; mini has none")
-    assert reasons == {
-        "first": "could serve; granted no lease: reserve: BUSY: 1 of 1 slots taken",
-        "second": "first by priority and name that granted a lease",
-        "third": "could serve; an earlier one did",
-        "untagged": "lacks the tag 'ios'",
-        "old": "rch-worker there does not offer the backend xcodebuild",
-        "gone": "probe failed: connection refused",
-    }
-    assert [each["worker"] for each in told["candidates"] if each["chosen"]] == ["second"]
-    assert {key: told[key] for key in ("selected_worker", "selected_worker_host", "candidate_count")} == {
-        "selected_worker": "second",
-        "selected_worker_host": "second.example",
-        "candidate_count": 7,
-    }
-    assert told["worker_protocol_range"] == {"min": 1, "max": 1}
-    assert (told["negotiated_protocol_version"], told["selection_mode"]) == (1, "deterministic")
-    assert (told["snapshot_source"], told["snapshot_age_seconds"]) == ("fresh", 0)
-    assert [each["worker"] for each in told["probe_failures"]] == ["gone"]
-    assert not any("weighed" in each for each in told["candidates"])
-
-
-@pytest.mark.spec("7")
-def test_who_is_set_aside_or_was_not_asked_is_on_record_too() -> None:
-    play = Playbook()
-    first = play.accept(accepted())
-    wrong = msgspec.structs.replace(
-        unreachable("mitm"), error="the host key is wrong", error_subkind="HOST_KEY"
-    )
-    play.answer(first, ev.Probed, reports=(wrong,), embedded=False)
-    second = play.accept(accepted("run-00000002"))
-    silent = msgspec.structs.replace(unreachable("mitm"), error=None, error_kind=None, error_subkind=None)
-    play.answer(second, ev.Probed, reports=(silent, report("good")), embedded=False)
-    play.grant(second, "good")
-    reasons = {each["worker"]: each["reason"] for each in selection_of(second)["candidates"]}
-    assert reasons["mitm"].startswith("set aside until ")
-    assert "the host key is wrong" in reasons["mitm"]
-
-
-# --- ties -------------------------------------------------------------------------------
-
-
-def sized(slots: int, load: int, disk: int, cpus: int = 8) -> Capabilities:
-    return capabilities(
-        capacity=Capacity(
-            cpus=cpus,
-            memory_bytes=1,
-            slots_total=4,
-            slots_free=slots,
-            disk_free_bytes=disk,
-            load_milli=load,
-        )
-    )
-
-
-def with_capacity(worker: str, told: Capabilities, priority: int = 100) -> ev.ProbeReport:
-    base = report(worker, priority=priority)
-    assert base.result is not None
-    return msgspec.structs.replace(base, result=msgspec.structs.replace(base.result, capabilities=told))
-
-
-FLEET = (
-    with_capacity("a-full", sized(0, 0, 9)),
-    with_capacity("b-loaded", sized(2, 8000, 9)),
-    with_capacity("c-small-disk", sized(2, 1000, 3)),
-    with_capacity("d-best", sized(2, 1000, 9)),
-    with_capacity("e-many-cpus", sized(2, 3000, 5, cpus=32)),
-    with_capacity("f-first", sized(0, 9000, 1), priority=1),
-)
-
-
-@pytest.mark.spec("7")
-def test_adaptive_breaks_ties_of_one_priority_and_no_others() -> None:
-    options = accepted(selection_mode="adaptive").options
-    found = [each.worker for each in select(options, FLEET).choices]
-    assert found == ["f-first", "e-many-cpus", "d-best", "c-small-disk", "b-loaded", "a-full"]
-    plain = [each.worker for each in select(accepted().options, FLEET).choices]
-    assert plain == ["f-first", "a-full", "b-loaded", "c-small-disk", "d-best", "e-many-cpus"]
-
-
-@pytest.mark.spec("7")
-def test_what_a_tie_was_broken_by_is_on_record() -> None:
-    play = Playbook()
-    run = play.accept(accepted(selection_mode="adaptive"))
-    play.answer(run, ev.Probed, reports=(*FLEET, unreachable("gone")), embedded=False)
-    play.grant(run, "f-first")
-    told = selection_of(run)
-    assert told["selection_mode"] == "adaptive"
-    values = {each["worker"]: each.get("weighed") for each in told["candidates"]}
-    assert values["b-loaded"] == {"slots_free": 2, "load_milli": 8000, "cpus": 8, "disk_free_bytes": 9}
-    assert values["gone"] is None
-    assert "free slots, load and free disk" in told["candidates"][0]["reason"]
 
 
 # --- what is no longer there ------------------------------------------------------------
