@@ -17,9 +17,9 @@ DISCONNECTS = ("keep", "cancel")
 USUAL_PRIORITY, LAST_PRIORITY = 100, 1_000_000
 _LONGEST_NAME = 200
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*")
-# Numbers with a point stay text: nearly all of them are versions.
+# Bare words and numbers go as text: the daemon knows the type of the key, and 6 may be a version.
 _MOST = 1 << 53  # what every JSON reader holds exactly
-_LITERAL = re.compile(r'-?\d+|true|false|\[.*\]|\{.*\}|".*"', re.DOTALL)
+_LITERAL = re.compile(r'\[.*\]|\{.*\}|".*"', re.DOTALL)
 
 
 def add_run_options(parser: VerbParser, *, plan: bool = True) -> None:
@@ -146,7 +146,7 @@ def working_directory() -> str:
 
 
 def overrides(verb: str, pairs: list[str]) -> dict[str, Any]:
-    """`KEY=VALUE` pairs: whole numbers, true, false, JSON lists and quoted strings; else text."""
+    """`KEY=VALUE` pairs: JSON lists, tables and quoted strings; else text, which has its key's type."""
     found: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")

@@ -166,15 +166,17 @@ class Api:
                 f"client_token {token[:40]!r} stands for another request: run {run.run_id}",
                 hint="give each request a token of its own",
             )
-        return self._run_view(run)
+        return await self._by_id(row.run_id)
 
     async def _accept(self, params: api.SubmitParams, connection: Connection) -> api.RunView:
         self._daemon.intakes += 1
         try:
             accepted = await self._intake.take(params, _teller(connection) if params.progress else None)
             number, future = self._replies.expect()
+            # The core answers when the run lives, also where nobody waits for it any more.
+            future.add_done_callback(lambda _: self._intake.release(accepted.run_id))
             self._driver.post(ev.RunAccepted(at=time.time(), accepted=accepted, reply=number))
-            return _answered(await future)
+            return _answered(await asyncio.shield(future))
         finally:
             self._daemon.intakes -= 1
 

@@ -25,7 +25,7 @@ from rchd.core import events as ev
 from rchd.core.ask import farewell
 from rchd.core.daemon import Core
 from rchd.driver import Driver, Record, load_core
-from rchd.edges import known_types, leavings, process
+from rchd.edges import known_types, leavings, process, store_health
 from rchd.edges.clock import now
 from rchd.edges.host_id import host_id
 from rchd.edges.hub import Hub
@@ -65,6 +65,7 @@ async def serve(paths: HostPaths, ready: Callable[[], None], transcript: Path | 
         )
     with lock:
         # Before it listens: who connects finds a daemon that has its state, or none.
+        store_health.refuse_a_lost_one(paths.database, paths.artifacts)
         store = SqliteStore.open(paths.database)
         try:
             core = load_core(store, paths.artifacts)

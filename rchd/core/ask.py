@@ -107,7 +107,7 @@ def _probe(run: m.Run, phase: m.Selecting | m.Rechecking) -> fx.Probe:
     return fx.Probe(
         run_id=run.run_id,
         op=run.op,
-        max_age=0 if anew else options.probe_ttl_seconds,
+        max_age=0 if anew or run.tries else options.probe_ttl_seconds,
         tags=options.tags if isinstance(phase, m.Selecting) else (),
         deadline=float(options.connect_timeout_seconds),
         worker=run.worker if isinstance(phase, m.Rechecking) else None,

@@ -28,7 +28,7 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
         hosts[report.worker] = report.host
         missing = [tag for tag in options.tags if tag not in report.tags]
         if missing:
-            refused[report.worker] = f"lacks the tag {missing[0]!r}"
+            refused[report.worker] = f"{_LACKS_TAG} {missing[0]!r}"
         elif report.result is None:
             error = report.error or "no answer"
             failed = ProbeFailure(
@@ -163,11 +163,12 @@ def nobody(selection: Selection, reports: Iterable[ProbeReport]) -> Failure:
     listed = "; ".join(f"{name}: {why}" for name, why in sorted(selection.refused.items()))
     failed = {failure.worker for failure in selection.probe_failures}
     asked = [report for report in reports if report.worker in failed]
+    meant = [name for name, why in selection.refused.items() if not why.startswith(_LACKS_TAG)]
     if not selection.refused:
         return Failure(
             Kind.WORKER_INCOMPATIBLE, "the inventory names no worker", hint="add one to workers.toml"
         )
-    if len(asked) == len(selection.refused):
+    if asked and len(asked) == len(meant):
         kinds = {(report.error_kind, report.error_subkind) for report in asked}
         kind, subkind = kinds.pop() if len(kinds) == 1 else (Kind.SSH, None)
         hints = {report.hint for report in asked}
@@ -189,5 +190,6 @@ def nobody(selection: Selection, reports: Iterable[ProbeReport]) -> Failure:
     )
 
 
+_LACKS_TAG = "lacks the tag"
 _WRONG_KEY = "learn on the worker itself which key is right: rch-worker key"
 _LACKING = "rchctl workers explain has each worker's reason"

@@ -204,8 +204,8 @@ def line_cut(run: m.Run, event: ev.LineCut, now: str) -> Effects:
             run.lease = None
             return end(run, now)
         return retry(run, 0.2)
-    if isinstance(phase, m.Reserving) and cut and run.cancel is None and run.tries < RESERVE_TRIES:
-        # It may have been granted: the same run is given the same lease again.
+    if isinstance(phase, m.Reserving) and cut and run.tries < RESERVE_TRIES:
+        # It may have been granted: the same run is given the same lease again, to use or to give back.
         return retry(run, pause(run.tries))
     if isinstance(phase, m.Reserving) and run.cancel is None:
         return _next_candidate(run, phase, trouble, now)

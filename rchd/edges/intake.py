@@ -51,12 +51,15 @@ class Request:
 class Intake:
     """Takes requests in; one snapshot at a time, so that two do not fight for the disk.
 
+    Who has `take`n a run in says with `release` when it lives: until then its bundle is kept.
+
     `live` names the spool files of the runs that are not over.
     """
 
     def __init__(self, paths: HostPaths, live: Callable[[], Collection[str]] = frozenset) -> None:
         self._paths = paths
         self._live = live
+        self._taken: dict[str, str] = {}
         self._turn = anyio.CapacityLimiter(1)
 
     async def take(self, params: SubmitParams, tell: Tell | None = None) -> Accepted:
@@ -69,16 +72,30 @@ class Intake:
         accepted = await anyio.to_thread.run_sync(
             self._take, params, tell, limiter=self._turn, abandon_on_cancel=False
         )
-        prune_old = partial(
-            prune, self._paths.spool, self._live(), newest=KEPT_BUNDLES, max_bytes=KEPT_BYTES
-        )
-        await anyio.to_thread.run_sync(prune_old, limiter=self._turn)
+        try:
+            await self._prune()
+        except BaseException:
+            self.release(accepted.run_id)
+            raise
         return accepted
+
+    def release(self, run_id: str) -> None:
+        """The run that was taken in lives, or never will: from now on `live` speaks for its bundle."""
+        self._taken.pop(run_id, None)
+
+    async def _prune(self) -> None:
+        """Look who lives once no snapshot is under way: what was taken in meanwhile counts."""
+        async with self._turn:
+            kept = {*self._live(), *self._taken.values()}
+            prune_old = partial(prune, self._paths.spool, kept, newest=KEPT_BUNDLES, max_bytes=KEPT_BYTES)
+            await anyio.to_thread.run_sync(prune_old)
 
     async def draft(self, params: SubmitParams) -> Accepted:
         """What `take` would accept; nothing of it is written but a bundle, which is no run's."""
         _refuse_options(params)
-        return await anyio.to_thread.run_sync(self._draft, params, None, limiter=self._turn)
+        accepted, _ = await anyio.to_thread.run_sync(self._snapshot, params, None, limiter=self._turn)
+        await self._prune()
+        return accepted
 
     async def read(self, params: SubmitParams) -> Request:
         """The project and its plan, without its source."""
@@ -94,12 +111,13 @@ class Intake:
     def _take(self, params: SubmitParams, tell: Tell | None) -> Accepted:
         accepted, snapshot = self._snapshot(params, tell)
         accepted = msgspec.structs.replace(accepted, request_sha256=request_sha256(params))
-        self._write_manifest(accepted, snapshot)
-        return accepted
-
-    def _draft(self, params: SubmitParams, tell: Tell | None) -> Accepted:
-        accepted, _ = self._snapshot(params, tell)
-        prune(self._paths.spool, self._live(), newest=KEPT_BUNDLES, max_bytes=KEPT_BYTES)
+        # Nobody prunes while this has its turn.
+        self._taken[accepted.run_id] = accepted.source.spool_name
+        try:
+            self._write_manifest(accepted, snapshot)
+        except BaseException:
+            self.release(accepted.run_id)
+            raise
         return accepted
 
     def _snapshot(self, params: SubmitParams, tell: Tell | None) -> tuple[Accepted, Snapshot]:

@@ -24,6 +24,8 @@ from rchd.edges.pool import WorkerPool
 log = structlog.get_logger("rchd.worker")
 
 MAX_CLOCK_SKEW_SECONDS = 30.0
+SILENT_SECONDS = 60.0
+SHORT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,27 @@ class _Snapshot:
     skew: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    """That a worker gave no answer, and since when."""
+
+    entry: WorkerEntry
+    at: float
+    report: ev.ProbeReport
+
+
 class Prober:
-    """Probes workers. `inventory` is read anew for each selection."""
+    """Probes workers. `inventory` is read anew for each selection.
+
+    A worker that gave no answer is not waited for again by every run while others serve: for
+    `SILENT_SECONDS` it is left out, after that it has `SHORT_SECONDS` to show that it is back.
+    """
 
     def __init__(self, pool: WorkerPool, inventory: Callable[[], Inventory]) -> None:
         self._pool = pool
         self._inventory = inventory
         self._probes: dict[str, _Snapshot] = {}
+        self._silent: dict[str, _Silence] = {}
 
     def forget(self, worker: str) -> None:
         """The snapshot of `worker` is not to be used again."""
@@ -54,19 +70,31 @@ class Prober:
         inventory = self._inventory()
         await self._pool.replace(inventory.workers)
         entries = [entry for entry in inventory.workers if effect.worker in {None, entry.name}]
-        reports: dict[str, ev.ProbeReport] = {}
+        # Who could not serve is not asked; the core says why it is left out.
+        reports = {entry.name: _report(entry, 0) for entry in entries}
+        wanted = [
+            entry
+            for entry in entries
+            if set(effect.tags) <= set(entry.tags) and effect.aside.get(entry.name) != mark_of(entry)
+        ]
 
-        async def ask(entry: WorkerEntry) -> None:
-            # Who could not serve is not waited for; the core says why it is left out.
-            wanted = set(effect.tags) <= set(entry.tags)
-            if wanted and effect.aside.get(entry.name) != mark_of(entry):
-                reports[entry.name] = await self.probe_worker(entry, effect.max_age, effect.deadline)
-            else:
-                reports[entry.name] = _report(entry, 0)
+        async def ask(entry: WorkerEntry, seconds: float) -> None:
+            reports[entry.name] = await self.probe_worker(entry, effect.max_age, seconds)
 
+        quiet = {} if effect.worker or not effect.max_age else self._quiet(wanted)
         async with anyio.create_task_group() as group:
-            for entry in entries:
-                group.start_soon(ask, entry)
+            for entry in wanted:
+                if (silence := quiet.get(entry.name)) is None:
+                    group.start_soon(ask, entry, effect.deadline)
+                elif time.monotonic() - silence.at < SILENT_SECONDS:
+                    reports[entry.name] = silence.report
+                else:
+                    group.start_soon(ask, entry, min(SHORT_SECONDS, effect.deadline))
+        if quiet and not any(reports[entry.name].result for entry in wanted):
+            # Nobody else is there: now it matters whether they are back.
+            async with anyio.create_task_group() as group:
+                for name in quiet:
+                    group.start_soon(ask, quiet[name].entry, effect.deadline)
         return ev.Probed(
             at=time.time(),
             run_id=effect.run_id,
@@ -75,6 +103,11 @@ class Prober:
             embedded=inventory.implied_local,
             whole=effect.worker is None,
         )
+
+    def _quiet(self, entries: list[WorkerEntry]) -> dict[str, _Silence]:
+        """Who of them gave no answer when last asked, under the same entry."""
+        known = ((entry, self._silent.get(entry.name)) for entry in entries)
+        return {entry.name: each for entry, each in known if each is not None and each.entry == entry}
 
     async def probe(self, inventory: Inventory, entry: WorkerEntry, seconds: float) -> ev.ProbeReport:
         """What one worker of `inventory` says now."""
@@ -95,7 +128,11 @@ class Prober:
             if isinstance(error, RpcError):
                 return _report(entry, ms_since(began), failure=failure_of(error, "probe"))
             broken = error.subkind == "PROTOCOL_ERROR"
-            return _report(entry, ms_since(began), failure=error, broken=broken)
+            report = _report(entry, ms_since(began), failure=error, broken=broken)
+            if error.subkind == "UNREACHABLE":
+                self._silent[entry.name] = _Silence(entry, time.monotonic(), report)
+            return report
+        self._silent.pop(entry.name, None)
         took, skew = ms_since(began), _skew(result)
         if skew is not None:
             log.warning("worker.clock_skew", worker=entry.name, seconds=skew)

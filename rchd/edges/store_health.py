@@ -167,6 +167,15 @@ def is_new(path: Path) -> bool:
     return True
 
 
+def refuse_a_lost_one(path: Path, artifacts: Path) -> None:
+    """No database where there were runs: one that begins anew would drop them without a word (fault H9)."""
+    if not is_new(path):
+        return
+    runs = sum(1 for _ in artifacts.glob("*/accepted.json"))
+    if runs:
+        raise _lost(path, f"is missing, and {runs} runs that it knew lie in {artifacts}")
+
+
 class _LogState(msgspec.Struct, frozen=True):
     """What the shared index says of the write-ahead log: frames committed, frames in the database."""
 

@@ -8,6 +8,7 @@ from support.playbook import Playbook, accepted, report, summary
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
+from rchd.core.trouble import RESERVE_TRIES
 
 pytestmark = pytest.mark.spec("4")
 
@@ -104,6 +105,12 @@ def test_a_cancel_while_a_lease_is_asked_for_ends_the_run_whatever_the_answer(*,
     if busy:
         refuse(play, run, "BUSY")
     else:
+        for _ in range(RESERVE_TRIES - 1):
+            # It may have been granted: it is asked for once more, to be given back.
+            cut(play, run)
+            timer = next(each for each in play.of(fx.StartTimer) if each.name == "retry")
+            play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="retry", op=timer.op))
+            assert play.one(fx.Reserve).target.worker == "a"
         cut(play, run)
     assert (run.state, run.exit_code) == ("CANCELLED", 80)
     assert not play.of(fx.Reserve)

@@ -12,6 +12,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.ask import farewell
+from rchd.core.trouble import RESERVE_TRIES
 
 
 def test_a_run_goes_from_acceptance_to_success() -> None:
@@ -548,13 +549,37 @@ def test_a_stale_answer_changes_nothing() -> None:
     assert not play.effects
 
 
+def cut_for_good(play: Playbook, run: m.Run) -> None:
+    """The line is cut as often as a lease is asked for."""
+    for _ in range(RESERVE_TRIES - 1):
+        cut(play, run)
+        timer = next(e for e in play.of(fx.StartTimer) if e.name == "retry")
+        play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="retry", op=timer.op))
+    cut(play, run)
+
+
+def test_a_lease_that_may_have_been_granted_to_a_cancelled_run_is_given_back() -> None:
+    play = Playbook()
+    run = play.accept(accepted())
+    play.answer(run, ev.Probed, reports=(report(),), embedded=False)
+    play.feed(ev.CancelAsked(at=play.at, run_id=run.run_id, reason="USER"))
+    cut(play, run)
+    timer = next(e for e in play.of(fx.StartTimer) if e.name == "retry")
+    play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="retry", op=timer.op))
+    play.one(fx.Reserve)
+    play.grant(run)
+    play.one(fx.Release)
+    play.answer(run, ev.Released)
+    assert run.state == "CANCELLED"
+
+
 def test_a_lease_that_is_granted_too_late_is_given_back() -> None:
     play = Playbook()
     run = play.accept(accepted())
     play.answer(run, ev.Probed, reports=(report(),), embedded=False)
     op = run.op
     play.feed(ev.CancelAsked(at=play.at, run_id=run.run_id, reason="USER"))
-    cut(play, run)
+    cut_for_good(play, run)
     assert run.state == "CANCELLED"
     play.feed(
         ev.Reserved(

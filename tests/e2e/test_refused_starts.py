@@ -70,3 +70,23 @@ def test_a_database_that_was_cut_is_named_and_can_be_made_anew(
     rebuild = [sys.executable, "-m", "rchd", "--rebuild"]
     subprocess.run(rebuild, env=user.env, check=True, capture_output=True)
     assert [run["state"] for run in user.json("list")["data"]["runs"]] == ["SUCCEEDED"]
+
+
+@pytest.mark.fault("H9")
+def test_a_database_that_is_gone_is_not_begun_anew_over_the_runs_that_it_knew(
+    user: Lab, database: Path
+) -> None:
+    for part in ("", "-wal", "-shm"):
+        database.with_name(database.name + part).unlink(missing_ok=True)
+    message, hint = refusal(user)
+    assert f"{database}: is missing, and 1 runs that it knew lie in" in message
+    assert "rchd --rebuild" in hint
+    done = subprocess.run(
+        [sys.executable, "-m", "rchd", "--rebuild"],
+        env=user.env,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(user.json("list")["data"]["runs"]) == 1

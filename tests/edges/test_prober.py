@@ -21,6 +21,7 @@ from rch.contract.ids import parse_timestamp
 from rchd.api_workers import WorkersApi
 from rchd.core import effects as fx
 from rchd.core import events as ev
+from rchd.edges import prober as edge
 from rchd.edges.pool import WorkerPool
 from rchd.edges.prober import Prober, mark_of
 from rchd.edges.timers import Timers, slept_seconds
@@ -54,6 +55,36 @@ async def test_one_worker_alone_is_asked_where_one_is_named() -> None:
         assert told.reports[0].result is not None
         assert not told.whole
         assert (await it.probed(probe(worker="none"))).reports == ()
+
+
+SILENT = ("/bin/sh", "-c", "sleep 60")
+
+
+@pytest.mark.spec("7")
+async def test_who_did_not_answer_is_not_waited_for_by_the_next_run_while_another_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with prober(local("a"), local("asleep", *SILENT)) as it:
+        first = await it.probed(probe(deadline=3.0))
+        assert [each.error_subkind for each in first.reports] == [None, "UNREACHABLE"]
+        with anyio.fail_after(20):  # its deadline of a minute is not waited for
+            again = await it.probed(probe(deadline=60.0))
+            assert again.reports[1] == first.reports[1]
+            monkeypatch.setattr(edge, "SILENT_SECONDS", 0.0)
+            monkeypatch.setattr(edge, "SHORT_SECONDS", 0.2)
+            later = await it.probed(probe(deadline=60.0))
+        assert "within 0.2 s" in str(later.reports[1].error)
+
+
+@pytest.mark.spec("7")
+async def test_who_did_not_answer_has_its_whole_time_where_nobody_else_serves() -> None:
+    async with prober(local("asleep", *SILENT)) as it:
+        await it.probed(probe(deadline=0.2))
+        assert "within 0.5 s" in str((await it.probed(probe(deadline=0.5))).reports[0].error)
+    async with prober(local("a"), local("asleep", *SILENT)) as it:
+        await it.probed(probe(deadline=3.0))
+        asked_anew = await it.probed(probe(deadline=0.5, max_age=0))
+        assert "within 0.5 s" in str(asked_anew.reports[1].error)
 
 
 @pytest.mark.fault("S8")

@@ -98,9 +98,7 @@ def test_what_is_not_built_yet_refuses_by_name(verb: str, capfd: Captured) -> No
     assert said([verb], capfd) == (2, "", f"rchctl: {verb!r} is not offered yet in 0.1.0\n")
 
 
-@pytest.mark.parametrize(
-    "value", ["9" * 22, "-" + "9" * 5000, '["a", 9007199254740993]', "[1e99]", "[NaN]"]
-)
+@pytest.mark.parametrize("value", ['["a", 9007199254740993]', "[1e99]", "[NaN]", f"[{'9' * 5000}]"])
 def test_a_number_that_cannot_be_sent_is_refused_by_its_key(value: str, capfd: Captured) -> None:
     code, _, err = said(["verify", "--set", f"queue.x={value}"], capfd)
     assert code == 3
