@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from support.macs import CONSTRAINT, IOS_18_2, PHONE, POLICY, mac, mac_report, phone, xcode, xcode_run
-from support.playbook import Playbook, report
+from support.playbook import Playbook, report, unreachable
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.records import Accepted, Invocation, Job, Runtime
@@ -16,7 +16,7 @@ from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.fit import fit
 from rchd.core.preview import planned_run
-from rchd.core.select import drifted, select
+from rchd.core.select import drifted, nobody, select
 
 OTHER_BUILD = Runtime(identifier=IOS_18_2, name="iOS 18.2", version="18.2", build="22C999")
 FIRST, SECOND = "11111111-0000-0000-0000-000000000001", "22222222-0000-0000-0000-000000000002"
@@ -175,3 +175,14 @@ def test_a_backend_that_nobody_knows_is_refused() -> None:
     with pytest.raises(Failure) as refused:
         fit(msgspec.structs.replace(xcode_run().options, backend="mcp"), told)
     assert refused.value.label == "WORKER_INCOMPATIBLE / NOT_OFFERED"
+
+
+@pytest.mark.spec("7")
+def test_who_lacks_the_tag_does_not_hide_that_all_others_are_out_of_reach() -> None:
+    wanted = msgspec.structs.replace(xcode_run().options, tags=("x",))
+    reports = (unreachable("asleep", tags=("x",)), report("other"))
+    told = nobody(select(wanted, reports), reports)
+    assert (told.kind, told.subkind) == (Kind.SSH, "UNREACHABLE")
+    assert "asleep: probe failed" in told.message
+    none_meant = nobody(select(wanted, reports[1:]), reports[1:])
+    assert none_meant.kind == Kind.WORKER_INCOMPATIBLE

@@ -68,11 +68,12 @@ def report(worker: str = "mac", *, priority: int = 100, **changes: Any) -> ev.Pr
     return ev.ProbeReport(**{**base, **changes})
 
 
-def unreachable(worker: str = "mac", *, priority: int = 100) -> ev.ProbeReport:
+def unreachable(worker: str = "mac", *, priority: int = 100, tags: tuple[str, ...] = ()) -> ev.ProbeReport:
     """A worker that could not be asked."""
     return report(
         worker,
         priority=priority,
+        tags=tags,
         result=None,
         error="connection refused",
         error_kind="SSH",
