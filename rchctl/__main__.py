@@ -15,13 +15,14 @@ from rch.contract.errors import Failure, Kind, lookup
 from rchctl.console import Console, open_standard
 from rchctl.context import Context, Outcome, error_body
 from rchctl.parser import UsageError, VerbParser, nearest
-from rchctl.signals import Interrupted
+from rchctl.signals import EXIT_CANCELLED, Interrupted, Outside
 from rchctl.verbs import NOT_OFFERED, VERBS, overview
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 _EXIT_INTERRUPTED = 130
+_PROTOCOL = 1
 _OWNERS = frozenset({"verify", "run", "exec"})
 # Their exit code is the verdict, which stands wherever the text went.
 _VERDICTS = frozenset({"verify", "run", "exec", "wait"})
@@ -37,7 +38,14 @@ def main(argv: list[str] | None = None) -> int:
     own = _own(words)
     verb = next((word for word in own if not word.startswith("-")), "")
     verdict = verb in _VERDICTS and "--detach" not in own
-    code, outcome = _call(verb, words, console)
+    if verb in _OWNERS and "--detach" not in own:
+        try:
+            with Outside(last=argv is None):
+                code, outcome = _call(verb, words, console)
+        except Interrupted:  # while its end was told
+            return EXIT_CANCELLED
+    else:
+        code, outcome = _call(verb, words, console)
     return code if console.lost is None else _lost(code, outcome, console, verdict=verdict)
 
 
@@ -91,8 +99,7 @@ def _call(verb: str, words: list[str], console: Console) -> tuple[int, Outcome |
 def _dispatch(verb: str, words: list[str], console: Console, env: Mapping[str, str]) -> Outcome | None:
     """The verb's outcome; None when a text was asked for and printed."""
     if not verb:
-        _without_verb(words, console)
-        return None
+        return _without_verb(words, console)
     if verb == "help":
         return _help(words, console, env)
     if verb in NOT_OFFERED:
@@ -119,25 +126,33 @@ def _help(words: list[str], console: Console, env: Mapping[str, str]) -> Outcome
     return _dispatch(topic, [topic, "--help"] if topic else ["--help"], console, env)
 
 
-def _without_verb(words: list[str], console: Console) -> None:
-    if words == ["--version"]:
-        console.out(f"rchctl {rch.__version__} (protocol 1)\n")
+def _without_verb(words: list[str], console: Console) -> Outcome | None:
+    flags = [word for word in words if word != "--json"]
+    if flags == ["--version"]:
+        if flags != words:
+            return Outcome({"version": rch.__version__, "protocol": _PROTOCOL})
+        console.out(f"rchctl {rch.__version__} (protocol {_PROTOCOL})\n")
     elif words and set(words) <= {"-h", "--help"}:
         console.out(overview())
     elif words:
         raise UsageError(f"unknown flag {words[0]!r}: type 'rchctl --help'", subkind="UNKNOWN_FLAG")
     else:
         raise UsageError("a verb is missing: type 'rchctl verify', or 'rchctl --help'")
+    return None
 
 
 def _refused(verb: str, failure: Failure, console: Console, *, as_json: bool) -> int:
     console.clear_status()
+    hint = failure.hint
+    if verb in VERBS and hint == lookup(Kind.USAGE).remedy:  # the help of all verbs
+        hint = f"see rchctl {verb} --help"
     if as_json:
-        _envelope(verb, failure.exit_code, {"error": error_body(failure)}, console)
+        error = {**error_body(failure), "hint": hint}
+        _envelope(verb, failure.exit_code, {"error": error}, console)
         return failure.exit_code
     if isinstance(log := failure.data.get("log"), list):
         console.err_bytes("".join(f"  | {line}\n" for line in log).encode())
-    console.error(failure.message, None if isinstance(failure, UsageError) else failure.hint)
+    console.error(failure.message, None if isinstance(failure, UsageError) else hint)
     return failure.exit_code
 
 

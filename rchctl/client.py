@@ -6,6 +6,7 @@ that breaks is `ConnectionLost`, which callers that wait for a run mend by a new
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import time
@@ -169,17 +170,24 @@ class Client:
         return self._last_id
 
     def wait(
-        self, request: int, silence: float = CALL_SECONDS, notify: Notify | None = None
+        self,
+        request: int,
+        silence: float = CALL_SECONDS,
+        notify: Notify | None = None,
+        *,
+        until: float = math.inf,
     ) -> dict[str, Any]:
         """The result of `request`; fails when nothing at all comes for `silence` seconds.
 
-        Notifications go to `notify` as they come, else they are kept for `notification`.
+        It fails at `until` on the monotonic clock too, whatever comes. Notifications go to
+        `notify` as they come, else they are kept for `notification`.
         """
         while request not in self._answers:
             while notify is not None and self._notes:
                 notify(self._notes.popleft())
-            if not self._receive(silence):
-                raise ConnectionLost(f"the daemon did not answer within {silence:.0f} s")
+            left = until - time.monotonic()
+            if left <= 0 or not self._receive(min(silence, left)):
+                raise ConnectionLost(f"the daemon did not answer within {min(silence, left):.0f} s")
         while notify is not None and self._notes:
             notify(self._notes.popleft())
         answer = self._answers.pop(request)

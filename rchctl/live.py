@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from typing import Any
@@ -13,7 +14,7 @@ from rchctl.follow import Follower
 from rchctl.logs import Logs
 from rchctl.progress import Progress
 from rchctl.render import exit_code, run_error, verdict
-from rchctl.signals import Guard, Interrupted
+from rchctl.signals import Guard, Interrupted, owes, window
 
 ACKNOWLEDGE_SECONDS = 10.0
 # Without progress from the snapshot of the source for so long, the daemon is taken for lost.
@@ -54,15 +55,35 @@ class Submission:
                     raise
         raise AssertionError
 
-    def answer(self, silence: float, within: float | None = None) -> dict[str, Any]:
+    def answer(self, silence: float, *, until: float = math.inf) -> dict[str, Any]:
         """Wait for the answer, sending first whatever is not sent on this connection."""
+        client, request = self._begin(min(silence, until - time.monotonic()))
+        return client.wait(request, silence, self._event, until=until)
+
+    def _begin(self, within: float) -> tuple[Client, int]:
+        """The request on its way, over a connection made within so many seconds if there is none."""
         if self.client is None:
-            self.client = self._context.connect(within)
+            self.client = self._context.connect(max(within, 0.1))
             self._pending = None
         if self._pending is None:
+            if not self.sent:
+                with window():  # a signal until here has nothing to cancel
+                    pass
             self.sent = True
+            owes(cancel=True)
             self._pending = self.client.send("runs.submit", self._params)
-        return self.client.wait(self._pending, silence, self._event)
+        return self.client, self._pending
+
+    def call_off(self, reason: str, until: float) -> tuple[Client, int] | None:
+        """Ask for the end of what was submitted, answered or not; None where the daemon is too old.
+
+        A new connection has the submit first: then the daemon knows the token in any case.
+        """
+        client, _ = self._begin(until - time.monotonic())
+        if "cancel_token" not in (client.server.get("features") or ()):
+            return None
+        token = self._params["client_token"]
+        return client, client.send("runs.cancel", {"client_token": token, "reason": reason})
 
     def _event(self, event: dict[str, Any]) -> None:
         data = event.get("data")
@@ -125,19 +146,19 @@ class LiveRun:
 
     def _cancel(self, stop: Interrupted) -> Outcome:
         """The intent, durable at the daemon, or ten seconds of trying."""
-        console = self._context.console
-        console.clear_status()
+        self._context.console.clear_status()
         if self._run is None and not self._submission.sent:
             raise Failure(Kind.CANCELLED, "interrupted before a run was submitted")
-        if self._run is None:
-            self._told = True
-            console.note(_CANCELLING)
         deadline = time.monotonic() + ACKNOWLEDGE_SECONDS
         client = self._follower.client if self._follower else self._submission.client
         while True:
             try:
                 return self._cancelled(self._ask(client, stop, deadline))
             except RemoteFailure as failure:
+                if self._run is None and (
+                    failure.kind is Kind.CANCELLED or failure.subkind == "UNKNOWN_RUN"
+                ):
+                    raise Failure(Kind.CANCELLED, "interrupted before a run was accepted") from failure
                 raise self._unacknowledged(f"refused to end it: {failure.message}") from failure
             except Failure as failure:
                 client = None
@@ -147,20 +168,25 @@ class LiveRun:
                 time.sleep(_PAUSE)
 
     def _ask(self, client: Client | None, stop: Interrupted, deadline: float) -> dict[str, Any]:
-        def left() -> float:
-            return max(deadline - time.monotonic(), 0.1)
-
         if self._run is None:
-            self._run = self._submission.answer(left(), within=left())
+            asked = self._submission.call_off(stop.reason, deadline)
+            self._tell()
+            if asked is not None:
+                return asked[0].wait(asked[1], until=deadline)
+            self._run = self._submission.answer(ACKNOWLEDGE_SECONDS, until=deadline)
             client = self._submission.client
         if client is None:
-            client = self._context.connect(left())
+            client = self._context.connect(max(deadline - time.monotonic(), 0.1))
         request = client.send("runs.cancel", {"run": self._run["run_id"], "reason": stop.reason})
+        self._tell()
+        return client.wait(request, until=deadline)
+
+    def _tell(self) -> None:
+        """The cancel is on its way: say that a second signal leaves at once."""
+        owes(cancel=False)
         if not self._told:
-            # On its way before anybody is told that they may leave.
             self._told = True
             self._context.console.note(_CANCELLING)
-        return client.wait(request, left())
 
     def _cancelled(self, run: dict[str, Any]) -> Outcome:
         run_id = run.get("run_id")

@@ -22,6 +22,7 @@ from rch.files.paths import HostPaths
 from rchd.api_daemon import DaemonApi, Replies
 from rchd.api_pages import Page
 from rchd.api_plan import PlanApi
+from rchd.api_taking import Taking
 from rchd.api_workers import WorkersApi
 from rchd.core import effects as fx
 from rchd.core import events as ev
@@ -66,7 +67,7 @@ class Api:
         self._intake = intake
         self._daemon = daemon
         self._replies = replies
-        self._tokens: dict[str, tuple[str, asyncio.Future[api.RunView]]] = {}
+        self._tokens: dict[str, Taking] = {}
         self._tied: dict[str, Connection] = {}
         self._handlers: dict[str, Handler] = {
             "hello": daemon.hello,
@@ -104,7 +105,7 @@ class Api:
                 hint="rchctl daemon resume, or run it again when rchctl daemon status shows no daemon",
             )
         if params.client_token is None:
-            view = await self._accept(params, connection)
+            view = await self._accept(params, connection, Taking())
         else:
             view = await self._accept_once(params.client_token, params, connection)
         if params.on_disconnect == "cancel":
@@ -126,7 +127,7 @@ class Api:
     def _untie(self, connection: Connection) -> None:
         for run_id in [tied for tied, to in self._tied.items() if to is connection]:
             del self._tied[run_id]
-            self._driver.post(ev.CancelAsked(at=time.time(), run_id=run_id, reason="USER"))
+            self._post_cancel(run_id, "USER")
 
     async def _accept_once(
         self, token: str, params: api.SubmitParams, connection: Connection
@@ -134,22 +135,20 @@ class Api:
         """A retry is the same run, also while the first call is still being accepted (fault C5)."""
         wanted = request_sha256(params)
         while token in self._tokens:
-            asked, first = self._tokens[token]
-            if asked == wanted:
-                return await asyncio.shield(first)
-            await asyncio.wait([first])  # only what was accepted owns the token
-        future: asyncio.Future[api.RunView] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._tokens[token] = wanted, future
+            first = self._tokens[token]
+            if first.wanted == wanted:
+                return await asyncio.shield(first.answer)
+            await asyncio.wait([first.answer])  # only what was accepted owns the token
+        taking = self._tokens[token] = Taking(wanted)
         try:
-            view = await self._known(token, wanted) or await self._accept(params, connection)
+            view = await self._known(token, wanted) or await self._accept(params, connection, taking)
         except BaseException as error:
-            future.set_exception(
+            taking.answer.set_exception(
                 error if isinstance(error, Failure) else Failure(Kind.INTERNAL, "the first call ended")
             )
             raise
         else:
-            future.set_result(view)
+            taking.answer.set_result(view)
             return view
         finally:
             del self._tokens[token]
@@ -168,14 +167,24 @@ class Api:
             )
         return await self._by_id(row.run_id)
 
-    async def _accept(self, params: api.SubmitParams, connection: Connection) -> api.RunView:
+    async def _accept(
+        self, params: api.SubmitParams, connection: Connection, taking: Taking
+    ) -> api.RunView:
         self._daemon.intakes += 1
         try:
-            accepted = await self._intake.take(params, _teller(connection) if params.progress else None)
+            accepted = None
+            with taking.scope:
+                accepted = await self._intake.take(params, _teller(connection) if params.progress else None)
+            if accepted is None:
+                raise Failure(Kind.CANCELLED, "cancelled before the source was taken")
             number, future = self._replies.expect()
             # The core answers when the run lives, also where nobody waits for it any more.
-            future.add_done_callback(lambda _: self._intake.release(accepted.run_id))
+            run_id = accepted.run_id
+            future.add_done_callback(lambda _: self._intake.release(run_id))
             self._driver.post(ev.RunAccepted(at=time.time(), accepted=accepted, reply=number))
+            taking.run_id = run_id
+            if taking.reason is not None:  # durable in the same commit, before anything is done about it
+                self._post_cancel(run_id, taking.reason)
             return _answered(await asyncio.shield(future))
         finally:
             self._daemon.intakes -= 1
@@ -203,15 +212,45 @@ class Api:
     async def _cancel(self, params: api.CancelParams, _connection: Connection) -> api.RunView:
         if params.reason not in {"USER", "SIGNAL"}:
             raise Failure(Kind.USAGE, f"reason {params.reason[:40]!r} is not USER or SIGNAL")
-        view = await self._view(params.run)
+        if (params.run is None) == (params.client_token is None):
+            raise Failure(Kind.USAGE, "runs.cancel: either run or client_token says which run")
+        if params.client_token is not None:
+            view = await self._called_off(params.client_token, params.reason)
+        else:
+            view = await self._view(params.run or "")
         if view.run_id not in self._driver.core.runs or is_terminal(view.state):
             return view
         number, future = self._replies.expect()
-        self._driver.post(
-            ev.CancelAsked(at=time.time(), run_id=view.run_id, reason=params.reason, reply=number)
-        )
+        self._post_cancel(view.run_id, params.reason, reply=number)
         reply = await future
         return reply.view or await self._view(view.run_id)
+
+    def _post_cancel(self, run_id: str, reason: str, *, reply: int | None = None) -> None:
+        self._driver.post(ev.CancelAsked(at=time.time(), run_id=run_id, reason=reason, reply=reply))
+
+    async def _called_off(self, token: str, reason: str) -> api.RunView:
+        """The run of `token`; where it is still being accepted, that is ended, or comes as cancelled."""
+        taking = self._tokens.get(token)
+        if taking is None:
+            run_id = self._driver.core.tokens.get(token)
+            if run_id is None:
+                row = await anyio.to_thread.run_sync(self._store.by_token, token)
+                run_id = None if row is None else row.run_id
+            if run_id is None:
+                raise Failure(
+                    Kind.USAGE, f"no run of client_token {token[:40]!r} is known", subkind="UNKNOWN_RUN"
+                )
+            return await self._by_id(run_id)
+        taking.call_off(reason)
+        if taking.run_id is not None:
+            self._post_cancel(taking.run_id, reason)
+        try:
+            accepted = await asyncio.shield(taking.answer)
+        except Failure as failure:
+            if failure.kind is Kind.INTERNAL:
+                raise
+            raise Failure(Kind.CANCELLED, f"no run was accepted: {failure.message}") from failure
+        return await self._by_id(accepted.run_id)
 
     async def _watch(self, params: api.WatchParams, connection: Connection) -> api.WatchView:
         run_id = None if params.run == "all" else await self._named(params.run)

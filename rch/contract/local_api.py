@@ -14,7 +14,7 @@ from rch.contract.local_plan import ExplainParams, RunPlanView, WorkersPlanView
 
 PROTOCOL = (1, 1)
 MAX_MESSAGE = 1 << 20
-FEATURES = ("watch", "log_text", "drain_exit", "plan")
+FEATURES = ("watch", "log_text", "drain_exit", "plan", "cancel_token")
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -120,9 +120,14 @@ class RunParams(Params, frozen=True, kw_only=True):
 
 
 class CancelParams(Params, frozen=True, kw_only=True):
-    """The end of a run. `reason` as in the worker protocol."""
+    """The end of a run. `reason` as in the worker protocol.
 
-    run: str
+    It is meant by `run`, or by the `client_token` of its submit, also while that is not answered
+    yet: the run is then not accepted at all (`CANCELLED`), or accepted as cancelled.
+    """
+
+    run: str | None = None
+    client_token: str | None = None
     reason: str = "USER"
 
 

@@ -11,7 +11,7 @@ from rch.files.locks import is_free
 from rchctl import autostart
 from rchctl.client import RESTART, Client, ConnectionLost, NoDaemon
 from rchctl.commands.status import health_line
-from rchctl.context import Context, Outcome
+from rchctl.context import Context, Outcome, error_body
 from rchctl.parser import UsageError, VerbParser, one_of
 from rchctl.progress import position
 from rchctl.terminal import one_line
@@ -70,7 +70,9 @@ def _start(context: Context) -> Outcome:
 
 
 def _restart(context: Context) -> Outcome:
-    _stop(context)
+    stopped = _stop(context)
+    if stopped.exit_code:
+        return stopped
     return _start(context)
 
 
@@ -145,6 +147,8 @@ def _stop(context: Context) -> Outcome:
     last: dict[str, Any] = {}
     if context.args.drain:
         last = _Drain(context, client, by_itself=_drains_by_itself(server)).wait()
+        if not last["draining"]:
+            return _called_off(context, client, last)
     with suppress(ConnectionLost):  # it may be quicker with its end than with its answer
         last |= client.call("daemon.shutdown", {})
     _ended(context, client)
@@ -153,6 +157,16 @@ def _stop(context: Context) -> Outcome:
     more = f"; {', '.join(rest)}: taken up again by the next start" if rest else ""
     context.say(f"rchd stopped{more}\n")
     return Outcome({"stopped": True, **last})
+
+
+def _called_off(context: Context, client: Client, health: dict[str, Any]) -> Outcome:
+    """Somebody had the daemon take runs again: it is well, and what was asked for is not done."""
+    client.close()
+    message = "the drain was called off (rchctl daemon resume): rchd goes on and takes runs"
+    failure = Failure(Kind.INTERNAL, message, hint="rchctl daemon stop --drain")
+    if not context.json:
+        context.console.error(message, failure.hint)
+    return Outcome({**health, "stopped": False}, failure.exit_code, error_body(failure))
 
 
 def _ended(context: Context, client: Client) -> None:
@@ -184,7 +198,10 @@ class _Drain:
         self._told: object = None
 
     def wait(self) -> dict[str, Any]:
-        """What the daemon said last of itself: what is left where time was up, else nothing runs."""
+        """What the daemon said last of itself: what is left where time was up, else nothing runs.
+
+        `draining` is False where the drain was called off.
+        """
         try:
             return self._wait(self._context.args.timeout)
         except KeyboardInterrupt:
@@ -211,7 +228,13 @@ class _Drain:
                 break
             queued = health.get("runs_queued", 0)
             if health.get("status") != "draining":
-                raise Failure(Kind.DAEMON, "the daemon was told to drain no more and goes on")
+                self._context.console.clear_status()
+                return {
+                    "draining": False,
+                    "runs_running": health.get("runs_running", 0),
+                    "runs_queued": queued,
+                    "awaited": [],
+                }
             if not self._by_itself and (not health.get("runs_running") or _is_past(deadline)):
                 break
         self._context.console.clear_status()

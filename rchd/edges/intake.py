@@ -73,7 +73,8 @@ class Intake:
             self._take, params, tell, limiter=self._turn, abandon_on_cancel=False
         )
         try:
-            await self._prune()
+            with anyio.CancelScope(shield=True):  # it is whole: what becomes of it is the caller's to say
+                await self._prune()
         except BaseException:
             self.release(accepted.run_id)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -54,6 +55,7 @@ class Connection(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._at_close: dict[int, Callable[[], None]] = {}
+        self._hung_up = False
 
     @property
     def _open(self) -> bool:
@@ -80,12 +82,23 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End its subscriptions; calls under way go on, their answers fall away."""
-        del exc
+        if exc is not None and not self._hung_up:
+            self._read_on()
         self._server.connections.discard(self)
         self._transport = None
         self._stop_clock()
         while self._at_close:
             self._at_close.popitem()[1]()
+
+    def _read_on(self) -> None:
+        """Take in what a client said last, where writing to it showed first that it is gone."""
+        if self._transport is None or self not in self._server.connections:
+            return
+        with contextlib.suppress(OSError, FrameError):
+            while data := os.read(self._transport.get_extra_info("socket").fileno(), MAX_MESSAGE):
+                self._reader.feed(data)
+                while (line := self._reader.line()) is not None:
+                    self._line(line)
 
     def at_close(self, number: int, callback: Callable[[], None]) -> None:
         """Call back when the client is gone: at once where it is already."""
@@ -170,6 +183,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def _close(self) -> None:
+        self._hung_up = True
         self._send()
         if self._transport is not None:
             self._transport.close()

@@ -115,3 +115,24 @@ def test_many_clients_with_one_token_make_one_run(user: Lab) -> None:
     other = user.json("submit", "--client-token", "nightly-1", "--action", "build", cwd=project)
     assert other["exit_code"] == 2
     assert "nightly-1" in other["error"]["message"]
+
+
+@pytest.mark.spec("4")
+def test_two_signals_during_the_submit_leave_no_run_that_goes_on(user: Lab) -> None:
+    project, marker, _ = waiting_project(user)
+    with (project / "big").open("wb") as file:
+        for _ in range(24):
+            file.write(os.urandom(1 << 20))
+    user.rchctl("daemon", "start")
+    for first, second in ((signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)):
+        client = user.start("verify", "--verbose", "--json", cwd=project)
+        read_until(client, "bundle")
+        client.send_signal(first)
+        client.send_signal(second)
+        client.communicate(timeout=60)
+        assert client.returncode == 80
+    done = user.rchctl("run", "--action", "test", "--quiet", cwd=project)  # after what was before it
+    assert done.returncode == 0, done.stderr
+    runs = user.json("list")["data"]["runs"]
+    assert {run["state"] for run in runs[1:]} <= {"CANCELLED"}
+    assert not marker.exists()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from support.trees import make
 from rch.contract.states import is_terminal
 from rch.files.paths import HostPaths, host_paths
 from rchd import app
+from rchd.edges import intake
 
 pytestmark = pytest.mark.spec("12")
 
@@ -140,3 +142,124 @@ async def test_a_newer_run_of_a_group_cancels_the_older_ones(paths: HostPaths, p
     assert (accepted["group"], accepted["supersede"]) == ("save", True)
     state = json.loads((paths.artifacts / old / "run_state.json").read_bytes())
     assert state["cancel"]["reason"] == "SUPERSEDED"
+
+
+MINE = {"client_token": "mine"}
+
+
+async def asked_for_the_end(paths: HostPaths, **params: Any) -> dict[str, Any]:
+    """The whole answer of `runs.cancel`."""
+    async with client(paths) as other:
+        said = {"jsonrpc": "2.0", "id": 2, "method": "runs.cancel", "params": params}
+        other.writer.write(json.dumps(said).encode() + b"\n")
+        return dict(json.loads(await asyncio.wait_for(other.reader.readline(), 30)))
+
+
+def lines(*requests: tuple[str, dict[str, Any]]) -> bytes:
+    return b"".join(
+        json.dumps({"jsonrpc": "2.0", "id": 7 + at, "method": method, "params": params}).encode() + b"\n"
+        for at, (method, params) in enumerate(requests)
+    )
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    """Holds each snapshot before its first byte or, once it is whole, before its answer."""
+    made = Held()
+    real = intake.take
+
+    def take(*args: Any, **options: Any) -> Any:
+        if made.whole:
+            done = real(*args, **options)
+            made.hold()
+            return done
+        made.hold()
+        return real(*args, **options)
+
+    monkeypatch.setattr(intake, "take", take)
+    yield made
+    made.go.set()
+
+
+class Held:
+    """A snapshot that waits; `whole`: when all is read."""
+
+    def __init__(self) -> None:
+        self.whole = False
+        self.here, self.go = threading.Event(), threading.Event()
+
+    def hold(self) -> None:
+        self.here.set()
+        assert self.go.wait(30)
+
+
+def asked(project: Path) -> dict[str, Any]:
+    return {"start": str(project), **MINE}
+
+
+@pytest.mark.spec("4")
+async def test_a_cancel_while_the_source_is_read_leaves_no_run(
+    paths: HostPaths, project: Path, held: Held
+) -> None:
+    async with daemon(paths), client(paths) as user:
+        async with client(paths) as submitter:
+            submitter.writer.write(lines(("runs.submit", asked(project))))
+            await asyncio.to_thread(held.here.wait, 30)
+            submitter.writer.write(lines(("runs.cancel", {**MINE, "reason": "SIGNAL"})))
+            await submitter.writer.drain()
+        # The one that asked is gone; the one that asks now is told how it went.
+        told = asyncio.create_task(asked_for_the_end(paths, **MINE))
+        await user.call("daemon.health")
+        held.go.set()
+        error = (await told)["error"]
+        assert error["data"]["kind"] in {"CANCELLED", "USAGE"}  # on its way out, or gone
+        assert (await user.call("runs.list"))["runs"] == []
+        assert list(paths.artifacts.glob("*")) == []
+        assert list(paths.spool.glob("*")) == []
+        # The token is free: what was called off was nobody's run.
+        assert (await user.call("runs.get", run=await user.submit(project, **MINE)))[
+            "cancel_requested"
+        ] is False
+
+
+@pytest.mark.spec("4")
+async def test_a_cancel_once_the_source_is_read_is_accepted_with_the_run(
+    paths: HostPaths, project: Path, held: Held
+) -> None:
+    held.whole = True
+    async with daemon(paths), client(paths) as watcher:
+        async with client(paths) as submitter:
+            submitter.writer.write(lines(("runs.submit", asked(project))))
+            await asyncio.to_thread(held.here.wait, 30)
+            submitter.writer.write(lines(("runs.cancel", {**MINE, "reason": "SIGNAL"})))
+            await submitter.writer.drain()
+        await watcher.call("daemon.health")
+        again = asyncio.create_task(asked_for_the_end(paths, **MINE))
+        await watcher.call("daemon.health")
+        held.go.set()
+        run = (await again)["result"]
+        assert (run["state"], run["exit_code"]) == ("CANCELLED", 80)
+        state = json.loads((paths.artifacts / run["run_id"] / "run_state.json").read_bytes())
+        assert state["cancel"]["reason"] == "SIGNAL"
+
+
+@pytest.mark.spec("4")
+async def test_one_write_of_a_submit_and_its_cancel_starts_nothing(paths: HostPaths, project: Path) -> None:
+    async with daemon(paths), client(paths) as user:
+        async with client(paths) as hasty:
+            hasty.writer.write(lines(("runs.submit", asked(project)), ("runs.cancel", MINE)))
+        view = await user.call("runs.list")
+        assert [run for run in view["runs"] if not run["cancel_requested"]] == []
+
+
+@pytest.mark.spec("4")
+async def test_a_cancel_means_one_run_by_its_name_or_its_token(paths: HostPaths, project: Path) -> None:
+    async with daemon(paths), client(paths) as user:
+        for wrong in ({}, {"run": "latest", **MINE}):
+            assert (await asked_for_the_end(paths, **wrong))["error"]["data"]["kind"] == "USAGE"
+        unknown = await asked_for_the_end(paths, **MINE)
+        assert unknown["error"]["data"]["subkind"] == "UNKNOWN_RUN"
+        run_id = await user.submit(project, **MINE)
+        assert (await asked_for_the_end(paths, **MINE))["result"]["run_id"] == run_id
+        assert (await user.ended(run_id))["state"] == "CANCELLED"
+        assert (await asked_for_the_end(paths, **MINE))["result"]["state"] == "CANCELLED"

@@ -18,7 +18,7 @@ from support.fake_daemon import RUN_ID, Connection, FakeDaemon
 from rch.contract.errors import Failure, Kind
 from rchctl import live
 from rchctl.__main__ import main
-from rchctl.signals import Guard, Interrupted, window
+from rchctl.signals import Guard, Interrupted, owes, window
 
 
 def watched(cli: Cli, daemon: FakeDaemon, *args: str) -> subprocess.Popen[str]:
@@ -191,3 +191,127 @@ def test_ctrl_c_before_the_run_is_sent_says_that_there_is_none(
     assert main(["verify"]) == 80
     assert "interrupted before a run was submitted" in capfd.readouterr().err
     assert main(["verify", "--detach"]) == 130
+
+
+@pytest.mark.spec("4")
+def test_a_signal_before_the_answer_asks_for_the_end_by_the_token(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.features = ["cancel_token"]
+    asked = threading.Event()
+
+    def slow(_params: dict[str, Any], connection: Connection) -> dict[str, Any]:
+        # The cancel is the next line of the same connection, which is read by nobody meanwhile.
+        asked.set()
+        seen.append(connection.sock.recv(1 << 16))
+        raise Failure(Kind.CANCELLED, "cancelled before the source was taken")
+
+    seen: list[bytes] = []
+    daemon.on("runs.submit", slow)
+    process = cli.start("verify", "--client-token", "mine")
+    daemon.wait_for("runs.submit")
+    assert asked.wait(20)
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "rchctl: cancelling the run; once more to leave at once\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 80
+    process.communicate(timeout=20)
+    request = json.loads(seen[0])
+    assert (request["method"], request["params"]) == (
+        "runs.cancel",
+        {"client_token": "mine", "reason": "SIGNAL"},
+    )
+
+
+def test_the_end_of_a_run_that_was_never_accepted_is_told(cli: Cli, daemon: FakeDaemon) -> None:
+    daemon.features = ["cancel_token"]
+    interrupted = threading.Event()
+
+    def slow(_params: dict[str, Any], _connection: Connection) -> dict[str, Any]:
+        interrupted.wait(20)
+        raise Failure(Kind.CANCELLED, "cancelled before the source was taken")
+
+    daemon.on("runs.submit", slow)
+    daemon.on("runs.cancel", Failure(Kind.CANCELLED, "no run was accepted"))
+    process = cli.start("verify")
+    daemon.wait_for("runs.submit")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    process.stderr.readline()
+    interrupted.set()
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 80
+    assert err.startswith("rchctl: interrupted before a run was accepted\n")
+
+
+@pytest.mark.spec("4")
+def test_a_second_signal_waits_for_the_cancel_that_is_owed(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    with Guard() as guard:
+        owes(cancel=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert left == []
+        with pytest.raises(Interrupted), window():
+            pass
+        guard.owes(cancel=False)
+        assert left == [80]
+
+
+@pytest.mark.spec("4")
+def test_a_second_signal_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    with Guard():
+        owes(cancel=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        deadline = time.monotonic() + 20
+        while not left and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert left == [80]
+
+
+@pytest.mark.spec("4")
+def test_a_storm_of_signals_exits_80(cli: Cli, daemon: FakeDaemon) -> None:
+    """Also one that goes on while the interpreter takes itself down."""
+    slow = cli.home / "sitecustomize.py"
+    slow.write_text("import atexit, time\natexit.register(time.sleep, 0.3)\n")
+    process = cli.start("verify", PYTHONPATH=str(cli.home))
+    daemon.wait_for_watcher()
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.0005)
+    process.communicate(timeout=20)
+    assert process.returncode == 80
+
+
+@pytest.mark.spec("4")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_there_is_a_daemon_exits_80(
+    number: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> str:
+        os.kill(os.getpid(), number)
+        raise AssertionError
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(os, "getcwd", interrupted)
+    assert main(["verify"]) == 80
+    assert "interrupted before a run was submitted" in capfd.readouterr().err
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.spec("4")
+def test_a_signal_after_the_last_word_leaves_the_exit_code_alone(cli: Cli, daemon: FakeDaemon) -> None:
+    late = cli.home / "sitecustomize.py"
+    late.write_text(
+        "import atexit, os, signal\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGTERM)\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+    )
+    daemon.on("runs.submit", Failure(Kind.WORKER_BUSY, "no worker is free"))
+    done = cli("verify", PYTHONPATH=str(cli.home))
+    assert done.returncode == 90

@@ -9,6 +9,7 @@ import pytest
 from support.cli import Cli
 from support.fake_daemon import FakeDaemon
 
+import rch
 from rch.contract.errors import Failure, Kind
 from rchctl.__main__ import main
 from rchctl.verbs import NOT_OFFERED, VERBS
@@ -168,3 +169,20 @@ def test_a_defect_is_one_line_and_exit_1(cli: Cli) -> None:
     result = cli("daemon", "status", RCH_SOCKET="a\udcff\udcfe/s")
     assert result.returncode in {1, 4}
     assert "Traceback" not in result.stderr
+
+
+def test_the_version_is_told_to_programs_too(capfd: Captured) -> None:
+    for argv in (["--version", "--json"], ["--json", "--version"]):
+        code, out, err = said(argv, capfd)
+        answer = json.loads(out)
+        assert (code, err, answer["ok"], answer["exit_code"]) == (0, "", True, 0)
+        assert answer["data"] == {"version": rch.__version__, "protocol": 1}
+
+
+def test_a_wrong_command_line_names_the_help_of_its_own_verb(capfd: Captured) -> None:
+    for argv, wanted in (
+        (["wait", "--json"], "see rchctl wait --help"),
+        (["verify", "--priority", "-1", "--json"], "see rchctl verify --help"),
+        (["nope", "--json"], "see rchctl --help"),
+    ):
+        assert json.loads(said(argv, capfd)[1])["error"]["hint"] == wanted

@@ -102,6 +102,7 @@ class FakeDaemon:
         self.path = path
         self.version = version
         self.protocol = protocol
+        self.features: list[str] = []
         self.runs: dict[str, dict[str, Any]] = {RUN_ID: run_view()}
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.handlers: dict[str, Handler] = {}
@@ -255,7 +256,7 @@ class FakeDaemon:
             "server": "rchd",
             "version": self.version,
             "protocol": self.protocol,
-            "features": [],
+            "features": self.features,
             "instance": "fake",
             "limits": {},
         }
