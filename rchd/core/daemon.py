@@ -20,9 +20,10 @@ from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.ends import fail
 from rchd.core.fleet import FLEET, Fleet, breaks
+from rchd.core.lanes import ticket
 from rchd.core.needs import Needs
 from rchd.core.projections import projections
-from rchd.core.queue import Queue, ticket
+from rchd.core.queue import Queue
 from rchd.core.resume import resume
 from rchd.core.run import accept, on_event, take_turn
 from rchd.core.select import nobody, select
@@ -49,7 +50,7 @@ class Core:
         self.draining = False
         self.fleet = Fleet()
         self._needs = Needs()
-        self._queue = Queue(self.runs.values())
+        self._queue = Queue(self.runs.values(), self.fleet.reach)
         self._dirty: set[str] = set()
         self._written: dict[str, dict[str, bytes]] = {}
 
@@ -173,7 +174,7 @@ class Core:
         if durable(run) != before:
             effects = [*self._changed(run, timestamp(event.at)), *effects]
         if isinstance(run.phase, m.Ended) and run.chosen is not None:
-            self._wake()
+            self._wake(run.worker)
         if isinstance(event, ev.CancelAsked) and event.reply is not None:
             effects.append(fx.Reply(reply=event.reply, view=self.view(run)))
         if isinstance(event, ev.Probed):
@@ -221,12 +222,14 @@ class Core:
                 effects += self._changed(run, timestamp(event.at))
         return effects
 
-    def _wake(self) -> None:
-        """A slot is free: nobody waits out a busy worker's timer any longer."""
+    def _wake(self, worker: str | None) -> None:
+        """A slot of this worker is free: nobody waits out its timer any longer who may get it."""
         for run in self._queue.held():
-            run.phase = m.Waiting(reason="a slot is free")
-            run.op += 1
-            self._moved(run)
+            reach = self.fleet.reach(run.accepted.options)
+            if reach is None or worker in reach:
+                run.phase = m.Waiting(reason="a slot is free")
+                run.op += 1
+                self._moved(run)
 
     def _moved(self, run: m.Run) -> None:
         """Tell the queue; where places changed, their runs' rows are due, and nothing else of them."""
@@ -238,13 +241,13 @@ class Core:
         return [give_back(event)] if isinstance(event, ev.Reserved) else []
 
     def _turns(self, at: float) -> Effects:
-        """Let the queue's head look for a worker."""
-        run = None if self.draining else self._queue.next_turn()
-        if run is None:
-            return []
-        effects = [self.fleet.sparing(effect) for effect in take_turn(run)]
-        self._moved(run)
-        return [*self._changed(run, timestamp(at)), *effects]
+        """Let whoever is next look for a worker: one run for each that no run before it waits for."""
+        effects: Effects = []
+        while not self.draining and (turn := self._queue.next_turn()) is not None:
+            asked = [self.fleet.sparing(effect) for effect in take_turn(turn.run, turn.spared)]
+            self._moved(turn.run)
+            effects += [*self._changed(turn.run, timestamp(at)), *asked]
+        return effects
 
     def _stage(self, event: ev.StageNews) -> Effects:
         data = {"stage": event.stage, "done": event.done, "total": event.total, "unit": event.unit}

@@ -34,6 +34,8 @@ MAX_NEEDS = 256
 Effects = list[fx.Effect]
 Need = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], str | None, tuple[str, ...]]
 """What a run asks of a worker."""
+Reach = frozenset[str]
+"""The workers that a run may get."""
 
 
 class Aside(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +92,7 @@ class Fleet:
         self._silent: set[str] = set()
         self._health: dict[str, _Health] = {}
         self._verdicts: dict[Need, Servable] = {}
+        self._reaches: dict[Need, Reach] = {}
         self._numbers = 0
 
     # --- what it is told --------------------------------------------------------------
@@ -108,6 +111,7 @@ class Fleet:
                     del known[worker]
             self._silent &= seen
         self._verdicts.clear()
+        self._reaches.clear()
         return effects
 
     def _keep(self, report: ev.ProbeReport) -> None:
@@ -251,3 +255,20 @@ class Fleet:
         # Who says nothing now may be another one when it is back.
         silent = any(set(options.tags) <= set(self._reports[name].tags) for name in self._silent)
         return Servable(answer="unknown" if silent else "no", why=why)
+
+    def reach(self, options: RunOptions) -> Reach | None:
+        """The workers that such a run may get, busy, silent or set aside; None: nobody was asked yet.
+
+        Who says nothing now may be another one when it is back: the tags of its entry decide.
+        """
+        if not self._reports:
+            return None
+        need = need_of(options)
+        if need not in self._reaches:
+            if len(self._reaches) >= MAX_NEEDS:
+                self._reaches.clear()
+            able = {choice.worker for choice in select.select(options, self._reports.values()).choices}
+            wanted = set(options.tags)
+            silent = {name for name in self._silent if wanted <= set(self._reports[name].tags)}
+            self._reaches[need] = frozenset(able | silent)
+        return self._reaches[need]

@@ -35,9 +35,13 @@ class Waiting(Phase, frozen=True, kw_only=True):
 
 
 class Selecting(Phase, frozen=True, kw_only=True):
-    """Workers are probed; with `fresh`, no snapshot will do."""
+    """Workers are probed; with `fresh`, no snapshot will do.
+
+    `spared` are the workers that runs before this one in the queue wait for.
+    """
 
     fresh: bool = False
+    spared: tuple[str, ...] = ()
 
 
 class Reserving(Phase, frozen=True, kw_only=True):

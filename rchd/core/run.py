@@ -10,7 +10,7 @@ refusal, on a cut line (retried, or given up) and on cancel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -27,7 +27,7 @@ from rchd.core.cancel import cancel
 from rchd.core.ends import begin, end, fail
 from rchd.core.resume import rechecked
 from rchd.core.select import is_out_of_reach, is_settled, nobody, select, warnings_of
-from rchd.core.trouble import line_cut, next_step, pause, refused
+from rchd.core.trouble import DOUBLINGS, LONGEST_BUSY_SECONDS, line_cut, next_step, pause, refused
 from rchd.core.upkeep import (
     idle_timer,
     job_timers,
@@ -44,6 +44,8 @@ CONNECT_TRIES = 3
 MAX_EMPTY = 20
 QUICK_MS = 500
 
+_LEFT = "left to the runs before it in the queue"
+
 
 def accept(run: m.Run) -> Effects:
     """Effects of a run's acceptance: a rejected one ends at once."""
@@ -55,9 +57,9 @@ def accept(run: m.Run) -> Effects:
     return end(run, run.created_at)
 
 
-def take_turn(run: m.Run) -> Effects:
-    """The queue lets this run try to get a worker."""
-    return go(run, m.Selecting())
+def take_turn(run: m.Run, spared: Iterable[str] = ()) -> Effects:
+    """The queue lets this run try to get a worker, but none of those `spared`."""
+    return go(run, m.Selecting(spared=tuple(sorted(spared))))
 
 
 def on_event(run: m.Run, event: ev.RunEvent) -> Effects:
@@ -109,11 +111,26 @@ def _probed(run: m.Run, phase: m.Selecting, event: ev.Probed, now: str) -> Effec
     run.embedded = event.embedded
     run.selection, run.passed = select(run.accepted.options, event.reports), {}
     if run.selection.choices:
-        return go(run, m.Reserving())
+        return _choose(run, run.selection, phase.spared)
     if not phase.fresh and not is_settled(event.reports):
         # What a worker could a while ago proves nothing: it is asked anew before the run fails.
-        return go(run, m.Selecting(fresh=True))
+        return go(run, m.Selecting(fresh=True, spared=phase.spared))
     return _nobody(run, run.selection, event, now)
+
+
+def _choose(run: m.Run, selection: m.Selection, spared: Iterable[str]) -> Effects:
+    """Ask the first one that no run before this one waits for; where none is left, wait behind them."""
+    left = {choice.worker: _LEFT for choice in selection.choices if choice.worker in spared}
+    choices = tuple(choice for choice in selection.choices if choice.worker not in left)
+    if choices:
+        refused = {**selection.refused, **left}
+        run.selection = msgspec.structs.replace(selection, choices=choices, refused=refused)
+        return go(run, m.Reserving())
+    run.phase = m.Waiting(reason=f"{', '.join(left)}: {_LEFT}", timer=True)
+    run.op += 1
+    seconds = min(LONGEST_BUSY_SECONDS, 2.0 ** min(run.busy_tries + 1, DOUBLINGS))
+    run.busy_tries += 1
+    return [fx.StartTimer(run_id=run.run_id, name="busy", seconds=seconds, op=run.op, spread=0.3)]
 
 
 def _nobody(run: m.Run, selection: m.Selection, event: ev.Probed, now: str) -> Effects:

@@ -44,14 +44,19 @@ def ids(queue: Queue) -> list[str]:
     return [each.run_id for each in queue.order()]
 
 
+def head(queue: Queue) -> m.Run | None:
+    found = queue.next_turn()
+    return None if found is None else found.run
+
+
 def turn(*runs: m.Run) -> str | None:
-    found = Queue(runs).next_turn()
+    found = head(Queue(runs))
     return None if found is None else found.run_id
 
 
 def serve(queue: Queue) -> m.Run:
     """The next one looks, and is served."""
-    found = queue.next_turn()
+    found = head(queue)
     assert found is not None
     for phase in (m.Selecting(), m.Reserving(), m.CheckingSource()):
         found.phase = phase
@@ -102,7 +107,7 @@ def test_a_run_that_was_sent_back_keeps_its_place_when_its_time_is_over() -> Non
         move(queue, first, phase)
     newer = run("run-d", origin="third")
     queue.update(newer)
-    assert queue.next_turn() is first
+    assert head(queue) is first
     assert ids(queue) == ["run-a", "run-c", "run-d", "run-b"]
     assert others
 
@@ -128,7 +133,7 @@ def test_a_more_urgent_run_goes_before_one_that_waits_out_a_busy_worker() -> Non
 def test_a_run_that_has_its_worker_is_in_nobodys_way(phase: m.AnyPhase) -> None:
     waits = run("run-b")
     queue = Queue([run("run-a", phase), waits])
-    assert queue.next_turn() is waits
+    assert head(queue) is waits
     assert queue.why(waits) is None
 
 
@@ -220,7 +225,7 @@ def test_the_order_in_the_middle_of_a_round_outlives_a_restart() -> None:
 def test_a_turn_touches_the_rows_of_two_runs_at_most() -> None:
     runs = [run(f"run-{n:03}", origin=str(n % 3)) for n in range(100)]
     queue = Queue(runs)
-    while (found := queue.next_turn()) is not None:
+    while (found := head(queue)) is not None:
         assert move(queue, found, m.Selecting()) == []
         assert len(move(queue, found, m.CheckingSource())) <= 2
 
@@ -237,12 +242,12 @@ def test_the_runs_of_a_group_go_one_after_another_and_hold_up_nobody_else(active
     assert second.run_id not in ids(queue)
     assert queue.why(second) == "after run run-a of group save"
     move(queue, first, m.Following(step=0))
-    assert queue.next_turn() is other
+    assert head(queue) is other
     move(queue, first, m.Ended())
     assert {serve(queue).run_id, serve(queue).run_id} == {second.run_id, other.run_id}
-    assert queue.next_turn() is None
+    assert head(queue) is None
     move(queue, second, m.Ended())
-    assert queue.next_turn() is third
+    assert head(queue) is third
 
 
 def test_a_groups_name_counts_within_its_project() -> None:
@@ -261,11 +266,11 @@ def test_a_more_urgent_run_of_a_group_goes_first_and_the_one_that_was_sent_back_
     queue.update(urgent)
     queue.update(other)
     assert serve(queue) is urgent
-    assert queue.next_turn() is other, "who cannot go anyway is in nobody's way"
+    assert head(queue) is other, "who cannot go anyway is in nobody's way"
     move(queue, urgent, m.Ended())
-    assert queue.next_turn() is None, "it waits out its worker again"
+    assert head(queue) is None, "it waits out its worker again"
     move(queue, back, m.Waiting(reason="a slot is free"))
-    assert queue.next_turn() is not None
+    assert head(queue) is not None
 
 
 def grouped(run_id: str, *, supersede: bool = False, **options: Any) -> Any:
@@ -363,3 +368,95 @@ def test_a_waiting_run_is_told_when_the_daemon_drains() -> None:
     second = play.accept(accepted("run-00000002"))
     play.feed(ev.DrainAsked(at=play.at))
     assert play.core.view(second).waiting == "the daemon is draining"
+
+
+# --- several workers ----------------------------------------------------------------------
+
+WORKERS = (report("wa", tags=("x",)), report("wb", tags=("y",)))
+
+
+def known(play: Playbook) -> None:
+    """All workers have been asked once."""
+    for each in WORKERS:
+        play.feed(ev.WorkerProbed(at=play.at, report=each))
+
+
+def refuse(play: Playbook, run: m.Run) -> None:
+    words = {"operation": "reserve", "code": "BUSY", "message": "no free slot", "kind": "EXECUTOR"}
+    play.answer(run, ev.WorkerRefused, **words, subkind=None)
+
+
+@pytest.mark.spec("3.4")
+@pytest.mark.spec("7")
+@pytest.mark.spec("12")
+@pytest.mark.parametrize("stage", ["asks the workers", "asks for a lease", "waits for a slot"])
+def test_a_run_that_waits_for_one_worker_holds_up_nobody_who_wants_another(stage: str) -> None:
+    play = Playbook()
+    known(play)
+    first = play.accept(accepted("run-00000001", ("build",), tags=("x",)))
+    behind = play.accept(accepted("run-00000002", ("build",), tags=("x",)))
+    if stage != "asks the workers":
+        play.answer(first, ev.Probed, reports=WORKERS, embedded=False)
+    if stage == "waits for a slot":
+        refuse(play, first)
+    other = play.accept(accepted("run-00000003", ("build",), tags=("y",)))
+    assert [effect.run_id for effect in play.of(fx.Probe)] == [other.run_id]
+    assert play.core.view(behind).waiting == "behind 1 in the queue, first run-00000001"
+    last = play.accept(accepted("run-00000004", ("build",), tags=("y",)))
+    assert play.core.view(last).waiting == "behind 1 in the queue, first run-00000003"
+
+
+@pytest.mark.spec("3.4")
+def test_a_run_that_could_have_either_worker_leaves_the_one_that_is_waited_for() -> None:
+    play = Playbook()
+    known(play)
+    first = play.accept(accepted("run-00000001", ("build",), tags=("x",)))
+    play.answer(first, ev.Probed, reports=WORKERS, embedded=False)
+    refuse(play, first)
+    either = play.accept(accepted("run-00000002", ("build",)))
+    play.answer(either, ev.Probed, reports=WORKERS, embedded=False)
+    assert play.one(fx.Reserve).target.worker == "wb"
+    assert either.selection is not None
+    assert either.selection.refused == {"wa": "left to the runs before it in the queue"}
+
+
+def test_who_finds_only_workers_that_others_wait_for_waits_behind_them_and_says_so() -> None:
+    play = Playbook()
+    known(play)
+    first = play.accept(accepted("run-00000001", ("build",), tags=("x",)))
+    play.answer(first, ev.Probed, reports=WORKERS, embedded=False)
+    refuse(play, first)
+    either = play.accept(accepted("run-00000002", ("build",)))
+    silent = report("wb", tags=("y",), result=None, error="gone", error_kind="SSH")
+    play.answer(either, ev.Probed, reports=(WORKERS[0], silent), embedded=False)
+    assert either.state == "QUEUED"
+    assert play.core.view(either).waiting == "wa: left to the runs before it in the queue"
+    assert not play.of(fx.Probe), "it asks again later, not at once"
+    assert play.one(fx.StartTimer).run_id == either.run_id
+
+
+def test_what_the_workers_say_lets_all_begin_that_want_different_ones() -> None:
+    play = Playbook()
+    first = play.accept(accepted("run-00000001", ("build",), tags=("x",)))
+    others = [play.accept(accepted(f"run-0000000{n}", ("build",), tags=("y",))) for n in (2, 3)]
+    assert [type(each.phase) for each in others] == [m.Waiting, m.Waiting], "nobody knows the workers yet"
+    silent = report(
+        "wa", tags=("x",), result=None, error="gone", error_kind="SSH", error_subkind="UNREACHABLE"
+    )
+    play.answer(first, ev.Probed, reports=(silent, WORKERS[1]), embedded=False)
+    assert [effect.run_id for effect in play.of(fx.Probe)] == [others[0].run_id]
+
+
+@pytest.mark.fault("H15")
+def test_an_origin_has_one_share_of_a_worker_however_many_kinds_of_runs_it_has() -> None:
+    def both(_options: Any) -> frozenset[str]:
+        return frozenset({"wa"})
+
+    kinds: list[dict[str, Any]] = [{}, {"toolchain": {"swift_version": "6"}}, {"destination": "host"}]
+    runs = [run(f"run-a{n:03}", **kinds[n % 3]) for n in range(300)]
+    runs += [run(f"run-b{n:03}", origin="editor") for n in range(300)]
+    queue = Queue(runs, both)
+    served = [serve(queue).run_id for _ in range(200)]
+    ours = [run_id for run_id in served if run_id.startswith("run-a")]
+    assert abs(len(ours) - 100) <= 10
+    assert ours == sorted(ours), "of one origin the oldest goes first"
