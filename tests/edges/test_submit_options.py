@@ -18,7 +18,7 @@ from support.trees import make
 from rch.contract.states import is_terminal
 from rch.files.paths import HostPaths, host_paths
 from rchd import app
-from rchd.edges import intake
+from rchd.edges import intake, snapshot
 
 pytestmark = pytest.mark.spec("12")
 
@@ -166,7 +166,7 @@ def lines(*requests: tuple[str, dict[str, Any]]) -> bytes:
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     """Holds each snapshot before its first byte or, once it is whole, before its answer."""
     made = Held()
-    real = intake.take
+    real = snapshot.take
 
     def take(*args: Any, **options: Any) -> Any:
         if made.whole:
