@@ -214,9 +214,10 @@ def test_what_is_submitted_is_what_the_flags_say(cli: Cli, daemon: FakeDaemon) -
         "queue": False,
         "progress": True,
         "overrides": {
-            "timeouts.overall_seconds": 600,
+            # The daemon reads a text as the type of its key.
+            "timeouts.overall_seconds": "600",
             "toolchain.xcode_version": "16.2",
-            "run.continue_on_failure": True,
+            "run.continue_on_failure": "true",
             "selection.tags": ["ios"],
         },
     }
