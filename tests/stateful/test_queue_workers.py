@@ -1,8 +1,9 @@
 """The queue over several workers against a naive fleet: whatever comes, goes, is busy or started anew.
 
 What must hold: on each worker nobody passes a run that looked for one before it and may get this
-one, but for an origin that has had its turn there since; a run waits only while each worker that it
-may get is awaited by another one; and when no more comes, every run has had its turn.
+one, but for an origin that has had its turn there since, or a daemon that was started since; a run
+waits only while each worker that it may get is awaited by another one; and when no more comes,
+every run has had its turn.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ class Crowd(RuleBasedStateMachine):
                 (self.granted_at.get((each, origin(other), urgency(other)), -1) for each in reach(other)),
                 default=-1,
             )
-            before = looked is not None and looked < self.first_turn[run.run_id]
+            before = looked is not None and looked < self.first_turn.get(run.run_id, -1)
             if looked is not None and before and worker in self.asked_for[other.run_id]:
                 assert since >= looked, f"{run.run_id} passes {other.run_id} on {worker}"
             same = origin(other) == origin(run) and other.accepted.options == run.accepted.options
@@ -178,6 +179,10 @@ class Crowd(RuleBasedStateMachine):
         runs = [decode_run(row) for row in self.rows.values()]
         self.core = Core("/artifacts", [run for run in runs if not is_terminal(run.state)], self.core.seq)
         self.heard = False
+        # Until a worker has answered each may be anybody's: the round alone decides whose turn it is, and
+        # who had looked before the start and who had not is no longer told apart.
+        self.first_turn.clear()
+        self.asked_for.clear()
         self.feed(ev.Started(at=self.at))
 
     # --- what must hold -----------------------------------------------------------------
