@@ -56,6 +56,7 @@ def test_a_server_that_goes_and_comes_in_the_middle_of_a_job_finds_it_again(tmp_
         far.check(build, far.ended(client))
 
 
+@pytest.mark.faults_long
 @pytest.mark.fault("S10")
 def test_a_server_that_takes_nobody_for_a_while_is_asked_again(tmp_path: Path) -> None:
     with far_lab(tmp_path, options=("MaxStartups 1",)) as far:
@@ -68,6 +69,7 @@ def test_a_server_that_takes_nobody_for_a_while_is_asked_again(tmp_path: Path) -
         assert "MaxStartups" in far.server.log
 
 
+@pytest.mark.faults_long
 @pytest.mark.fault("S10")
 def test_a_server_with_one_session_a_connection_serves_a_run_from_far_away(tmp_path: Path) -> None:
     with far_lab(tmp_path, max_sessions=1) as far:

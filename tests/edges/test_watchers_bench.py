@@ -26,6 +26,7 @@ def bench(*args: str) -> dict[str, float]:
     return table
 
 
+@pytest.mark.faults_long
 @pytest.mark.fault("H15")
 def test_a_crowd_that_watches_costs_little() -> None:
     table = bench("watchers", "--watchers", "50", "--submits", "3", "--rounds", "1")
