@@ -247,6 +247,10 @@ class Line(RuleBasedStateMachine):
 
 
 Line.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60,
+    stateful_step_count=30,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 TestQueue = pytest.mark.spec("12")(Line.TestCase)

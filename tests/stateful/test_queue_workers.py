@@ -229,6 +229,10 @@ class Crowd(RuleBasedStateMachine):
 _NONE = m.Selection(choices=(), refused={}, hosts={}, probe_failures=())
 
 Crowd.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60,
+    stateful_step_count=40,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 TestQueueOverWorkers = pytest.mark.spec("3.4")(Crowd.TestCase)
