@@ -151,6 +151,8 @@ class World(RuleBasedStateMachine):
     @rule(days=st.sampled_from([-1, 1]))
     def clock_jumps(self, days: int) -> None:
         self.at += days * 86_400
+        # Timers count what passes, whatever the clock says.
+        self.timers = {key: (due + days * 86_400, timer) for key, (due, timer) in self.timers.items()}
 
     @precondition(lambda self: self.pending)
     @rule(data=st.data(), done=st.booleans(), why=st.sampled_from(CUTS))
@@ -159,6 +161,9 @@ class World(RuleBasedStateMachine):
         effect = self._take(data)
         if done and isinstance(effect, fx.WorkerCall):
             self._made(effect)
+            if isinstance(effect, fx.Release):
+                # Who has not heard of it gives it back again.
+                self.released.discard(effect.lease_id)
         if isinstance(effect, LEASED):
             self.unlucky.add(effect.run_id)
         cut: dict[str, Any] = {"kind": why[0], "subkind": why[1], "message": "cut", "operation": "x"}
