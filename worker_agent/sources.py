@@ -2,6 +2,7 @@
 
     sources/<sha256>.tar     the canonical tar, whole and verified
     sources/<sha256>.json    what `submit` needs to know of it; there before the tar
+    sources/<sha256>.index   its members and where they stand; there before the tar
 
     sources/incoming/        uploads on their way; those in parts are in `sources_parts`
 
@@ -32,6 +33,7 @@ from rch.files.durable import (
     temp_name,
     write_atomic,
 )
+from worker_agent.source_index import Index, SourceReader, decode_index, encode_index
 
 MAX_UNPACKED_BYTES = 64 << 30
 _PIECE = 1 << 20
@@ -96,6 +98,22 @@ class Sources:
         """Remove a source. The caller owns the lease table, so that nobody comes to use it meanwhile."""
         self.path(source_sha256).unlink(missing_ok=True)
         self._facts_path(source_sha256).unlink(missing_ok=True)
+        self._index_path(source_sha256).unlink(missing_ok=True)
+
+    def open(self, source_sha256: str) -> SourceReader:
+        """The source's bytes; RpcError SOURCE_MISSING where it is not stored."""
+        try:
+            return SourceReader(self.path(source_sha256))
+        except FileNotFoundError as error:
+            raise missing(source_sha256) from error
+
+    def members(self, source_sha256: str) -> Index:
+        """What the source holds, as it was verified; RpcError SOURCE_MISSING where it is not stored."""
+        try:
+            return decode_index(self._index_path(source_sha256).read_bytes())
+        except (FileNotFoundError, msgspec.DecodeError) as error:
+            self.path(source_sha256).unlink(missing_ok=True)  # as in `facts`
+            raise missing(source_sha256) from error
 
     def facts(self, source_sha256: str) -> Facts:
         """What the source holds; RpcError SOURCE_MISSING unless its bytes still have their digest."""
@@ -178,14 +196,18 @@ class Sources:
         """Verify a whole tar and give it its name."""
         from worker_agent.source_check import check_source
 
-        facts = check_source(source_sha256, tar)
+        facts, index = check_source(source_sha256, tar)
         tar.flush()
         sync_file(tar.fileno())
         write_atomic(self._facts_path(source_sha256), msgspec.json.encode(facts))
+        write_atomic(self._index_path(source_sha256), encode_index(index))
         replace(temp, self.path(source_sha256))
 
     def _facts_path(self, source_sha256: str) -> Path:
         return self._folder / f"{source_sha256}.json"
+
+    def _index_path(self, source_sha256: str) -> Path:
+        return self._folder / f"{source_sha256}.index"
 
     def _too_large(self, what: str) -> RpcError:
         bound = self._max_bytes or MAX_UNPACKED_BYTES

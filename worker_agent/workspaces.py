@@ -57,7 +57,7 @@ class RunRoom:
         facts = sources.facts(source_sha256)
         limits = Limits(max_entries=facts.entries, max_bytes=facts.content_bytes)
         try:
-            with sources.path(source_sha256).open("rb") as tar:
+            with sources.open(source_sha256) as tar:
                 extract(tar, self.tree, limits=limits, canonical=True)
         except ExtractError as error:
             remove_tree(self.tree)

@@ -162,6 +162,16 @@ class Resume(Payload, frozen=True, kw_only=True):
     total_sha256: str | None = None
 
 
+class Base(Payload, frozen=True, kw_only=True):
+    """The stored source that a stream goes into: of it `removed` is left out, sorted by their bytes.
+
+    The stream is then a canonical tar of the members that are new or changed, and of nothing else.
+    """
+
+    source_sha256: str
+    removed: tuple[str, ...] = ()
+
+
 class UploadRequest(Payload, frozen=True, kw_only=True):
     """A source bundle; `base` and `resume` need features of their own."""
 
@@ -169,7 +179,7 @@ class UploadRequest(Payload, frozen=True, kw_only=True):
     stream: Stream
     lease_id: str | None = None
     fence: int | None = None
-    base: dict[str, Any] | None = None
+    base: Base | None = None
     resume: Resume | None = None
 
 
