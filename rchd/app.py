@@ -37,6 +37,7 @@ from rchd.edges.pool import WorkerPool
 from rchd.edges.prober import Prober
 from rchd.edges.recorder import recording
 from rchd.edges.socket import Server
+from rchd.edges.spool import bundles_of
 from rchd.edges.store import SqliteStore
 
 log = structlog.get_logger("rchd")
@@ -148,6 +149,7 @@ async def _run(
                 group=group,
             )
             intake = Intake(paths, partial(_live_bundles, core))
+            group.start_soon(intake.tend)
             api = Api(
                 paths=paths,
                 driver=driver,
@@ -166,6 +168,7 @@ async def _run(
             driver.post(ev.Started(at=now()))
             log.info("daemon.started", socket=str(paths.socket), runs=len(core.runs))
             await server.serve(listener, ready)
+        intake.close()
         await _leave(core, performer, pool)
         whole.cancel_scope.cancel()
 
@@ -182,7 +185,7 @@ async def _leave(core: Core, performer: Performer, pool: WorkerPool) -> None:
 
 
 def _live_bundles(core: Core) -> frozenset[str]:
-    return frozenset(run.accepted.source.spool_name for run in core.runs.values())
+    return frozenset().union(*(bundles_of(run.accepted.source) for run in core.runs.values()))
 
 
 async def _heartbeat(hub: Hub, driver: Driver) -> None:

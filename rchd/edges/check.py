@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from rch.contract.errors import Failure
+from rch.contract.records import Source, SourceBase
 from rch.contract.states import is_terminal
 from rch.files.durable import is_temp_name
 from rch.files.locks import is_free
@@ -161,7 +162,7 @@ class _Check:
         if is_terminal(run.state):
             yield from self._leftovers(run)
         else:
-            yield from self._bundle(run)
+            yield from self._bundles(run)
 
     def _of_set(self, run_id: str, place: str) -> Iterator[Finding]:
         step = self._paths.artifacts / place
@@ -184,9 +185,14 @@ class _Check:
             if not manifest.parent.name.endswith(".rejected"):
                 yield from self._of_set(name, manifest.parent.relative_to(root).as_posix())
 
-    def _bundle(self, run: m.Run) -> Iterator[Finding]:
-        """The source of a run that is not over is still to be sent, maybe once more."""
+    def _bundles(self, run: m.Run) -> Iterator[Finding]:
+        """The source of a run that is not over, and what it goes into: both may be sent once more."""
         source = run.accepted.source
+        for bundle in (source, source.base):
+            if bundle is not None:
+                yield from self._bundle(run, bundle)
+
+    def _bundle(self, run: m.Run, source: Source | SourceBase) -> Iterator[Finding]:
         path = self._paths.spool / source.spool_name
         what = None
         try:

@@ -6,6 +6,7 @@ is matched by itself alone and never through the folders above it, as git does i
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import unicodedata
@@ -20,9 +21,12 @@ from rchd.edges import git
 CONFIG = ".rch/xcode.toml"
 IGNORE_FILE = ".rchignore"
 _MAX_IGNORE_FILE = 1 << 20
+_MAX_VERDICTS = 100_000  # of one ignore file
 # Folders and links to them; a plain file that only has such a name is a file like any other.
 _LEFT_OUT_FOLDERS = frozenset({"DerivedData", ".build", ".swiftpm", ".rch"})
 _LEFT_OUT = frozenset({".git", ".DS_Store"})
+_SPOKEN_OF = _LEFT_OUT | _LEFT_OUT_FOLDERS
+RESULTS = ".xcresult"
 _BELOW = re.compile(r"/\*\*/\s*$")  # the folders below, which pathspec takes for the one above them
 _FOLDER_MARK = "ps_d"  # the group in which pathspec says that it matched a folder
 
@@ -52,10 +56,23 @@ class Patterns:
         # Most names match nothing: one look tells.
         anything = "|".join(f"(?:{regex.pattern})" for regex, _ in self._rules)
         self._any = re.compile(anything.replace(f"?P<{_FOLDER_MARK}>", "?:")) if anything else None
+        self._verdicts: dict[str, bool] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any line says anything."""
+        return bool(self._rules)
 
     def match(self, path: str, *, folder: bool) -> bool:
-        """Whether the last line that speaks of `path` itself leaves it out."""
+        """Whether the last line that speaks of `path` itself leaves it out; kept, for trees come again."""
         asked = f"{path}/" if folder else path
+        verdict = self._verdicts.get(asked)
+        if verdict is None:
+            if len(self._verdicts) >= _MAX_VERDICTS:
+                self._verdicts.clear()
+            verdict = self._verdicts[asked] = self._judge(path, asked)
+        return verdict
+
+    def _judge(self, path: str, asked: str) -> bool:
         if self._any is None or not self._any.search(asked):
             return False
         for regex, include in self._rules:
@@ -86,7 +103,7 @@ class Rules:
     def __init__(self, root: Path, *, index: bool, gitignore: bool, keep: tuple[str, ...] = ()) -> None:
         self.warnings: list[str] = []
         self._root = root
-        self._patterns = Patterns(_ignore_lines(root))
+        self._patterns = _patterns_of(_ignore_text(root))
         self._keep = tuple(_project_path(path) for path in keep)
         self._wanted: frozenset[str] | None = None
         self._wanted_folders: frozenset[str] = frozenset()
@@ -96,6 +113,7 @@ class Rules:
         self._gitignore = gitignore and not index
         self._ignored: set[str] = set()
         self._opened: set[str] = set()
+        self._plain = not (index or gitignore or self._patterns)
         if self._gitignore:
             self.enter_checkout("", "")
 
@@ -105,6 +123,13 @@ class Rules:
             prefix = f"{path}/" if path else ""
             found = _ask(git.ignored, self._root / disk, "gitignore = true")
             self._ignored.update(prefix + nfc(name.removesuffix("/")) for name in found)
+
+    def asked_in(self, parent: str) -> frozenset[str] | None:
+        """The names in a folder for which `leave_out` has to be asked, beside those in `RESULTS`.
+
+        None: for all. Most trees have no rules of their own, and most names nothing is said of.
+        """
+        return _SPOKEN_OF if self._plain and parent != ".rch" else None
 
     def leave_out(self, path: str, *, folder: bool, link: bool = False) -> bool:
         """Whether the bundle goes without `path`. Folders must be asked for before what they hold."""
@@ -122,7 +147,7 @@ class Rules:
             )
         if name in _LEFT_OUT:
             return True
-        if (folder or link) and (name in _LEFT_OUT_FOLDERS or name.endswith(".xcresult")):
+        if (folder or link) and (name in _LEFT_OUT_FOLDERS or name.endswith(RESULTS)):
             return True
         if self._wanted is not None and not self._is_wanted(path, folder=folder):
             return True
@@ -172,12 +197,12 @@ def _ask(question: Callable[[Path], list[str]], root: Path, setting: str) -> lis
         ) from None
 
 
-def _ignore_lines(root: Path) -> list[str]:
+def _ignore_text(root: Path) -> bytes:
     path = root / IGNORE_FILE
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        return []
+        return b""
     except OSError as error:
         raise Failure(
             Kind.BUNDLER, f"{IGNORE_FILE} cannot be read: {error.strerror}", subkind="UNREADABLE"
@@ -186,7 +211,13 @@ def _ignore_lines(root: Path) -> list[str]:
         text = file.read(_MAX_IGNORE_FILE + 1)
     if len(text) > _MAX_IGNORE_FILE:
         raise Failure(Kind.CONFIG, f"{IGNORE_FILE} is over {_MAX_IGNORE_FILE} bytes", subkind="BAD_VALUE")
+    return text
+
+
+@functools.lru_cache(maxsize=4)
+def _patterns_of(text: bytes) -> Patterns:
+    """The lines of an ignore file, compiled once as long as it stays the same."""
     try:
-        return text.decode("utf-8-sig").split("\n")
+        return Patterns(text.decode("utf-8-sig").split("\n"))
     except UnicodeDecodeError:
         raise Failure(Kind.CONFIG, f"{IGNORE_FILE} is not UTF-8", subkind="BAD_VALUE") from None

@@ -10,6 +10,7 @@ import posixpath
 import secrets
 import time
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,13 +26,14 @@ from rch.config.schema import Project
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
 from rch.contract.local_api import SubmitParams
-from rch.contract.records import Accepted, Git, Source, SourceEntry, SourceManifest, encode_record
+from rch.contract.records import Accepted, Git, Source, SourceManifest, encode_record
 from rch.files.durable import is_no_space, make_dirs, remove_tree, write_atomic
 from rch.files.paths import HostPaths
 from rchd.core.plan import Minted, Planned, accepted_run, planned_steps
 from rchd.edges import git
+from rchd.edges.bases import Memory
 from rchd.edges.snapshot import Progress, Snapshot, SnapshotOptions, take
-from rchd.edges.spool import prune
+from rchd.edges.spool import bundles_of, prune
 
 Tell = Callable[[Progress], None]
 KEPT_BUNDLES = 16
@@ -59,8 +61,11 @@ class Intake:
     def __init__(self, paths: HostPaths, live: Callable[[], Collection[str]] = frozenset) -> None:
         self._paths = paths
         self._live = live
-        self._taken: dict[str, str] = {}
+        self._taken: dict[str, frozenset[str]] = {}
         self._turn = anyio.CapacityLimiter(1)
+        self._memory = Memory()
+        self._has_base = anyio.Event()
+        self._git = ThreadPoolExecutor(1, "rchd-git")
 
     async def take(self, params: SubmitParams, tell: Tell | None = None) -> Accepted:
         """The accepted run, its bundle spooled and its source manifest durable.
@@ -72,6 +77,7 @@ class Intake:
         accepted = await anyio.to_thread.run_sync(
             self._take, params, tell, limiter=self._turn, abandon_on_cancel=False
         )
+        self._has_base.set()
         try:
             with anyio.CancelScope(shield=True):  # it is whole: what becomes of it is the caller's to say
                 await self._prune()
@@ -84,10 +90,22 @@ class Intake:
         """The run that was taken in lives, or never will: from now on `live` speaks for its bundle."""
         self._taken.pop(run_id, None)
 
+    async def tend(self) -> None:
+        """Beside the work, unpack each new base: the first change of a tree then need not wait for that."""
+        while True:
+            await self._has_base.wait()
+            self._has_base = anyio.Event()
+            await anyio.to_thread.run_sync(self._memory.prepare, abandon_on_cancel=True)
+
+    def close(self) -> None:
+        """Let go of what is known of the trees."""
+        self._memory.close()
+        self._git.shutdown(wait=False, cancel_futures=True)
+
     async def _prune(self) -> None:
         """Look who lives once no snapshot is under way: what was taken in meanwhile counts."""
         async with self._turn:
-            kept = {*self._live(), *self._taken.values()}
+            kept = {*self._live(), *self._memory.names}.union(*self._taken.values())
             prune_old = partial(prune, self._paths.spool, kept, newest=KEPT_BUNDLES, max_bytes=KEPT_BYTES)
             await anyio.to_thread.run_sync(prune_old)
 
@@ -113,7 +131,7 @@ class Intake:
         accepted, snapshot = self._snapshot(params, tell)
         accepted = msgspec.structs.replace(accepted, request_sha256=request_sha256(params))
         # Nobody prunes while this has its turn.
-        self._taken[accepted.run_id] = accepted.source.spool_name
+        self._taken[accepted.run_id] = bundles_of(accepted.source)
         try:
             self._write_manifest(accepted, snapshot)
         except BaseException:
@@ -133,9 +151,17 @@ class Intake:
             max_bytes=bundle.max_bytes,
             keep=tuple(name for name in (project.workspace, project.project, package) if name),
         )
-        snapshot = take(root.path, options, self._paths.spool, progress=tell, cancelled=_is_cancelled)
+        described = self._git.submit(git.describe, root.path)
+        snapshot = take(
+            root.path,
+            options,
+            self._paths.spool,
+            progress=tell,
+            cancelled=_is_cancelled,
+            memory=self._memory,
+        )
         _require_project(project, snapshot)
-        found = git.describe(root.path)
+        found = described.result()
         minted = Minted(
             run_id=str(uuid_utils.uuid7()),
             job_ids=[str(uuid_utils.uuid7()) for _ in planned],
@@ -162,20 +188,12 @@ class Intake:
             created_at=accepted.created_at,
             run_id=accepted.run_id,
             source_sha256=snapshot.source_sha256,
-            entries=tuple(
-                SourceEntry(
-                    path=each.path,
-                    type=each.type,
-                    size=each.size,
-                    sha256=each.sha256,
-                    symlink_target=each.symlink_target,
-                )
-                for each in snapshot.entries
-            ),
+            entries=snapshot.entries,
         )
         try:
             make_dirs(place, 0o755)
-            write_atomic(place / "source_manifest.json", encode_record(manifest))
+            # Not indented: with a large tree that would take longer than all the rest.
+            write_atomic(place / "source_manifest.json", msgspec.json.encode(manifest) + b"\n")
             write_atomic(place / "accepted.json", encode_record(accepted))
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -221,6 +239,7 @@ def _source(snapshot: Snapshot) -> Source:
         tar_bytes=snapshot.tar_bytes,
         compressed_bytes=snapshot.compressed_bytes,
         files=len(snapshot.entries),
+        base=snapshot.base,
     )
 
 

@@ -143,6 +143,7 @@ class PartedUpload:
             ),
             lease_id=self._request.lease_id,
             fence=self._request.fence,
+            base=self._request.base,
             resume=resume,
         )
 

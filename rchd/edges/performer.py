@@ -24,19 +24,17 @@ from rch.contract.worker_rpc import (
     ReleaseRequest,
     ReserveRequest,
     RpcError,
-    Stream,
     SubmitRequest,
     TailRequest,
-    UploadRequest,
 )
 from rch.files.durable import is_no_space
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.edges import artifacts
-from rchd.edges.parts import upload_id_of
 from rchd.edges.pool import WorkerPool
 from rchd.edges.prober import Prober, deadline, ms_since
 from rchd.edges.shortage import Shortage
+from rchd.edges.uploads import Upload
 from rchd.edges.worker_client import WorkerClient
 
 log = structlog.get_logger("rchd.worker")
@@ -159,25 +157,11 @@ class Performer:
     # --- long ones --------------------------------------------------------------------
 
     async def _upload(self, effect: fx.Upload, post: Post) -> ev.Uploaded:
-        source = effect.source
-        if effect.max_bytes and source.compressed_bytes > effect.max_bytes:
-            raise Failure(
-                Kind.BUNDLER,
-                f"the bundle has {source.compressed_bytes} bytes,"
-                f" worker {effect.target.worker} takes {effect.max_bytes} (max_upload_bytes)",
-                subkind="SIZE_EXCEEDED",
-            )
-        request = UploadRequest(
-            source_sha256=source.source_sha256,
-            stream=Stream(content_length=source.compressed_bytes, content_sha256=source.content_sha256),
-            lease_id=effect.lease_id,
-            fence=effect.fence,
-        )
         tell = _Progress(effect.run_id, "upload", post)
-        upload_id = upload_id_of(self._host_id, effect.run_id, source.source_sha256, source.content_sha256)
-        await self._client(effect).upload(
-            request, self._spool / source.spool_name, progress=tell, upload_id=upload_id
+        upload = Upload(
+            self._client(effect), effect, host_id=self._host_id, spool=self._spool, progress=tell
         )
+        await upload.run()
         return ev.Uploaded(at=time.time(), run_id=effect.run_id, op=effect.op)
 
     async def _tail(self, effect: fx.Tail, post: Post) -> ev.TailNews:

@@ -12,6 +12,7 @@ from rchd.core import model as m
 from rchd.core.ask import step_dir
 from rchd.core.restore import Restored, Unknown, restore
 from rchd.edges.check_sets import examine_set
+from rchd.edges.spool import bundles_of
 
 MAX_BYTES = 64 << 20
 # What `restore` reads, below a run's folder; of the last two it is enough that they are there.
@@ -63,7 +64,8 @@ def bring_back(paths: HostPaths, name: str, embedded: str | None) -> tuple[Resto
     except OSError as error:
         return LeftOut(path=str(folder), why=f"{error.filename}: {error.strerror or error}")
     run, notes = found.run, found.notes
-    if not is_terminal(run.state) and not (paths.spool / run.accepted.source.spool_name).is_file():
+    bundles = bundles_of(run.accepted.source)
+    if not is_terminal(run.state) and not all((paths.spool / name).is_file() for name in bundles):
         notes.append("its bundle is not in the spool: it can be served only where its source is known")
     return found, Brought(run_id=run.run_id, state=run.state, seq=run.seq, notes=notes)
 

@@ -3,14 +3,16 @@
 Walk, vet, then one pass: each file is read once; its digest, the tar's and zstd's are made on
 the way. What is bundled is the tree of one moment, the end of the walk: a file whose stamp
 differs after it was read has changed since, and the snapshot begins again, once.
+
+A tree that is known from before is walked all the same, but only what bears another stamp is read
+(`rchd.edges.thin`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -18,29 +20,21 @@ import msgspec
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.records import SourceEntry
-from rch.contract.tar import END, Member, member_header, member_length, padding
+from rch.contract.tar import END, member_length
 from rch.contract.tar_names import shown
-from rch.files.descent import FOLDER_FLAGS, Descent
+from rch.files.descent import FOLDER_FLAGS
+from rchd.edges.bases import Base, Known, Memory
+from rchd.edges.bundles import Snapshot, Survey, entry_of, let_tick_pass, pointer_warning
 from rchd.edges.ignore import Rules
+from rchd.edges.packing import Packer, member_of
 from rchd.edges.spool import Spool, Spooled
-from rchd.edges.walk import (
-    Found,
-    SourceChangedError,
-    dereference,
-    heaviest,
-    read_failure,
-    refusal,
-    stamp_of,
-    vet,
-    walk,
-)
+from rchd.edges.thin import Thin
+from rchd.edges.walk import Found, SourceChangedError, dereference, heaviest, refusal, vet, walk
 
-_PIECE = 1 << 20
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_TICK_NS = 20_000_000  # twice the coarsest clock that kernels stamp files by
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
-_LFS_MAX = 1024
-_NAMED = 3
+__all__ = ["Progress", "Snapshot", "SnapshotOptions", "take"]
+
+_LOOKS = 3
+"""How often a known tree that others work in is looked at before all of it is read."""
 
 
 class SnapshotOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,24 +51,13 @@ class SnapshotOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a snapshot is: tar bytes so far and in all; `attempt` is 1, or 2 after a change."""
+    """How far a snapshot is: files and tar bytes so far and in all; `attempt` is 1, or 2 after a change."""
 
     attempt: int
     files: int
+    files_total: int
     bytes_done: int
     bytes_total: int
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A spooled bundle; `entries` are those of `source_manifest.json`, sorted by path."""
-
-    source_sha256: str
-    content_sha256: str
-    spool_path: Path
-    tar_bytes: int
-    compressed_bytes: int
-    entries: tuple[SourceEntry, ...]
-    warnings: tuple[str, ...]
 
 
 def _nothing(progress: Progress) -> None:
@@ -92,17 +75,19 @@ def take(
     *,
     progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] = _never,
+    memory: Memory | None = None,
 ) -> Snapshot:
     """Bundle the tree at `root` into the folder `spool`. Blocking; meant for a thread.
 
-    `progress` is called at the start of each pass and about once a MiB. `Failure`: BUNDLER with
+    `progress` is called at the start of each pass and about once a MiB. With a `memory`, what the
+    tree was at its last snapshots is known and need not be read again. `Failure`: BUNDLER with
     its subkind for what cannot be bundled, CONFIG for a setting that does not fit the tree,
     CANCELLED once `cancelled` says so. Nothing stays in the spool after a failure.
     """
     changed = ""
     for attempt in (1, 2):
         try:
-            return _Attempt(root, options, spool, progress or _nothing, cancelled, attempt).run()
+            return _Attempt(root, options, spool, progress or _nothing, cancelled, attempt, memory).run()
         except SourceChangedError as error:
             changed = error.path
     raise refusal("SOURCE_CHANGED", f"{shown(changed)} changed while it was read, twice in a row")
@@ -119,6 +104,7 @@ class _Attempt:
         progress: Callable[[Progress], None],
         cancelled: Callable[[], bool],
         attempt: int,
+        memory: Memory | None,
     ) -> None:
         self._root = root
         self._options = options
@@ -126,8 +112,8 @@ class _Attempt:
         self._progress = progress
         self._cancelled = cancelled
         self._attempt = attempt
-        self._entries: list[SourceEntry] = []
-        self._pointers: list[str] = []
+        self._memory = memory
+        self._key = (os.path.realpath(root), options)
 
     def run(self) -> Snapshot:
         try:
@@ -135,36 +121,64 @@ class _Attempt:
         except OSError as error:
             raise refusal("UNREADABLE", f"{self._root} cannot be read: {error.strerror}") from error
         try:
-            found, warnings = self._survey(root)
-            tar_bytes = sum(member_length(_member(one)) for one in found) + len(END)
-            self._check_size(found, tar_bytes)
-            _let_tick_pass(found)
-            spooled = self._pack(root, found, tar_bytes)
+            known = None if self._memory is None else self._memory.get(self._key)
+            survey = self._survey(root, known)
+            return (known and self._thin(root, known, survey)) or self._whole(root, survey)
         finally:
             os.close(root)
-        return Snapshot(
-            source_sha256=spooled.source_sha256,
-            content_sha256=spooled.content_sha256,
-            spool_path=spooled.path,
-            tar_bytes=tar_bytes,
-            compressed_bytes=spooled.compressed_bytes,
-            entries=tuple(self._entries),
-            warnings=(*warnings, *_pointer_warning(self._pointers)),
-        )
 
-    def _survey(self, root: int) -> tuple[list[Found], list[str]]:
+    def _survey(self, root: int, known: Known | None) -> Survey:
         """What goes into the bundle, vetted, and what is to be said about it."""
         options = self._options
         rules = Rules(
             self._root, index=options.mode == "git_index", gitignore=options.gitignore, keep=options.keep
         )
         spool = self._spool.stat() if self._spool.exists() else None
-        found = walk(root, rules, self._check_cancelled, skip=spool)
-        leads_to = vet(found)
+        folders: dict[str, int] = {}
+        began = time.time_ns()
+        found = walk(root, rules, self._check_cancelled, skip=spool, folders=folders)
         if options.symlinks == "dereference":
-            found = dereference(found, leads_to)
+            found = dereference(found, vet(found))
             vet(found)
-        return found, rules.warnings
+        elif known is None or not known.knows_names(found):
+            vet(found)
+            if known is not None:
+                known.learn_names(found)
+        return Survey(found=found, folders=folders, began=began, warnings=tuple(rules.warnings))
+
+    def _thin(self, root: int, known: Known, survey: Survey) -> Snapshot | None:
+        """From what is known of the tree; None where it has to be read as a whole."""
+        for _ in range(_LOOKS):
+            thin = Thin(known, survey)
+            if thin.is_quiet:
+                self._check_size(survey.found, thin.tar_bytes)
+                snapshot = thin.take(root, self._spool, self._check_cancelled)
+                if snapshot is not None:
+                    self._tell(len(survey.found), len(survey.found), snapshot.tar_bytes, snapshot.tar_bytes)
+                return snapshot
+            let_tick_pass(thin.newest)
+            survey = self._survey(root, known)
+        return None
+
+    def _whole(self, root: int, survey: Survey) -> Snapshot:
+        found = survey.found
+        tar_bytes = sum(member_length(member_of(one)) for one in found) + len(END)
+        self._check_size(found, tar_bytes)
+        let_tick_pass(max((one.stamp[-1] for one in found), default=0))
+        spooled, digests, pointers = self._pack(root, found, tar_bytes)
+        entries = tuple(entry_of(one, digests.get(number)) for number, one in enumerate(found))
+        if self._memory is not None:
+            base = _base_of(spooled, survey, entries, pointers, tar_bytes)
+            self._memory.put(self._key, base).learn_names(found)
+        return Snapshot(
+            source_sha256=spooled.source_sha256,
+            content_sha256=spooled.content_sha256,
+            spool_path=spooled.path,
+            tar_bytes=tar_bytes,
+            compressed_bytes=spooled.compressed_bytes,
+            entries=entries,
+            warnings=(*survey.warnings, *pointer_warning(pointers)),
+        )
 
     def _check_size(self, found: list[Found], tar_bytes: int) -> None:
         limit = self._options.max_bytes
@@ -174,92 +188,58 @@ class _Attempt:
                 f"the bundle of {tar_bytes} bytes is over the limit of {limit}; {heaviest(found)}",
             )
 
-    def _pack(self, root: int, found: list[Found], tar_bytes: int) -> Spooled:
-        def flushed(done: int) -> None:
+    def _pack(
+        self, root: int, found: list[Found], tar_bytes: int
+    ) -> tuple[Spooled, dict[int, str], list[str]]:
+        """Read all of it: the bundle, the digest of each file by its number, the LFS pointers."""
+
+        def flushed(files: int, done: int) -> None:
             self._check_cancelled()
-            self._progress(
-                Progress(attempt=self._attempt, files=len(found), bytes_done=done, bytes_total=tar_bytes)
+            self._tell(files, len(found), done, tar_bytes)
+
+        flushed(0, 0)
+        with Spool(self._spool, tar_bytes) as spool:
+            packer = Packer(spool, flushed)
+            packer.pack(root, found)
+            spooled = spool.publish()
+        return spooled, spool.digests, packer.pointers
+
+    def _tell(self, files: int, files_total: int, done: int, total: int) -> None:
+        self._progress(
+            Progress(
+                attempt=self._attempt,
+                files=files,
+                files_total=files_total,
+                bytes_done=done,
+                bytes_total=total,
             )
-
-        flushed(0)
-        with Spool(self._spool, tar_bytes, flushed) as spool, Descent(root) as descent:
-            for one in found:
-                self._check_cancelled()
-                member = _member(one)
-                spool.write(member_header(member))
-                digest = None if member.kind == "symlink" else self._copy(one, descent, spool)
-                spool.write(padding(member.size))
-                self._entries.append(_entry(one, digest))
-            spool.write(END)
-            return spool.publish()
-
-    def _copy(self, one: Found, descent: Descent, spool: Spool) -> str:
-        """Write the file's bytes, exactly as many as the walk saw; their SHA-256."""
-        folder, _, name = one.disk.rpartition("/")
-        digest = hashlib.sha256()
-        try:
-            fd = os.open(name, _OPEN, dir_fd=descent.at(folder))
-        except OSError as error:
-            raise read_failure(one.path, error) from error
-        try:
-            for data in _read(fd, one):
-                digest.update(data)
-                spool.write(data)
-                if one.size < _LFS_MAX and data.startswith(_LFS_POINTER):
-                    self._pointers.append(one.path)
-        finally:
-            os.close(fd)
-        return digest.hexdigest()
+        )
 
     def _check_cancelled(self) -> None:
         if self._cancelled():
             raise Failure(Kind.CANCELLED, "cancelled while the source was bundled")
 
 
-def _read(fd: int, one: Found) -> Iterator[bytes]:
-    """The bytes of an open file; `SourceChangedError` unless it is and stays what the walk saw."""
-    left = one.size
-    try:
-        while True:
-            wanted = min(_PIECE, left + 1)  # one more than there should be: growth shows
-            data = os.read(fd, wanted)
-            left -= len(data)
-            if left < 0:
-                raise SourceChangedError(one.path)
-            if data:
-                yield data
-            if len(data) < wanted:
-                break
-        if left or stamp_of(os.fstat(fd)) != one.stamp:
-            raise SourceChangedError(one.path)
-    except OSError as error:
-        raise read_failure(one.path, error) from error
-
-
-def _member(one: Found) -> Member:
-    return Member(path=one.path, kind=one.kind, size=one.size, executable=one.executable, target=one.target)
-
-
-def _entry(one: Found, digest: str | None) -> SourceEntry:
-    return SourceEntry(
-        path=one.path,
-        type=one.kind,
-        size=one.size,
-        sha256=digest,
-        symlink_target=msgspec.UNSET if one.target is None else one.target,
+def _base_of(
+    spooled: Spooled,
+    survey: Survey,
+    entries: tuple[SourceEntry, ...],
+    pointers: list[str],
+    tar_bytes: int,
+) -> Base:
+    """What later snapshots of the tree may lean on."""
+    offsets, at = [], 0
+    for one in survey.found:
+        offsets.append(at)
+        at += member_length(member_of(one))
+    return Base(
+        spooled=spooled,
+        tar_bytes=tar_bytes,
+        entries={entry.path: entry for entry in entries},
+        stamps={one.path: one.stamp for one in survey.found},
+        executable=frozenset(one.path for one in survey.found if one.executable),
+        folders=survey.folders,
+        pointers=frozenset(pointers),
+        paths=[one.path for one in survey.found],
+        offsets=[*offsets, at],
     )
-
-
-def _let_tick_pass(found: list[Found]) -> None:
-    """Wait until a write would give any file a new stamp: one in the same tick would not show."""
-    newest = max((one.stamp[-1] for one in found), default=0)
-    age = time.time_ns() - newest
-    if 0 <= age < _TICK_NS:
-        time.sleep((_TICK_NS - age) / 1e9)
-
-
-def _pointer_warning(paths: list[str]) -> list[str]:
-    if not paths:
-        return []
-    named = ", ".join(paths[:_NAMED]) + (", …" if len(paths) > _NAMED else "")
-    return [f"{len(paths)} Git LFS pointers stand in for their files (git lfs pull): {named}"]

@@ -11,6 +11,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from operator import attrgetter
 from typing import Literal
 
 import msgspec
@@ -18,11 +19,12 @@ import msgspec
 from rch.contract.errors import Failure, Kind
 from rch.contract.tar_names import MAX_DEPTH, LinkError, Names, TarError, resolve, safe_path, shown
 from rch.files.descent import Descent
-from rchd.edges.ignore import Rules, nfc
+from rchd.edges.ignore import RESULTS, Rules, nfc
 
 MAX_ENTRIES = 1_000_000
 
 Stamp = tuple[int, int, int, int, int]
+_NAME: Callable[[os.DirEntry[str]], str] = attrgetter("name")
 
 # What becomes of a name when others work in the tree: it is gone, or something else by now.
 _MOVED = frozenset(
@@ -83,24 +85,33 @@ def read_failure(path: str, error: OSError) -> Exception:
 
 
 def walk(
-    root: int, rules: Rules, check: Callable[[], None], *, skip: os.stat_result | None = None
+    root: int,
+    rules: Rules,
+    check: Callable[[], None],
+    *,
+    skip: os.stat_result | None = None,
+    folders: dict[str, int] | None = None,
 ) -> list[Found]:
     """Every file and link below the descriptor `root` that `rules` leave in, sorted by path.
 
     `check` is called once a folder and may raise to end the walk; `skip` is a folder that is
-    never entered (the spool itself). `Failure` BUNDLER for what cannot be bundled.
+    never entered (the spool itself), `folders` is told when each folder last changed (ns). `Failure`
+    BUNDLER for what cannot be bundled.
     """
     found: list[Found] = []
-    folders = [("", "")]
+    ahead = [("", "")]
     with Descent(root) as descent:
-        while folders:
+        while ahead:
             check()
-            path, disk = folders.pop()
+            path, disk = ahead.pop()
             try:
-                below = _take_folder(descent.at(disk), path, disk, rules, skip, found)
+                here = descent.at(disk)
+                if folders is not None:
+                    folders[path] = os.fstat(here).st_ctime_ns
+                below = _take_folder(here, path, disk, rules, skip, found)
             except OSError as error:
                 raise read_failure(path or ".", error) from error
-            folders.extend(reversed(below))
+            ahead.extend(reversed(below))
             if len(found) > MAX_ENTRIES:
                 raise refusal("SIZE_EXCEEDED", f"more than {MAX_ENTRIES} files; {heaviest(found)}")
     found.sort(key=lambda one: one.path)
@@ -112,41 +123,58 @@ def _take_folder(
 ) -> list[tuple[str, str]]:
     """Add what a folder holds to `found`; its folders, as stored and as spelled on disk."""
     with os.scandir(fd) as listing:
-        entries = sorted(listing, key=lambda entry: entry.name)
+        entries = sorted(listing, key=_NAME)
     if path and any(entry.name == ".git" for entry in entries):
         rules.enter_checkout(path, disk)
+    stored_below, disk_below = f"{path}/" if path else "", f"{disk}/" if disk else ""
     below: list[tuple[str, str]] = []
-    spelled: dict[str, str] = {}
+    spelled: dict[str, str] | None = None if all(entry.name.isascii() for entry in entries) else {}
+    asked = rules.asked_in(path)
     for entry in entries:
-        stored = nfc(f"{path}/{entry.name}" if path else entry.name)
-        inside = f"{disk}/{entry.name}" if disk else entry.name
+        name = entry.name
+        inside = disk_below + name
+        stored = stored_below + name if spelled is None else nfc(stored_below + name)
         folder = entry.is_dir(follow_symlinks=False)
-        if rules.leave_out(stored, folder=folder, link=entry.is_symlink()):
+        asks = asked is None or name in asked or name.endswith(RESULTS)
+        if asks and rules.leave_out(stored, folder=folder, link=entry.is_symlink()):
             continue
-        if spelled.setdefault(stored, inside) != inside:
+        if spelled is not None and spelled.setdefault(stored, inside) != inside:
             twins = f"{shown(stored)} stands there twice, in two spellings of Unicode"
             raise refusal("PATH_COLLISION", twins)
         if not folder:
             found.append(_look(fd, entry, stored, inside))
-        elif skip is None or not os.path.samestat(entry.stat(follow_symlinks=False), skip):
+        elif not (skip and entry.inode() == skip.st_ino and _is(entry, skip)):
             below.append((stored, inside))
     return below
 
 
+def _is(entry: os.DirEntry[str], skip: os.stat_result) -> bool:
+    return os.path.samestat(entry.stat(follow_symlinks=False), skip)
+
+
 def _look(fd: int, entry: os.DirEntry[str], path: str, disk: str) -> Found:
     info = entry.stat(follow_symlinks=False)
-    kind = stat.S_IFMT(info.st_mode)
-    if kind not in {stat.S_IFREG, stat.S_IFLNK}:
-        raise refusal("UNSUPPORTED_FILE", f"{shown(path)} is {_ODD.get(kind, 'of an unknown kind')}")
-    link = kind == stat.S_IFLNK
+    mode = info.st_mode
+    if stat.S_ISREG(mode):
+        return Found(
+            path=path,
+            disk=disk,
+            kind="file",
+            size=info.st_size,
+            executable=bool(mode & 0o111),
+            stamp=stamp_of(info),
+        )
+    if not stat.S_ISLNK(mode):
+        odd = _ODD.get(stat.S_IFMT(mode), "of an unknown kind")
+        raise refusal("UNSUPPORTED_FILE", f"{shown(path)} is {odd}")
     return Found(
         path=path,
         disk=disk,
-        kind="symlink" if link else "file",
-        size=0 if link else info.st_size,
-        executable=not link and bool(info.st_mode & 0o111),
+        kind="symlink",
+        size=0,
+        executable=False,
         stamp=stamp_of(info),
-        target=nfc(os.readlink(entry.name, dir_fd=fd)) if link else None,
+        target=nfc(os.readlink(entry.name, dir_fd=fd)),
     )
 
 

@@ -115,7 +115,7 @@ def _other_verdict(run: Path) -> str:
 
 def _other_source(run: Path) -> str:
     path = run / "source_manifest.json"
-    path.write_text(path.read_text().replace('"source_sha256": "', '"source_sha256": "0', 1))
+    path.write_text(path.read_text().replace('"source_sha256":"', '"source_sha256":"0', 1))
     return "source_manifest.json: speaks of"
 
 

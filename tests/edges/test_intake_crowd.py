@@ -12,6 +12,7 @@ from rch.contract.local_api import SubmitParams
 from rch.contract.records import Accepted
 from rch.files.durable import make_dirs
 from rch.files.paths import HostPaths, host_paths
+from rchd.edges import bases
 from rchd.edges import intake as edge
 from rchd.edges.intake import Intake
 
@@ -29,6 +30,7 @@ async def test_a_bundle_is_kept_until_its_run_lives(
     tmp_path: Path, paths: HostPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edge, "KEPT_BUNDLES", 1)
+    monkeypatch.setattr(bases, "MAX_ROOTS", 1)  # a tree that is known keeps its bundle, too
     make_dirs(paths.state_dir)
     live: set[str] = set()
     intake = Intake(paths, lambda: live)

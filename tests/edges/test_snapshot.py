@@ -554,7 +554,9 @@ def test_progress_rises_to_the_whole(root: Path, spool: Path) -> None:
     assert done == sorted(done)
     assert (done[0], done[-1]) == (0, taken.tar_bytes)
     assert len(done) >= 4
-    assert {(one.attempt, one.files, one.bytes_total) for one in seen} == {(1, 2, taken.tar_bytes)}
+    assert {(one.attempt, one.files_total, one.bytes_total) for one in seen} == {(1, 2, taken.tar_bytes)}
+    assert [one.files for one in seen] == sorted(one.files for one in seen)
+    assert (seen[0].files, seen[-1].files) == (0, 2)
 
 
 @pytest.mark.spec("5")

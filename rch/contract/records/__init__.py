@@ -71,6 +71,7 @@ from rch.contract.records.run import (
     RunStateRecord,
     RunSummary,
     Source,
+    SourceBase,
     SourceManifest,
     WorkerSelection,
 )
@@ -120,6 +121,7 @@ __all__ = [
     "RunSummary",
     "Runtime",
     "Source",
+    "SourceBase",
     "SourceEntry",
     "SourceManifest",
     "StepOutcome",

@@ -149,8 +149,23 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     selection_mode: str = "deterministic"
 
 
+class SourceBase(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole bundle that a thin one goes into; of its members `removed` are left out."""
+
+    source_sha256: str
+    content_sha256: str
+    spool_name: str
+    tar_bytes: int
+    compressed_bytes: int
+    removed: tuple[str, ...] = ()
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """The spooled bundle: its identity, its transport digest and sizes in bytes."""
+    """The spooled bundle: its identity, its transport digest and sizes in bytes.
+
+    With a `base` what is spooled is thin: the tar of the members that are new or changed alone.
+    `tar_bytes` and `files` are those of the whole source either way.
+    """
 
     source_sha256: str
     content_sha256: str
@@ -158,6 +173,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     tar_bytes: int
     compressed_bytes: int
     files: int
+    base: SourceBase | None = None
 
 
 class Accepted(RunRecord, frozen=True, kw_only=True):

@@ -1,0 +1,271 @@
+"""What is known of a tree since its last whole bundle, so that the next snapshot reads only what changed.
+
+A file is known by its stamp: device, inode, size and both times to the nanosecond. It was given when no
+write could hide behind it any more (`snapshot` waits until its tick of the clock is past), so that who
+bears the same stamp holds the same bytes: git's rule for racily clean files.
+
+The digest of a changed tree still is over every byte of its tar. These come from a plain copy of the
+base's tar, a file without a name beside the spool, unpacked once; the state of the digest is kept at every
+few MiB of it, and what stands before the first change is not digested again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import tempfile
+import threading
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rch.contract.records import SourceBase, SourceEntry
+from rch.contract.tar import END
+from rch.files.unzstd import DecodeError, bounded_reader
+from rchd.edges.spool import Spooled
+from rchd.edges.walk import Found, Stamp
+
+if TYPE_CHECKING:
+    from rchd.edges.bundles import Snapshot
+
+MAX_ROOTS = 8
+MAX_FILES = 400_000
+"""Of all roots together: half a kilobyte of memory each."""
+_MARK_BYTES = 4 << 20
+_PIECE = 4 << 20
+
+
+class RawError(Exception):
+    """The plain copy of a base cannot be had: its bundle is gone or damaged, or the disk is full."""
+
+
+@dataclass(slots=True)
+class Change:
+    """What of a tree differs from its base: paths with their stamps, and paths that are gone."""
+
+    stamps: dict[str, Stamp]
+    removed: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.stamps or self.removed)
+
+
+@dataclass(slots=True)
+class Base:
+    """A whole bundle and the tree that it was made of.
+
+    `paths` are sorted, `offsets` says where each one's member begins in the tar, and at its end where the
+    last one ends. `folders` are the times of the tree's folders.
+    """
+
+    spooled: Spooled
+    tar_bytes: int
+    entries: dict[str, SourceEntry]
+    stamps: dict[str, Stamp]
+    executable: frozenset[str]
+    folders: dict[str, int]
+    pointers: frozenset[str]
+    paths: Sequence[str]
+    offsets: Sequence[int]
+    _raw: mmap.mmap | None = None
+    _marks: list[tuple[int, hashlib._Hash]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def change(self, stamps: Mapping[str, Stamp]) -> Change:
+        """How a tree with these stamps differs."""
+        own = self.stamps
+        changed = {path: stamp for path, stamp in stamps.items() if own.get(path) != stamp}
+        if len(stamps) - sum(path not in own for path in changed) == len(own):
+            return Change(changed, ())
+        return Change(changed, tuple(path for path in self.paths if path not in stamps))
+
+    def length(self, path: str) -> int:
+        """How many bytes of the tar the member takes; 0 for one that is not there."""
+        if path not in self.entries:
+            return 0
+        place = bisect_left(self.paths, path)
+        return self.offsets[place + 1] - self.offsets[place]
+
+    def holds(self, entry: SourceEntry, *, executable: bool) -> bool:
+        """Whether the base has the very same member."""
+        return self.entries.get(entry.path) == entry and (entry.path in self.executable) is executable
+
+    def reference(self, removed: tuple[str, ...]) -> SourceBase:
+        """How a thin bundle names it."""
+        return SourceBase(
+            source_sha256=self.spooled.source_sha256,
+            content_sha256=self.spooled.content_sha256,
+            spool_name=self.spooled.path.name,
+            compressed_bytes=self.spooled.compressed_bytes,
+            tar_bytes=self.tar_bytes,
+            removed=removed,
+        )
+
+    # --- the digest of a changed tree -----------------------------------------------------
+
+    def prepare(self) -> None:
+        """Have the plain copy; `RawError`. Whoever comes meanwhile waits for it."""
+        with self._lock:
+            if self._raw is None:
+                self._raw, self._marks = _unpack(self.spooled, self.tar_bytes)
+
+    def spliced(self, members: Mapping[str, bytes], removed: Iterable[str]) -> tuple[str, int]:
+        """SHA-256 and length of the tar in which `members` stand and `removed` do not; `RawError`."""
+        self.prepare()
+        raw = self._raw
+        if raw is None:
+            raise AssertionError("a base without its copy")
+        pieces = list(self._pieces(members, removed))
+        first = pieces[0] if pieces else b""
+        unchanged = first[1] if isinstance(first, tuple) and first[0] == 0 else 0
+        # There is a mark at 0.
+        at, kept = self._marks[bisect_right(self._marks, unchanged, key=lambda mark: mark[0]) - 1]
+        digest, length = kept.copy(), 0
+        with memoryview(raw) as view:
+            for piece in pieces:
+                if isinstance(piece, bytes):
+                    digest.update(piece)
+                    length += len(piece)
+                    continue
+                begin, end = piece
+                length += end - begin
+                for here in range(max(begin, at), end, _PIECE):
+                    digest.update(view[here : min(end, here + _PIECE)])
+        digest.update(END)
+        return digest.hexdigest(), length + len(END)
+
+    def _pieces(
+        self, members: Mapping[str, bytes], removed: Iterable[str]
+    ) -> Iterator[tuple[int, int] | bytes]:
+        """The tar's bytes in order: ranges of the base's, and new members."""
+        at = 0
+        for path in sorted({*members, *removed}):
+            place = bisect_left(self.paths, path)
+            begin = self.offsets[place]
+            if begin > at:
+                yield at, begin
+            at = begin
+            if place < len(self.paths) and self.paths[place] == path:
+                at = self.offsets[place + 1]
+            if path in members:
+                yield members[path]
+        if self.offsets[-1] > at:
+            yield at, self.offsets[-1]
+
+    def close(self) -> None:
+        """Give the plain copy up."""
+        with self._lock:
+            if self._raw is not None:
+                self._raw.close()
+                self._raw = None
+
+
+def _unpack(spooled: Spooled, tar_bytes: int) -> tuple[mmap.mmap, list[tuple[int, hashlib._Hash]]]:
+    """The bundle's tar as a file that ends with us, and the digest's state all along it."""
+    digest, marks, at = hashlib.sha256(), [], 0
+    try:
+        with (
+            spooled.path.open("rb") as bundle,
+            tempfile.TemporaryFile(dir=spooled.path.parent, prefix=".rch-", buffering=0) as plain,
+        ):
+            reader = bounded_reader(bundle, max_output=tar_bytes)
+            while piece := reader.read(_MARK_BYTES):
+                marks.append((at, digest.copy()))
+                digest.update(piece)
+                at += len(piece)
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[plain.write(rest) or 0 :]
+            if digest.hexdigest() != spooled.source_sha256:
+                raise RawError(f"{spooled.path.name} does not hold what its name says")
+            return mmap.mmap(plain.fileno(), 0, access=mmap.ACCESS_READ), marks
+    except (OSError, DecodeError) as error:
+        raise RawError(f"{spooled.path.name}: {error}") from error
+
+
+@dataclass(slots=True)
+class Last:
+    """The newest snapshot of a tree: what differed from its base then, and what came of it."""
+
+    change: Change
+    snapshot: Snapshot
+    pointers: frozenset[str]
+
+
+@dataclass(slots=True)
+class Known:
+    """A tree's base, and the newest snapshot on top of it."""
+
+    base: Base
+    last: Last | None = None
+    _names: list[tuple[str, str | None]] = field(default_factory=list)
+
+    def knows_names(self, found: Iterable[Found]) -> bool:
+        """Whether these are the names and links that were vetted last."""
+        return _names_of(found) == self._names
+
+    def learn_names(self, found: Iterable[Found]) -> None:
+        """These have been vetted."""
+        self._names = _names_of(found)
+
+
+def _names_of(found: Iterable[Found]) -> list[tuple[str, str | None]]:
+    return [(one.path, one.target) for one in found]
+
+
+class Memory:
+    """What is known of the trees that were last asked for, by whatever tells them apart.
+
+    One snapshot at a time uses it; `prepare` and `names` may be called beside.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Hashable, Known] = OrderedDict()
+
+    def get(self, key: Hashable) -> Known | None:
+        """What is known of a tree whose base still lies in the spool."""
+        known = self._known.get(key)
+        if known is not None and not known.base.spooled.path.exists():
+            self.forget(key)
+            return None
+        if known is not None:
+            self._known.move_to_end(key)
+        return known
+
+    def put(self, key: Hashable, base: Base) -> Known:
+        """A tree has a new base; those that nobody asked for lately make room."""
+        self.forget(key)
+        self._known[key] = known = Known(base)
+        while len(self._known) > 1 and self._is_over():
+            self.forget(next(iter(self._known)))
+        return known
+
+    def forget(self, key: Hashable) -> None:
+        """Let go of a tree; its next snapshot reads all of it."""
+        known = self._known.pop(key, None)
+        if known is not None:
+            known.base.close()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The bundles in the spool that thin ones may still be told against."""
+        return frozenset(known.base.spooled.path.name for known in list(self._known.values()))
+
+    def prepare(self) -> None:
+        """Unpack the newest base, so that the first change need not wait for that; blocks."""
+        newest = next(reversed(list(self._known.values())), None)
+        if newest is not None:
+            with suppress(RawError):  # whoever needs it is told
+                newest.base.prepare()
+
+    def close(self) -> None:
+        """Let go of all."""
+        for key in list(self._known):
+            self.forget(key)
+
+    def _is_over(self) -> bool:
+        files = sum(len(known.base.paths) for known in self._known.values())
+        return len(self._known) > MAX_ROOTS or files > MAX_FILES
