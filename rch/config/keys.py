@@ -7,6 +7,7 @@ known key; `Failure.data` holds them as `file` and `key`.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import tomllib
 import types
@@ -29,7 +30,8 @@ def bad_value(file: str, key: str, what: str) -> Failure:
     return Failure(Kind.CONFIG, f"{file}: {key} {what}", subkind="BAD_VALUE", data=data)
 
 
-def known_keys(cls: type[msgspec.Struct], prefix: str = "") -> dict[str, Annotation]:
+@functools.lru_cache(maxsize=64)  # resolving the annotations anew took a submit 20 ms
+def known_keys(cls: type[msgspec.Struct], prefix: str = "") -> Mapping[str, Annotation]:
     """Every key in dotted form with its type, tables included."""
     found: dict[str, Annotation] = {}
     for field in structs.fields(cls):

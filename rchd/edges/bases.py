@@ -26,7 +26,7 @@ from rch.contract.records import SourceBase, SourceEntry
 from rch.contract.tar import END
 from rch.files.unzstd import DecodeError, bounded_reader
 from rchd.edges.spool import Spooled
-from rchd.edges.walk import Found, Stamp
+from rchd.edges.walk import Stamp
 
 if TYPE_CHECKING:
     from rchd.edges.bundles import Snapshot
@@ -201,19 +201,6 @@ class Known:
 
     base: Base
     last: Last | None = None
-    _names: list[tuple[str, str | None]] = field(default_factory=list)
-
-    def knows_names(self, found: Iterable[Found]) -> bool:
-        """Whether these are the names and links that were vetted last."""
-        return _names_of(found) == self._names
-
-    def learn_names(self, found: Iterable[Found]) -> None:
-        """These have been vetted."""
-        self._names = _names_of(found)
-
-
-def _names_of(found: Iterable[Found]) -> list[tuple[str, str | None]]:
-    return [(one.path, one.target) for one in found]
 
 
 class Memory:
@@ -235,13 +222,12 @@ class Memory:
             self._known.move_to_end(key)
         return known
 
-    def put(self, key: Hashable, base: Base) -> Known:
+    def put(self, key: Hashable, base: Base) -> None:
         """A tree has a new base; those that nobody asked for lately make room."""
         self.forget(key)
-        self._known[key] = known = Known(base)
+        self._known[key] = Known(base)
         while len(self._known) > 1 and self._is_over():
             self.forget(next(iter(self._known)))
-        return known
 
     def forget(self, key: Hashable) -> None:
         """Let go of a tree; its next snapshot reads all of it."""

@@ -121,14 +121,14 @@ class _Attempt:
         except OSError as error:
             raise refusal("UNREADABLE", f"{self._root} cannot be read: {error.strerror}") from error
         try:
+            survey = self._survey(root)
             known = None if self._memory is None else self._memory.get(self._key)
-            survey = self._survey(root, known)
             return (known and self._thin(root, known, survey)) or self._whole(root, survey)
         finally:
             os.close(root)
 
-    def _survey(self, root: int, known: Known | None) -> Survey:
-        """What goes into the bundle, vetted, and what is to be said about it."""
+    def _survey(self, root: int) -> Survey:
+        """What goes into the bundle, not vetted yet, and what is to be said about it."""
         options = self._options
         rules = Rules(
             self._root, index=options.mode == "git_index", gitignore=options.gitignore, keep=options.keep
@@ -139,11 +139,6 @@ class _Attempt:
         found = walk(root, rules, self._check_cancelled, skip=spool, folders=folders)
         if options.symlinks == "dereference":
             found = dereference(found, vet(found))
-            vet(found)
-        elif known is None or not known.knows_names(found):
-            vet(found)
-            if known is not None:
-                known.learn_names(found)
         return Survey(found=found, folders=folders, began=began, warnings=tuple(rules.warnings))
 
     def _thin(self, root: int, known: Known, survey: Survey) -> Snapshot | None:
@@ -151,25 +146,27 @@ class _Attempt:
         for _ in range(_LOOKS):
             thin = Thin(known, survey)
             if thin.is_quiet:
+                if thin.has_other_names:
+                    vet(survey.found)
                 self._check_size(survey.found, thin.tar_bytes)
                 snapshot = thin.take(root, self._spool, self._check_cancelled)
                 if snapshot is not None:
                     self._tell(len(survey.found), len(survey.found), snapshot.tar_bytes, snapshot.tar_bytes)
                 return snapshot
             let_tick_pass(thin.newest)
-            survey = self._survey(root, known)
+            survey = self._survey(root)
         return None
 
     def _whole(self, root: int, survey: Survey) -> Snapshot:
         found = survey.found
+        vet(found)
         tar_bytes = sum(member_length(member_of(one)) for one in found) + len(END)
         self._check_size(found, tar_bytes)
         let_tick_pass(max((one.stamp[-1] for one in found), default=0))
         spooled, digests, pointers = self._pack(root, found, tar_bytes)
         entries = tuple(entry_of(one, digests.get(number)) for number, one in enumerate(found))
         if self._memory is not None:
-            base = _base_of(spooled, survey, entries, pointers, tar_bytes)
-            self._memory.put(self._key, base).learn_names(found)
+            self._memory.put(self._key, _base_of(spooled, survey, entries, pointers, tar_bytes))
         return Snapshot(
             source_sha256=spooled.source_sha256,
             content_sha256=spooled.content_sha256,

@@ -45,6 +45,14 @@ class Thin:
         self.tar_bytes = base.tar_bytes + self._members_bytes - sum(base.length(path) for path in gone)
 
     @property
+    def has_other_names(self) -> bool:
+        """Whether a name or a link is not the base's, so that all of them have to be vetted together."""
+        before = self._base.entries
+        return bool(self._change.removed) or any(
+            one.path not in before or one.target is not None for one in self._changed
+        )
+
+    @property
     def newest(self) -> int:
         """When the last of what differs changed, by the file system's clock (ns)."""
         moved = (
