@@ -200,12 +200,12 @@ class Leases:
             change.table = _with(change.table, msgspec.structs.replace(lease, released=True))
             return tuple(use.job_id for use in change.table.uses if use.lease_id == lease_id)
 
-    def pin(self, lease_id: str, source_sha256: str) -> None:
-        """Keep a source for the lease's life; a lease that is not live pins nothing."""
+    def pin(self, lease_id: str, *sources: str) -> None:
+        """Keep sources for the lease's life; a lease that is not live pins nothing."""
         with self._changing() as change:
             lease = _find(change.table, lease_id)
-            if lease is not None and self.is_live(lease) and source_sha256 not in lease.pins:
-                pins = (*lease.pins, source_sha256)
+            if lease is not None and self.is_live(lease) and not set(sources).issubset(lease.pins):
+                pins = (*lease.pins, *(each for each in sources if each not in lease.pins))
                 change.table = _with(change.table, msgspec.structs.replace(lease, pins=pins))
 
     def take(

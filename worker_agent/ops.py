@@ -32,7 +32,7 @@ from rch.contract.worker_rpc import (
     UploadResult,
 )
 from worker_agent.clock import in_seconds, now
-from worker_agent.sources import Readable
+from worker_agent.source_words import Readable
 from worker_agent.worker import Worker
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ FEATURES = (
     Feature.LEASE_RENEW,
     Feature.FETCH_RESUME,
     Feature.UPLOAD_RESUMABLE,
+    Feature.UPLOAD_THIN,
     Feature.ATTESTATION_SIGNING,
 )
 
@@ -137,13 +138,11 @@ def _has_source(call: Call) -> msgspec.Struct:
 
 def _upload_source(call: Call) -> msgspec.Struct:
     asked, worker, body = cast("UploadRequest", call.payload), call.worker, call.body
-    if asked.base is not None:
-        feature = Feature.UPLOAD_THIN
-        raise RpcError(Code.FEATURE_MISSING, f"base needs the feature {feature}, which is not offered")
-    worker.sources.check_announced(asked.stream)
+    worker.sources.check_announced(asked.stream, asked.base)
     lease = worker.leases.require(asked.lease_id, asked.fence)
     if asked.lease_id is not None:  # first: what is pinned and there stays
-        worker.leases.pin(asked.lease_id, asked.source_sha256)
+        bases = () if asked.base is None else (asked.base.source_sha256,)
+        worker.leases.pin(asked.lease_id, asked.source_sha256, *bases)
     if asked.resume is not None:
         from worker_agent.sources_parts import partials_of
 
@@ -151,7 +150,8 @@ def _upload_source(call: Call) -> msgspec.Struct:
     if worker.sources.exists(asked.source_sha256):
         worker.sources.drop(asked.stream, body)
     else:
-        worker.sources.receive(asked.source_sha256, asked.stream, body)
+        worker.sources.require_base(asked.base)
+        worker.sources.receive(asked.source_sha256, asked.stream, body, asked.base)
     return UploadResult(stored=True)
 
 

@@ -26,7 +26,8 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 from rch.contract.ids import is_id, is_sha256
 from rch.contract.worker_rpc import Code, Resume, RpcError, Stream, UploadRequest, UploadResult
 from rch.files.durable import is_no_space, make_dirs
-from worker_agent.sources import Readable, Sources, copy_checked, refused
+from worker_agent.source_words import Readable, copy_checked, refused
+from worker_agent.sources import Sources
 
 if TYPE_CHECKING:
     from worker_agent.worker import Worker
@@ -70,6 +71,7 @@ class Partials:
             self._sources.drop(stream, body)
             remove(path)
             return UploadResult(stored=True)
+        self._sources.require_base(request.base)
         self._sources.check_size(max(0, resume.offset) + stream.content_length, "the end of the part")
         asks = not stream.content_length and not resume.last
         if not asks:
@@ -78,7 +80,7 @@ class Partials:
         try:
             with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=_made(self._folder)) as part:
                 copy_checked(body, stream, part)
-                return self._asked(path) if asks else self._add(path, source_sha256, resume, stream, part)
+                return self._asked(path) if asks else self._add(path, request, resume, part)
         except OSError as error:
             if is_no_space(error):
                 remove(path)  # what cannot be ended must not hold what others could use
@@ -88,9 +90,8 @@ class Partials:
     def _asked(self, path: Path) -> UploadResult:
         return UploadResult(stored=False, next_offset=_size(path))
 
-    def _add(
-        self, path: Path, source_sha256: str, resume: Resume, stream: Stream, part: IO[bytes]
-    ) -> UploadResult:
+    def _add(self, path: Path, request: UploadRequest, resume: Resume, part: IO[bytes]) -> UploadResult:
+        source_sha256, stream = request.source_sha256, request.stream
         with _locked(path) as held:
             if self._sources.exists(source_sha256):  # while we waited for the lock
                 path.unlink()
@@ -106,7 +107,9 @@ class Partials:
                 held.seek(0)
                 _check_total(held, resume)
                 held.seek(0)
-                self._sources.store(source_sha256, held, path, compression=stream.compression)
+                self._sources.store(
+                    source_sha256, held, path, compression=stream.compression, base=request.base
+                )
             finally:
                 path.unlink(missing_ok=True)  # also where it is wrong: sent again, it would be no better
         self._drop_others(source_sha256)

@@ -12,7 +12,7 @@ from rch.contract.records import ClassifierPolicyRecord, JobStateRecord
 from rch.contract.worker_rpc import Code, Feature, RpcError, SubmitRequest, SubmitResult
 from worker_agent.jobs import MAX_ATTEMPTS, Standing
 from worker_agent.results.given import envelope, fault_of
-from worker_agent.sources import missing
+from worker_agent.source_words import missing
 from worker_agent.watch import timeouts
 from worker_agent.worker import Worker
 

@@ -40,8 +40,22 @@ _IDS = b"0000000\x000000000\x00"
 _MTIME = b"00000000000\x00"
 _USTAR = b"ustar\x0000"
 _DEVICES = _IDS
+_IDS_BEFORE_SIZE = b"\x00" + _IDS
+_MTIME_BEFORE_SUM = b"\x00" + _MTIME
+_NO_LINK = bytes(NAME_FIELD)
+_REST = _USTAR + bytes(64) + _DEVICES + bytes(167)
 _BLANK_SUM = sum(b" " * 8)
 _FIXED_SUM = sum(_IDS) + sum(_MTIME) + sum(_USTAR) + sum(_DEVICES) + _BLANK_SUM
+
+
+_PLAIN_KINDS: dict[bytes, tuple[MemberKind, bool]] = {
+    b"00006440": ("file", False),
+    b"00007550": ("file", True),
+    b"00007772": ("symlink", False),
+    b"00007555": ("directory", False),
+}
+"""Mode and typeflag of a header to its kind, and whether it may be executed."""
+_IDS_AT, _SIZE_AT, _REST_AT = 107, 124, 257
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -76,6 +90,30 @@ def member_header(member: Member) -> bytes:
         return header
     pax = _block(PAX_NAME, _MODES["file"], len(records), b"x", b"")
     return pax + records + padding(len(records)) + header
+
+
+def plain_member(block: bytes) -> Member | None:
+    """The member whose whole header is `block`, to the byte; None for what needs a closer look.
+
+    As `member_header` on the way back, for the many that need no PAX entry. Its name is not checked.
+    """
+    if block[_REST_AT:] != _REST or block[_IDS_AT:_SIZE_AT] != _IDS_BEFORE_SIZE:
+        return None
+    kind = _PLAIN_KINDS.get(block[100:107] + block[156:157])
+    name, digits, link = block[:NAME_FIELD].rstrip(b"\x00"), block[124:135], block[157:257].rstrip(b"\x00")
+    if kind is None or not name.isascii() or not digits.isdigit() or (kind[0] == "symlink") != bool(link):
+        return None
+    try:
+        size = int(digits, 8)
+    except ValueError:
+        return None
+    if (size and kind[0] != "file") or not link.isascii():
+        return None
+    if _block(name, block[100:107], size, block[156:157], link) != block:
+        return None
+    return Member(
+        path=name.decode(), kind=kind[0], size=size, executable=kind[1], target=link.decode() or None
+    )
 
 
 def padding(size: int) -> bytes:
@@ -148,22 +186,17 @@ def _record(key: bytes, value: bytes) -> bytes:
 
 def _block(name: bytes, mode: bytes, size: int, typeflag: bytes, link: bytes) -> bytes:
     digits = b"%011o" % size
-    total = _FIXED_SUM + sum(name) + sum(mode) + sum(digits) + sum(typeflag) + sum(link)
+    total = _FIXED_SUM + sum(b"".join((name, mode, digits, typeflag, link)))
     return b"".join(
         (
             name.ljust(NAME_FIELD, b"\x00"),
             mode,
-            b"\x00",
-            _IDS,
+            _IDS_BEFORE_SIZE,
             digits,
-            b"\x00",
-            _MTIME,
+            _MTIME_BEFORE_SUM,
             b"%06o\x00 " % total,
             typeflag,
-            link.ljust(NAME_FIELD, b"\x00"),
-            _USTAR,
-            bytes(64),
-            _DEVICES,
-            bytes(167),
+            link.ljust(NAME_FIELD, b"\x00") if link else _NO_LINK,
+            _REST,
         )
     )

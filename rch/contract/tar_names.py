@@ -6,6 +6,7 @@ Two names that a Mac's file system takes for one are one name here, on every mac
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 
@@ -14,6 +15,9 @@ MAX_NAME = 255  # bytes of one component
 MAX_DEPTH = 128  # components: descriptors are held for each folder on the way down
 MAX_HOPS = 40  # links followed by one resolution, as kernels do
 _SHOWN = 512
+# ASCII without NUL and backslash, no part empty, too long, "." or "..": what `safe_path` lets pass at once.
+_PART = rf"(?!\.\.?(?:/|\Z))[\x01-.0-\[\]-\x7f]{{1,{MAX_NAME}}}"
+_PLAIN_PATH = re.compile(rf"{_PART}(?:/{_PART}){{0,{MAX_DEPTH - 1}}}")
 
 
 class TarError(ValueError):
@@ -59,6 +63,8 @@ def _plain_text(text: str, what: str) -> bytes:
 
 def safe_path(path: str) -> None:
     """Refuse with `TarError` what is no plain relative POSIX path of a set."""
+    if len(path) <= MAX_PATH and _PLAIN_PATH.fullmatch(path):
+        return  # what most are; whatever is not is looked at below, word by word
     raw = _plain_text(path, f"the name {shown(path)}")
     parts = raw.split(b"/")
     for part in parts:

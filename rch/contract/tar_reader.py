@@ -19,6 +19,7 @@ from rch.contract.tar import (
     Member,
     MemberKind,
     member_header,
+    plain_member,
     require_canonical_place,
     take_name,
 )
@@ -41,6 +42,8 @@ _REFUSED = {
 }
 _IGNORED_RECORDS = frozenset({"mtime", "atime", "ctime", "uid", "gid", "uname", "gname"})
 _ZEROS = bytes(BLOCK)
+_PADDINGS = tuple(map(bytes, range(BLOCK)))
+_PAX_FLAG = ord("x")
 _OCTAL = frozenset(b"01234567")
 
 
@@ -76,7 +79,7 @@ class TarReader:
         self._limits = limits
         self._canonical = canonical
         self._rest = b""
-        self._step: Callable[[memoryview, list[Event]], int] = self._at_header
+        self._step: Callable[[bytes, memoryview, int, list[Event]], int] = self._at_header
         self._pax: _Pax | None = None
         self._pax_block = b""
         self._left = 0
@@ -90,35 +93,47 @@ class TarReader:
             data = self._rest + data
         view = memoryview(data)
         events: list[Event] = []
-        at = 0
-        while at < len(view):
-            used = self._step(view[at:], events)
-            if not used:
+        at, end = 0, len(data)
+        while at < end:
+            after = self._step(data, view, at, events)
+            if after == at:
                 break
-            at += used
-        self._rest = bytes(view[at:])
+            at = after
+        self._rest = data[at:]
         return events
 
     def close(self) -> None:
         """The stream is at its end: `TarError` unless the tar is whole and its links stay inside."""
-        if self._rest or self._step != self._after_end:
-            raise TarError("the tar is cut short")
+        self.require_end()
         self.names.check_links()
 
-    def _at_header(self, view: memoryview, events: list[Event]) -> int:
-        if len(view) < BLOCK:
-            return 0
-        block = bytes(view[:BLOCK])
+    def require_end(self) -> None:
+        """As `close`, for a tar that is a part of a set: where its links lead, the whole set tells."""
+        if self._rest or self._step != self._after_end:
+            raise TarError("the tar is cut short")
+
+    # Each step begins at `at` and gives where the next one begins; the same place for "more bytes first".
+
+    def _at_header(self, data: bytes, view: memoryview, at: int, events: list[Event]) -> int:
+        after = at + BLOCK
+        if len(data) < after:
+            return at
+        block = data[at:after]
         if block == _ZEROS:
             if self._pax is not None:
                 raise TarError("a PAX entry stands before the end")
             self._step = self._at_second_zeros
-            return BLOCK
-        if block[156:157] == b"x":
+            return after
+        if block[156] == _PAX_FLAG:
             self._begin_pax(block)
-        else:
-            events.append(self._begin_member(block))
-        return BLOCK
+            return after
+        events.append(self._begin_member(block))
+        # Most members stand in one piece of data: what follows the header is taken in the same step.
+        if self._left and len(data) > after:
+            after = self._in_content(data, view, after, events)
+        if self._step == self._in_padding:
+            after = self._in_padding(data, view, after, events)
+        return after
 
     def _begin_pax(self, block: bytes) -> None:
         if self._pax is not None:
@@ -131,28 +146,26 @@ class TarReader:
         self._left = size
         self._step = self._in_pax
 
-    def _in_pax(self, view: memoryview, events: list[Event]) -> int:
-        del events
-        whole = self._left + -self._left % BLOCK
-        if len(view) < whole:
-            return 0
-        records = bytes(view[: self._left])
-        if bytes(view[self._left : whole]).strip(b"\x00"):
+    def _in_pax(self, data: bytes, view: memoryview, at: int, events: list[Event]) -> int:
+        del view, events
+        end = at + self._left
+        after = end + -self._left % BLOCK
+        if len(data) < after:
+            return at
+        if data[end:after].strip(b"\x00"):
             raise TarError("the padding of a PAX entry is not zero")
-        self._pax = _parse_pax(records, self._pax_block + bytes(view[:whole]))
+        self._pax = _parse_pax(data[at:end], self._pax_block + data[at:after])
         self._step = self._at_header
-        return whole
+        return after
 
     def _begin_member(self, block: bytes) -> Member:
         pax, self._pax = self._pax, None
-        member = _parse_member(block, pax, canonical=self._canonical)
         if self._canonical:
-            require_canonical_place(member, self._last)
-            self._last = member.path
-            if member_header(member) != (pax.raw if pax else b"") + block:
-                raise TarError(f"the header of {shown(member.path)} is not in canonical form")
-        elif member.kind == "symlink":
-            raise TarError(f"{shown(member.path)} is a link, which this set may not hold")
+            member = self._canonical_member(block, pax)
+        else:
+            member = _parse_member(block, pax, canonical=False)
+            if member.kind == "symlink":
+                raise TarError(f"{shown(member.path)} is a link, which this set may not hold")
         take_name(self.names, member)
         self.entries += 1
         self.bytes += member.size
@@ -164,38 +177,53 @@ class TarReader:
         self._step = self._in_content if member.size else self._at_header
         return member
 
-    def _in_content(self, view: memoryview, events: list[Event]) -> int:
-        piece = view[: self._left]
-        self._left -= len(piece)
-        events.append(piece)
+    def _canonical_member(self, block: bytes, pax: _Pax | None) -> Member:
+        """The member, if its header is the one that our writer makes and its place is right."""
+        member = plain_member(block) if pax is None else None
+        if member is None:
+            member = _parse_member(block, pax, canonical=True)
+            require_canonical_place(member, self._last)
+            if member_header(member) != (pax.raw if pax else b"") + block:
+                raise TarError(f"the header of {shown(member.path)} is not in canonical form")
+        else:
+            require_canonical_place(member, self._last)
+        self._last = member.path
+        return member
+
+    def _in_content(self, data: bytes, view: memoryview, at: int, events: list[Event]) -> int:
+        after = min(len(data), at + self._left)
+        self._left -= after - at
+        events.append(view[at:after])
         if not self._left:
             self._step = self._in_padding if self._pad else self._at_header
-        return len(piece)
+        return after
 
-    def _in_padding(self, view: memoryview, events: list[Event]) -> int:
-        del events
-        if len(view) < self._pad:
-            return 0
-        if bytes(view[: self._pad]).strip(b"\x00"):
+    def _in_padding(self, data: bytes, view: memoryview, at: int, events: list[Event]) -> int:
+        del view, events
+        after = at + self._pad
+        if len(data) < after:
+            return at
+        if not data.startswith(_PADDINGS[self._pad], at):
             raise TarError("the padding after a file is not zero")
         self._step = self._at_header
-        return self._pad
+        return after
 
-    def _at_second_zeros(self, view: memoryview, events: list[Event]) -> int:
-        del events
-        if len(view) < BLOCK:
-            return 0
-        if view[:BLOCK] != _ZEROS:
+    def _at_second_zeros(self, data: bytes, view: memoryview, at: int, events: list[Event]) -> int:
+        del view, events
+        after = at + BLOCK
+        if len(data) < after:
+            return at
+        if data[at:after] != _ZEROS:
             raise TarError("a single zero block stands in the tar")
         self._step = self._after_end
-        return BLOCK
+        return after
 
-    def _after_end(self, view: memoryview, events: list[Event]) -> int:
+    def _after_end(self, data: bytes, view: memoryview, at: int, events: list[Event]) -> int:
         del events
-        self._tail += len(view)
-        if self._canonical or self._tail > MAX_TAIL or any(view):
+        self._tail += len(data) - at
+        if self._canonical or self._tail > MAX_TAIL or any(view[at:]):
             raise TarError("bytes stand after the end of the tar")
-        return len(view)
+        return len(data)
 
 
 def _parse_member(block: bytes, pax: _Pax | None, *, canonical: bool) -> Member:

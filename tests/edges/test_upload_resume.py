@@ -112,7 +112,7 @@ def at_rest(bench: Bench) -> list[str]:
 def check_stored(bench: Bench, bundle: Bundle) -> None:
     digest = bundle.source_sha256
     assert (bench.data / "sources" / f"{digest}.tar").read_bytes() == bundle.tar
-    assert at_rest(bench) == [f"{digest}.index", f"{digest}.json", f"{digest}.tar"]
+    assert at_rest(bench) == [f"{digest}.{suffix}" for suffix in ("index", "json", "seen", "tar")]
 
 
 async def upload(client: WorkerClient, bundle: Bundle, tries: int = 2) -> int:

@@ -52,7 +52,7 @@ def store(bench: Bench, *sources: bytes) -> list[str]:
     with bench.pipe() as pipe:
         digests = [bench.upload(pipe, one) for one in sources]
     for place, digest in enumerate(reversed(digests)):
-        aged(bench.data / "sources" / f"{digest}.tar", (place + 1) * DAY)
+        aged(bench.data / "sources" / f"{digest}.seen", (place + 1) * DAY)
     return digests
 
 
@@ -92,7 +92,7 @@ def test_a_source_that_a_lease_pins_stays_and_one_that_goes_is_uploaded_again(be
         lease = pipe.ask("reserve", run_id=RUN, host_id="host-1")
         held = {"lease_id": lease["lease_id"], "fence": lease["fence"]}
         assert pipe.ask("has_source", source_sha256=digest, lease_id=held["lease_id"]) == {"exists": True}
-        aged(bench.data / "sources" / f"{digest}.tar", 9 * DAY)
+        aged(bench.data / "sources" / f"{digest}.seen", 9 * DAY)
         swept(bench)
         assert digest in stored(bench)
         job = bench.job(pipe, digest, run_id=RUN)
@@ -107,7 +107,7 @@ def test_a_source_that_a_lease_pins_stays_and_one_that_goes_is_uploaded_again(be
         assert pipe.ask("has_source", source_sha256=digest, lease_id=held["lease_id"]) == {"exists": False}
     with bench.pipe() as pipe:
         assert bench.upload(pipe, source, **held) == digest
-        aged(bench.data / "sources" / f"{digest}.tar", 9 * DAY)
+        aged(bench.data / "sources" / f"{digest}.seen", 9 * DAY)
         swept(bench)
         assert digest in stored(bench)
         submit(pipe, job, **held)

@@ -26,6 +26,7 @@ from worker_agent.worker import Worker
 SOURCE = tar({"Package.swift": MANIFEST, "Sources/a/main.swift": os.urandom(200_000)})
 DIGEST = hashlib.sha256(SOURCE).hexdigest()
 PACKED = zstandard.compress(SOURCE)
+FILES = [f"{DIGEST}.{suffix}" for suffix in ("index", "json", "seen", "tar")]
 TOTAL = len(PACKED)
 TOTALS = {"total_length": TOTAL, "total_sha256": hashlib.sha256(PACKED).hexdigest()}
 UPLOAD = "upload-00000001"
@@ -100,7 +101,7 @@ def test_parts_make_a_source_and_leave_nothing_else(bench: Bench) -> None:
         job = bench.job(pipe, DIGEST)
         assert submit_and_end(pipe, job) == "SUCCEEDED"
     assert (bench.data / "sources" / f"{DIGEST}.tar").read_bytes() == SOURCE
-    assert stored(bench) == [f"{DIGEST}.index", f"{DIGEST}.json", f"{DIGEST}.tar"]
+    assert stored(bench) == FILES
 
 
 @pytest.mark.spec("5")
@@ -109,7 +110,7 @@ def test_an_uncompressed_source_goes_in_parts_too(bench: Bench) -> None:
     assert put(bench, 0, SOURCE[:PART], compression="none")["next_offset"] == PART
     assert put(bench, PART, SOURCE[PART:], last=True, compression="none", **totals) == STORED
     assert (bench.data / "sources" / f"{DIGEST}.tar").read_bytes() == SOURCE
-    assert stored(bench) == [f"{DIGEST}.index", f"{DIGEST}.json", f"{DIGEST}.tar"]
+    assert stored(bench) == FILES
 
 
 @pytest.mark.spec("5")
@@ -120,7 +121,7 @@ def test_an_empty_part_asks_and_an_empty_last_part_ends(bench: Bench) -> None:
     assert asked(bench) == TOTAL
     assert put(bench, TOTAL, b"", last=True) == STORED
     assert put(bench, 0, b"") == STORED
-    assert stored(bench) == [f"{DIGEST}.index", f"{DIGEST}.json", f"{DIGEST}.tar"]
+    assert stored(bench) == FILES
 
 
 LIES: dict[str, int] = {"ahead": PART + 1, "behind": PART - 1, "from the start": 0, "beyond the end": TOTAL,
@@ -266,7 +267,7 @@ def test_a_large_part_is_not_held_in_memory(bench: Bench, monkeypatch: pytest.Mo
     monkeypatch.setattr(sources_parts, "IN_MEMORY", PART)
     assert put(bench, 0, PACKED[: 3 * PART])["next_offset"] == 3 * PART
     assert put(bench, 3 * PART, PACKED[3 * PART :], last=True) == STORED
-    assert stored(bench) == [f"{DIGEST}.index", f"{DIGEST}.json", f"{DIGEST}.tar"]
+    assert stored(bench) == FILES
 
 
 # --- cuts and deaths ------------------------------------------------------------------
@@ -289,7 +290,7 @@ def test_a_worker_that_dies_in_a_part_has_all_parts_before_it(bench: Bench) -> N
             pipe.process.send_signal(signal.SIGKILL)
         assert asked(bench) == PART
     assert send_all(bench) == STORED
-    assert stored(bench) == [f"{DIGEST}.index", f"{DIGEST}.json", f"{DIGEST}.tar"]
+    assert stored(bench) == FILES
 
 
 @pytest.mark.fault("S2")
@@ -322,7 +323,7 @@ def test_a_line_that_hangs_in_a_part_holds_nobody_up(bench: Bench) -> None:
         assert send_all(bench) == STORED
         hanging.send(whole[-10:])
         assert hanging.answer()["payload"] == STORED
-    assert stored(bench) == [f"{DIGEST}.index", f"{DIGEST}.json", f"{DIGEST}.tar"]
+    assert stored(bench) == FILES
 
 
 @pytest.mark.spec("5")
@@ -332,10 +333,10 @@ def test_two_hosts_send_one_source_in_parts_and_no_space_is_taken_twice(bench: B
     put(bench, 0, PACKED[: 2 * PART], upload_id="upload-of-two-00")
     assert len(partial(bench)) == 2
     assert send_all(bench, upload_id="upload-of-one-00") == STORED
-    assert stored(bench) == [f"{DIGEST}.index", f"{DIGEST}.json", f"{DIGEST}.tar"]
+    assert stored(bench) == FILES
     # The other one learns of it with its next part, whichever that is.
     assert put(bench, 2 * PART, PACKED[2 * PART : 3 * PART], upload_id="upload-of-two-00") == STORED
-    assert stored(bench) == [f"{DIGEST}.index", f"{DIGEST}.json", f"{DIGEST}.tar"]
+    assert stored(bench) == FILES
 
 
 @pytest.mark.fault("S3")
@@ -365,7 +366,7 @@ def test_last_parts_at_once_store_one_source(
     for thread in threads:
         thread.join(20)
     assert answers == [STORED] * len(threads)
-    assert stored(bench) == [f"{DIGEST}.index", f"{DIGEST}.json", f"{DIGEST}.tar"]
+    assert stored(bench) == FILES
 
 
 # --- what is kept ---------------------------------------------------------------------
@@ -427,7 +428,7 @@ def test_a_collection_in_the_middle_takes_neither_the_parts_nor_the_pinned_sourc
     sweep_sources(worker, time.time())
     assert asked(bench, **held) == PART
     assert send_all(bench, **held) == STORED
-    aged(bench.data / "sources" / f"{DIGEST}.tar", 9 * KEEP_SECONDS)
+    aged(bench.data / "sources" / f"{DIGEST}.seen", 9 * KEEP_SECONDS)
     sweep_sources(worker, time.time())
     assert bench.ask("has_source", source_sha256=DIGEST) == {"exists": True}
 
