@@ -20,11 +20,13 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rch.contract.records import SourceBase, SourceEntry
 from rch.contract.tar import END
 from rch.files.unzstd import DecodeError, bounded_reader
+from rchd.edges import base_file
 from rchd.edges.spool import Spooled
 from rchd.edges.walk import Stamp
 
@@ -102,6 +104,20 @@ class Base:
             compressed_bytes=self.spooled.compressed_bytes,
             tar_bytes=self.tar_bytes,
             removed=removed,
+        )
+
+    def saved(self, key: Hashable) -> base_file.Saved:
+        """What of it is worth keeping."""
+        return base_file.Saved(
+            key=base_file.key_text(key),
+            tar_bytes=self.tar_bytes,
+            compressed_bytes=self.spooled.compressed_bytes,
+            entries=list(self.entries.values()),
+            stamps=[self.stamps[path] for path in self.paths],
+            executable=sorted(self.executable),
+            folders=self.folders,
+            pointers=sorted(self.pointers),
+            offsets=list(self.offsets),
         )
 
     # --- the digest of a changed tree -----------------------------------------------------
@@ -201,33 +217,38 @@ class Known:
 
     base: Base
     last: Last | None = None
+    saved: bool = False
 
 
 class Memory:
     """What is known of the trees that were last asked for, by whatever tells them apart.
 
-    One snapshot at a time uses it; `prepare` and `names` may be called beside.
+    One snapshot at a time uses it; `prepare` and `names` may be called beside. With a `spool` it
+    outlives the daemon there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, spool: Path | None = None) -> None:
+        self._spool = spool
         self._known: OrderedDict[Hashable, Known] = OrderedDict()
 
     def get(self, key: Hashable) -> Known | None:
         """What is known of a tree whose base still lies in the spool."""
-        known = self._known.get(key)
-        if known is not None and not known.base.spooled.path.exists():
+        known = self._known.get(key) or self._loaded(key)
+        if known is None:
+            return None
+        if not known.base.spooled.path.exists():
             self.forget(key)
             return None
-        if known is not None:
-            self._known.move_to_end(key)
+        self._known[key] = known
+        self._known.move_to_end(key)
+        self._make_room()
         return known
 
     def put(self, key: Hashable, base: Base) -> None:
         """A tree has a new base; those that nobody asked for lately make room."""
         self.forget(key)
         self._known[key] = Known(base)
-        while len(self._known) > 1 and self._is_over():
-            self.forget(next(iter(self._known)))
+        self._make_room()
 
     def forget(self, key: Hashable) -> None:
         """Let go of a tree; its next snapshot reads all of it."""
@@ -238,20 +259,48 @@ class Memory:
     @property
     def names(self) -> frozenset[str]:
         """The bundles in the spool that thin ones may still be told against."""
-        return frozenset(known.base.spooled.path.name for known in list(self._known.values()))
+        own = frozenset(known.base.spooled.path.name for known in list(self._known.values()))
+        return own if self._spool is None else own | base_file.bundles(self._spool, MAX_ROOTS)
 
     def prepare(self) -> None:
-        """Unpack the newest base, so that the first change need not wait for that; blocks."""
-        newest = next(reversed(list(self._known.values())), None)
-        if newest is not None:
-            with suppress(RawError):  # whoever needs it is told
-                newest.base.prepare()
+        """Off the way of any snapshot: keep the newest base, and unpack it for its first change. Blocks."""
+        key, newest = next(reversed(list(self._known.items())), (None, None))
+        if newest is None:
+            return
+        if self._spool is not None and not newest.saved:
+            newest.saved = True
+            base_file.save(self._spool, key, newest.base.saved(key), newest.base.spooled)
+        with suppress(RawError):  # whoever needs it is told
+            newest.base.prepare()
 
     def close(self) -> None:
         """Let go of all."""
         for key in list(self._known):
             self.forget(key)
 
+    def _loaded(self, key: Hashable) -> Known | None:
+        found = None if self._spool is None else base_file.load(self._spool, key)
+        return None if found is None else Known(_restored(*found), saved=True)
+
+    def _make_room(self) -> None:
+        while len(self._known) > 1 and self._is_over():
+            self.forget(next(iter(self._known)))
+
     def _is_over(self) -> bool:
         files = sum(len(known.base.paths) for known in self._known.values())
         return len(self._known) > MAX_ROOTS or files > MAX_FILES
+
+
+def _restored(saved: base_file.Saved, spooled: Spooled) -> Base:
+    paths = [entry.path for entry in saved.entries]
+    return Base(
+        spooled=spooled,
+        tar_bytes=saved.tar_bytes,
+        entries=dict(zip(paths, saved.entries, strict=True)),
+        stamps=dict(zip(paths, saved.stamps, strict=True)),
+        executable=frozenset(saved.executable),
+        folders=saved.folders,
+        pointers=frozenset(saved.pointers),
+        paths=paths,
+        offsets=saved.offsets,
+    )

@@ -63,7 +63,7 @@ class Intake:
         self._live = live
         self._taken: dict[str, frozenset[str]] = {}
         self._turn = anyio.CapacityLimiter(1)
-        self._memory = Memory()
+        self._memory = Memory(paths.spool)
         self._has_base = anyio.Event()
         self._git = ThreadPoolExecutor(1, "rchd-git")
 

@@ -371,6 +371,64 @@ def test_trees_that_nobody_asks_for_make_room(tmp_path: Path, monkeypatch: pytes
     assert memory.names == frozenset()
 
 
+def reborn(desk: Desk) -> Desk:
+    """The same tree, in the daemon's next life."""
+    desk.memory.close()
+    desk.memory = Memory(desk.spool)
+    return desk
+
+
+@pytest.mark.spec("5")
+def test_what_is_known_of_a_tree_outlives_the_daemon(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.memory = Memory(desk.spool)
+    first = desk.take()
+    desk.memory.prepare()
+    EDITS["edited"](desk.root)
+    EDITS["gone"](desk.root)
+    read = counted(monkeypatch)
+    taken = reborn(desk).take()
+    assert (taken.base is not None, read) == (True, ["Sources/App/a.swift"])
+    assert taken.source_sha256 == desk.fresh().source_sha256
+    assert Memory(desk.spool).names == {first.spool_path.name}
+    assert desk.check(max_bytes=1 << 30).base is None  # other settings may make another tree of it
+
+
+@pytest.mark.fault("T4")
+@pytest.mark.parametrize("harm", ["cut", "flipped", "empty", "no bundle", "another bundle"])
+def test_what_is_known_is_believed_whole_or_not_at_all(desk: Desk, harm: str) -> None:
+    desk.memory = Memory(desk.spool)
+    bundle = desk.take().spool_path
+    desk.memory.prepare()
+    (known,) = desk.spool.glob("*.known")
+    data = known.read_bytes()
+    if harm == "no bundle":
+        bundle.unlink()
+    elif harm == "another bundle":
+        bundle.write_bytes(b"shorter")
+    else:
+        known.write_bytes({"cut": data[:-1], "flipped": data[:-1] + bytes([data[-1] ^ 1])}.get(harm, b""))
+    assert reborn(desk).check().base is None
+    assert not known.exists()
+    desk.memory.prepare()
+    EDITS["edited"](desk.root)
+    assert reborn(desk).check().base is not None
+
+
+def test_of_trees_that_were_known_the_newest_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bases, "MAX_ROOTS", 2)
+    spool = tmp_path / "spool"
+    for number, name in enumerate("xyz"):
+        memory = Memory(spool)
+        taken = take(make(tmp_path / name, {"a": name}), SnapshotOptions(), spool, memory=memory)
+        memory.prepare()
+        (known,) = spool.glob(f"*{taken.source_sha256}*.known")
+        os.utime(known, (number, number))
+        memory.close()
+    assert len(Memory(spool).names) == 2
+    assert len(list(spool.glob("*.known"))) == 2
+    assert taken.spool_path.name in Memory(spool).names
+
+
 def test_progress_of_what_is_known_tells_the_whole(desk: Desk) -> None:
     EDITS["edited"](desk.root)
     seen: list[Progress] = []
