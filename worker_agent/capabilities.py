@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from rch.contract.records import Capabilities, JobKeyInputs, Limits, ToolchainEn
 from rch.contract.toolchain import first_difference, host_destination_inputs, toolchain_change
 from rch.files.durable import make_dirs
 from worker_agent.toolchains import machine
+from worker_agent.toolchains.apple import AppleTools
 from worker_agent.toolchains.simulators import Simulators, simulators
 from worker_agent.toolchains.swift import SwiftProbe
 from worker_agent.toolchains.versions import VersionCache
@@ -43,12 +45,17 @@ class WorkerLimits(Protocol):
 
 
 def toolchains(
-    config: WorkerLimits, cache_dir: Path, env: Mapping[str, str] | None = None
+    config: WorkerLimits,
+    cache_dir: Path,
+    env: Mapping[str, str] | None = None,
+    apple: AppleTools | None = None,
 ) -> tuple[ToolchainEntry, ...]:
-    """What is installed; answers of the tools are kept in `cache_dir`."""
+    """What is installed; answers of the tools are kept in `cache_dir`. `apple`: as of `capabilities`."""
     env = os.environ if env is None else env
     versions = VersionCache(cache_dir / "toolchains.json")
     xcode = XcodeProbe(versions=versions, env=env)
+    if apple is not None:
+        xcode = replace(xcode, usual=apple.xcodes, select=apple.xcode_select)
     swift = SwiftProbe(
         versions=versions,
         env=env,
@@ -68,17 +75,19 @@ def capabilities(
     disk: Path | None = None,
     env: Mapping[str, str] | None = None,
     with_simulators: bool = True,
+    apple: AppleTools | None = None,
 ) -> Capabilities:
     """The answer to `probe`. Blocks: milliseconds once versions are known, a second for simulators.
 
     `cache_dir` is made if it is missing. The free space told is that of `disk`, where jobs leave
-    their files, which need not be there yet.
+    their files, which need not be there yet. `apple` are the stand-ins of a simulated worker, which
+    are then asked in place of this machine.
     """
     env = os.environ if env is None else env
     make_dirs(cache_dir)
-    found = toolchains(config, cache_dir, env)
-    there = _simulators(found, env) if with_simulators else Simulators()
-    system = machine.this_system()
+    found = toolchains(config, cache_dir, env, apple)
+    there = _simulators(found, env, apple) if with_simulators else Simulators()
+    system = machine.this_system(apple)
     return Capabilities(
         hostname=platform.node() or "unknown",
         agent_version=__version__,
@@ -98,21 +107,26 @@ def capabilities(
         ),
         tools={"python": platform.python_version()},
         gui_session=machine.gui_session(),
+        simulated=apple is not None,
     )
 
 
-def _simulators(found: Iterable[ToolchainEntry], env: Mapping[str, str]) -> Simulators:
+def _simulators(
+    found: Iterable[ToolchainEntry], env: Mapping[str, str], apple: AppleTools | None
+) -> Simulators:
     """What the active Xcode tells; the runtimes and devices are the machine's, whichever is asked."""
     xcodes = sorted((each for each in found if each.kind == "xcode"), key=lambda each: not each.active)
     developer = xcodes[0].developer_dir if xcodes else None
-    return simulators(env, developer) if developer else Simulators()
+    return simulators(env, developer, apple.xcrun if apple else None) if developer else Simulators()
 
 
-def unchanged(config: WorkerLimits, cache_dir: Path, inputs: JobKeyInputs) -> str | None:
+def unchanged(
+    config: WorkerLimits, cache_dir: Path, inputs: JobKeyInputs, apple: AppleTools | None = None
+) -> str | None:
     """None if the toolchain and destination that a job names are still here, else what changed."""
     # The simulators are asked for a job on one of them alone: that takes a second.
     asked = "sim_runtime_identifier" in inputs.destination
-    now = capabilities(config, cache_dir, slots_free=0, slots_total=0, with_simulators=asked)
+    now = capabilities(config, cache_dir, slots_free=0, slots_total=0, with_simulators=asked, apple=apple)
     return differs(now, inputs)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from rch.contract.records import Capacity
+from worker_agent.toolchains.apple import AppleTools
 
 DARWIN = platform.system() == "Darwin"
 """Whether this is a Mac."""
@@ -32,8 +33,11 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     arch: str
 
 
-def this_system() -> System:
-    """The system that runs this process."""
+def this_system(apple: AppleTools | None = None) -> System:
+    """The system that runs this process; of a simulated worker the Mac that it plays."""
+    if apple is not None:
+        version, build = macos_version(Path(apple.system_version))
+        return System(name="macOS", version=version, build=build, arch=apple.arch)
     arch = platform.machine() or "unknown"
     if DARWIN:
         version, build = macos_version(_MACOS_VERSION)

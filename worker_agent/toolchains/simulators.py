@@ -43,12 +43,17 @@ class Simulators(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[Device, ...] = ()
 
 
-def simulators(env: Mapping[str, str], developer_dir: str) -> Simulators:
-    """What the simulator service of one Xcode tells; nothing where it does not answer."""
-    if not Path(SIMCTL[0]).is_file():
+def simulators(env: Mapping[str, str], developer_dir: str, xcrun: str | None = None) -> Simulators:
+    """What the simulator service of one Xcode tells; nothing where it does not answer.
+
+    `xcrun` is another program than a Mac's own.
+    """
+    program = xcrun or SIMCTL[0]
+    if not Path(program).is_file():
         return Simulators()
     asked = {key: env[key] for key in ("HOME", "PATH", "TMPDIR") if key in env}
-    return read_simulators(output_of(list(SIMCTL), {**asked, "DEVELOPER_DIR": developer_dir}))
+    argv = [program, *SIMCTL[1:]]
+    return read_simulators(output_of(argv, {**asked, "DEVELOPER_DIR": developer_dir}))
 
 
 def read_simulators(text: str | None) -> Simulators:
