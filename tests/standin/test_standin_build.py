@@ -55,7 +55,6 @@ def test_an_error_in_a_source_is_told_at_its_place(machine: Machine, action: str
 
 
 @pytest.mark.spec("11")
-@pytest.mark.fault("W9")
 def test_two_builds_of_the_same_derived_data_do_not_go_together(machine: Machine) -> None:
     with database(machine.derived):
         ran = machine.xcodebuild("build")
@@ -146,3 +145,39 @@ def test_a_workspace_leads_to_its_projects(machine: Machine) -> None:
     )
     ran = machine.start("xcodebuild", "build", "-workspace", "Lamps.xcworkspace", "-scheme", "Lantern")
     assert (ran.code, "** BUILD SUCCEEDED **" in ran.text) == (0, True)
+
+
+def test_a_scheme_that_tests_nothing_or_names_what_is_not_there_is_no_success(machine: Machine) -> None:
+    scheme = machine.tree / "Lantern.xcodeproj/xcshareddata/xcschemes/Lantern.xcscheme"
+    whole = scheme.read_text()
+    scheme.write_text(whole.replace('skipped = "NO"', 'skipped = "YES"'))
+    ran = machine.xcodebuild("test")
+    assert (ran.code, "is not currently configured for the test action" in ran.err) == (66, True)
+    scheme.write_text(whole.replace('BlueprintName = "LanternTests"', 'BlueprintName = "GoneTests"'))
+    ran = machine.xcodebuild("test")
+    assert (ran.code, "There is no target named “GoneTests”" in ran.err) == (65, True)
+    scheme.write_text(whole[:200])
+    assert machine.xcodebuild("build").code == 74
+
+
+def test_a_source_that_is_listed_and_gone_breaks_the_build(machine: Machine) -> None:
+    project = machine.tree / "Lantern.xcodeproj/project.pbxproj"
+    rows = "8 = {isa = PBXBuildFile; fileRef = 9; }; 9 = {isa = PBXFileReference; path = Gone.swift; };"
+    text = project.read_text().replace("\tobjects = {", "\tobjects = {\n" + rows)
+    text = text.replace("children = (\n", "children = (\n9,\n", 1)
+    before, sources, after = text.partition("/* Begin PBXSourcesBuildPhase section */")
+    project.write_text(before + sources + after.replace("files = (\n", "files = (\n8,\n", 1))
+    ran = machine.xcodebuild("build")
+    assert (ran.code, "Gone.swift:1:1: error: Build input file cannot be found" in ran.text) == (65, True)
+    assert machine.xcodebuild("build").code == 65
+
+
+def test_a_disk_that_takes_no_more_is_an_error_of_its_own(machine: Machine) -> None:
+    machine.derived.write_text("a file where a folder is to be")
+    ran = machine.xcodebuild("build")
+    assert (ran.code, ran.err.startswith("xcodebuild: error: ")) == (74, True)
+
+
+def test_a_name_that_is_no_utf8_comes_back_as_it_was_given(machine: Machine) -> None:
+    ran = machine.xcodebuild("build", "-scheme", "Gr\udcfcn")
+    assert (ran.code, "Gr\udcfcn" in ran.err) == (65, True)

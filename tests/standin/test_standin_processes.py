@@ -87,7 +87,7 @@ def test_probes_find_the_stand_ins_only_where_they_are_told_to(
 ) -> None:
     machine, env = installed
     apple = apple_tools(machine.home)
-    told = capabilities(WorkerConfig(), tmp_path / "a", slots_free=1, slots_total=1, env=env, apple=apple)
+    told = capabilities(WorkerConfig(), tmp_path, slots_free=1, slots_total=1, env=env, apple=apple)
     assert [
         (each.version, each.build, each.active) for each in told.toolchains if each.kind == "xcode"
     ] == [
@@ -103,7 +103,7 @@ def test_probes_find_the_stand_ins_only_where_they_are_told_to(
     )
     assert ("iPhone 16", True) in [(each.name, each.available) for each in told.devices]
     plain = {"PATH": env["PATH"], "HOME": env["HOME"]}
-    own = capabilities(WorkerConfig(), tmp_path / "b", slots_free=1, slots_total=1, env=plain)
+    own = capabilities(WorkerConfig(), tmp_path, slots_free=1, slots_total=1, env=plain)
     assert not [each for each in own.toolchains if str(machine.home) in each.path]
     assert own.simulated is False
     assert not {each.udid for each in told.devices} & {each.udid for each in own.devices}

@@ -70,7 +70,7 @@ class Machine:
             output=Output(out, err),
             cwd=self.tree,
         )
-        return Ran(code, out.getvalue(), err.getvalue().decode())
+        return Ran(code, out.getvalue(), err.getvalue().decode(errors="surrogateescape"))
 
     def xcodebuild(self, action: str, *argv: str, bundle: str = "", scenario: str = "", **env: str) -> Ran:
         """`xcodebuild` for the demo project, on a simulator, with derived data of the test's own."""

@@ -94,13 +94,13 @@ def survey(derived: Path, variant: str, targets: tuple[Target, ...]) -> Build:
     record: dict[str, dict[str, str]] = {key: each for key, each in kept.items() if isinstance(each, dict)}
     for target in targets:
         key = f"{variant}/{target.project}/{target.name}"
-        now = {str(path): path.read_bytes() for path in target.sources}
-        digests = {path: hashlib.sha256(data).hexdigest() for path, data in now.items()}
+        now = {str(path): _read(path) for path in target.sources}
+        digests = {path: hashlib.sha256(data or b"").hexdigest() for path, data in now.items()}
         before = record.get(key, {})
         compiled = tuple(
-            Compiled(Path(path), tuple(diagnoses(data.decode(errors="replace"))))
+            Compiled(Path(path), _said(path, data))
             for path, data in now.items()
-            if before.get(path) != digests[path]
+            if data is None or before.get(path) != digests[path]
         )
         build = TargetBuild(target, compiled)
         record[key] = {} if build.broken else digests
@@ -108,6 +108,19 @@ def survey(derived: Path, variant: str, targets: tuple[Target, ...]) -> Build:
         if build.broken:
             break
     return Build(tuple(builds), record)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _said(path: str, data: bytes | None) -> tuple[Diagnosis, ...]:
+    if data is None:
+        return (Diagnosis("error", 1, 1, f"Build input file cannot be found: '{path}'", ""),)
+    return tuple(diagnoses(data.decode(errors="replace")))
 
 
 def remember(derived: Path, build: Build) -> None:

@@ -8,10 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from worker_agent.standin.facts import Release
 from worker_agent.standin.model import EXPECTED, FAILED, PASSED, SKIPPED, Attempt, Case, Device
 from worker_agent.standin.testing import launches
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """Between the lines of a test's begin and end: how long it takes."""
+
+    seconds: float
+
+
+Item: TypeAlias = str | Took
 
 _WORD = {PASSED: "passed", FAILED: "failed", SKIPPED: "skipped", EXPECTED: "passed"}
 
@@ -28,7 +40,7 @@ def own_line(at: float, pid: int, text: str) -> str:
 
 def serial(
     cases: Sequence[Case], target: str, device: Device, release: Release, at: float, *, all_tests: bool
-) -> Iterator[str]:
+) -> Iterator[Item]:
     """One bundle's tests, one after the other."""
     xctest = [case for case in cases if case.xctest]
     for number, launch in enumerate(launches(xctest)):
@@ -53,7 +65,7 @@ def _short(case: Case) -> str:
     return ".".join(filter(None, (case.suite, case.function)))
 
 
-def _xctest(cases: Sequence[Case], target: str, at: float, everything: str) -> Iterator[str]:
+def _xctest(cases: Sequence[Case], target: str, at: float, everything: str) -> Iterator[Item]:
     suites = list(dict.fromkeys(case.suite for case in cases))
     crashed = any(case.last.crashed is not None for case in cases)
     yield f"Test Suite '{everything}' started at {stamp(at)}."
@@ -83,11 +95,12 @@ def _suite_end(name: str, cases: Sequence[Case], at: float) -> Iterator[str]:
     yield f"\t Executed {tests}{skips}{count} in {seconds:.3f} ({seconds + 0.001:.3f}) seconds"
 
 
-def _xctest_case(case: Case, target: str) -> Iterator[str]:
+def _xctest_case(case: Case, target: str) -> Iterator[Item]:
     name = f"-[{target}.{case.suite} {case.function.partition('(')[0]}]"
     for number, attempt in enumerate(case.attempts, 1):
         of = f" (Iteration {number} of {len(case.attempts)})" if len(case.attempts) > 1 else ""
         yield f"Test Case '{name}' started{of}."
+        yield Took(attempt.seconds)
         if attempt.crashed is not None:
             failure = attempt.failures[0]
             yield f"{failure.path}:{failure.line}: Fatal error: {attempt.crashed}"
@@ -104,7 +117,7 @@ def _quoted(display: str | None, name: str) -> str:
     return name if display is None else f'"{display}"'
 
 
-def _swift_testing(cases: Sequence[Case], device: Device, release: Release) -> Iterator[str]:
+def _swift_testing(cases: Sequence[Case], device: Device, release: Release) -> Iterator[Item]:
     platform = "arm64-apple-ios13.0-simulator" if device.simulator else "arm64e-apple-macos14.0"
     yield "◇ Test run started."
     if release.form == "16":
@@ -118,10 +131,13 @@ def _swift_testing(cases: Sequence[Case], device: Device, release: Release) -> I
             title = _quoted(suite[-1][1], suite[-1][0])
             yield f"◇ Suite {title} started."
         for case in inside:
-            yield from _function(case)
+            yield from _function(case, release)
         if suite:
             yield _ended(f"Suite {title}", inside)
-    yield _ended(f"Test run with {len(cases)} test{'' if len(cases) == 1 else 's'}", cases)
+    run = f"Test run with {len(cases)} test{'' if len(cases) == 1 else 's'}"
+    suites = len({case.suites for case in cases if case.suites})
+    where = f" in {suites} suite{'' if suites == 1 else 's'}" if release.form != "16" else ""
+    yield _ended(run + where, cases)
 
 
 def _issues(cases: Iterable[Case]) -> int:
@@ -138,7 +154,7 @@ def _ended(what: str, cases: Sequence[Case]) -> str:
     return f"✔ {what} passed after {seconds:.3f} seconds."
 
 
-def _function(case: Case) -> Iterator[str]:
+def _function(case: Case, release: Release) -> Iterator[Item]:
     title = _quoted(case.display, case.function)
     for attempt in case.attempts:
         if attempt.skip is not None:
@@ -147,12 +163,17 @@ def _function(case: Case) -> Iterator[str]:
             )
             continue
         yield f"◇ Test {title} started."
+        yield Took(attempt.seconds)
         if attempt.crashed is not None:
             yield f"{attempt.failures[0].path}:{attempt.failures[0].line}: Fatal error: {attempt.crashed}"
             yield from _again(case)
             return
+        label = case.function.partition("(")[2].partition(":")[0] or "value"
         for value in case.arguments:
-            yield f"◇ Passing 1 argument value → {value} to {title}"
+            if release.form == "16":
+                yield f"◇ Passing 1 argument {label} → {value} to {title}"
+            else:
+                yield f"◇ Test case passing 1 argument {label} → {value} to {title} started."
         yield from _function_end(case, title, attempt)
 
 
@@ -175,7 +196,7 @@ def _function_end(case: Case, title: str, attempt: Attempt) -> Iterator[str]:
         yield f"✔ Test {title}{cases} passed after {attempt.seconds:.3f} seconds{after if known else ''}."
 
 
-def parallel(cases: Sequence[Case], host: str, device: Device, pid: int) -> Iterator[str]:
+def parallel(cases: Sequence[Case], host: str, device: Device, pid: int) -> Iterator[Item]:
     """One bundle's tests on clones of a simulator (or on the machine itself, which has none)."""
     where = f"{'Clone 1 of ' if device.simulator else ''}{device.name} - {host} ({pid})"
     suite = None
@@ -185,4 +206,5 @@ def parallel(cases: Sequence[Case], host: str, device: Device, pid: int) -> Iter
             yield f"Test suite '{suite}' started on '{where}'"
         name = _short(case) if case.xctest else case.identifier
         for attempt in case.attempts:
+            yield Took(attempt.seconds)
             yield f"Test case '{name}' {_WORD[attempt.result]} on '{where}' ({attempt.seconds:.3f} seconds)"

@@ -76,7 +76,8 @@ def _new() -> list[dict[str, Any]]:
 def look(root: Path) -> Simulators:
     """The devices as they are; a new machine has its first ones."""
     kept = read_json(state_file(root), None)
-    return Simulators(kept["devices"] if isinstance(kept, dict) else _new())
+    rows = kept.get("devices") if isinstance(kept, dict) else None
+    return Simulators(rows if isinstance(rows, list) else _new())
 
 
 @contextlib.contextmanager
@@ -86,6 +87,19 @@ def change(root: Path) -> Iterator[Simulators]:
         simulators = look(root)
         yield simulators
         write_json(state_file(root), {"devices": simulators.rows})
+
+
+def boot(root: Path, udid: str) -> None:
+    """Boot a device that is off; one that is gone or on stays as it is."""
+    with change(root) as simulators:
+        row = simulators.find(udid)
+        if row is not None and row["state"] == SHUTDOWN:
+            row.update(state=BOOTED, ready_at=0.0, last_booted=now_text())
+
+
+def now_text() -> str:
+    """`2024-06-25T06:23:41Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def destinations(root: Path) -> list[Device]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from worker_agent.standin import build_lines, bundle, console
+from worker_agent.standin import build_lines, bundle, console, devices
 from worker_agent.standin.building import Build, remember
 from worker_agent.standin.facts import MACOS_VERSION
 from worker_agent.standin.model import FAILED, Case, Issue, Outcome
@@ -17,6 +17,7 @@ from worker_agent.standin.session import Session
 from worker_agent.standin.texts import INFRASTRUCTURE, Trouble
 
 FAILED_EXIT = 65
+_FELT_SECONDS = 0.05
 _BROKEN_TEXT = b"caf\xe9 \xff\xfe\x80 \xf0\x9f\x95 wick\n"
 
 
@@ -104,8 +105,8 @@ def _tested(session: Session, build: Build, cases: tuple[Case, ...]) -> tuple[li
     good = code == 0 if scenario.exit_code is None else scenario.exit_code == 0
     outcome = _outcome(session, succeeded=good, issues=build_lines.issues(build), cases=cases)
     lines = [] if trouble is not None and not trouble.before else _lines(session, cases)
-    steps = [*_boot(scenario), *_orphan(scenario)]
-    during = _with_midst(_paced(lines, cases), _midst(scenario))
+    steps = [*_boot(session), *_orphan(scenario)]
+    during = _with_midst(_paced(lines), _midst(scenario))
     if not scenario.late_lines:
         steps += [Say("Testing started"), *during]
     if trouble is not None:
@@ -118,8 +119,8 @@ def _tested(session: Session, build: Build, cases: tuple[Case, ...]) -> tuple[li
     return steps, code
 
 
-def _lines(session: Session, cases: tuple[Case, ...]) -> list[str]:
-    lines: list[str] = []
+def _lines(session: Session, cases: tuple[Case, ...]) -> list[console.Item]:
+    lines: list[console.Item] = []
     for number, testable in enumerate(session.scheme.tests):
         inside = [case for case in cases if case.target == testable.target]
         if session.request.only and not inside:
@@ -137,17 +138,14 @@ def _lines(session: Session, cases: tuple[Case, ...]) -> list[str]:
     return lines
 
 
-def _paced(lines: Iterable[str], cases: Sequence[Case]) -> list[Step]:
-    """The lines, with a pause for every test that takes its time."""
-    slow = {case.suite: case.last.seconds for case in cases if case.last.seconds >= 0.05}
+def _paced(items: Iterable[console.Item]) -> list[Step]:
+    """The lines, with a pause for every test that takes its time; the others cost none."""
     steps: list[Step] = []
-    for line in lines:
-        begun = line.startswith(("Test Case '", "◇ Test ")) and line.endswith("started.")
-        if slow and ((begun and line != "◇ Test run started.") or line.startswith("Test case '")):
-            steps.append(Say(line))
-            steps.append(Wait(max(slow.values())))
-        else:
-            steps.append(Say(line))
+    for item in items:
+        if isinstance(item, str):
+            steps.append(Say(item))
+        elif item.seconds >= _FELT_SECONDS:
+            steps.append(Wait(item.seconds))
     return steps
 
 
@@ -168,8 +166,13 @@ def _midst(scenario: Scenario) -> list[Step]:
     return steps
 
 
-def _boot(scenario: Scenario) -> list[Step]:
-    return [Wait(scenario.boot_seconds)] if scenario.boot_seconds else []
+def _boot(session: Session) -> list[Step]:
+    """A simulator that is off is booted, and stays so; that costs what the scenario says."""
+    scenario = session.scenario
+    if scenario.no_boot or not session.device.simulator:
+        return []
+    steps: list[Step] = [Do(partial(devices.boot, session.context.root, session.device.udid))]
+    return [*steps, Wait(scenario.boot_seconds)] if scenario.boot_seconds else steps
 
 
 def _orphan(scenario: Scenario) -> list[Step]:

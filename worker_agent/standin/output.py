@@ -37,13 +37,13 @@ class Output:
 
     def say(self, data: str | bytes) -> None:
         """To standard output; text gets no line end of its own."""
-        self._held += data.encode() if isinstance(data, str) else data
+        self._held += _bytes(data) if isinstance(data, str) else data
         if self._unbuffered or len(self._held) >= BLOCK:
             self.flush()
 
     def complain(self, data: str) -> None:
         """To standard error, at once."""
-        self._err.write(data.encode())
+        self._err.write(_bytes(data))
         self._err.flush()
 
     def document(self, tree: Any, *, compact: bool = False) -> None:
@@ -60,6 +60,11 @@ class Output:
         if held:
             self._out.write(held)
             self._out.flush()
+
+
+def _bytes(text: str) -> bytes:
+    """What was no UTF-8 on the command line goes out as it came in."""
+    return text.encode(errors="surrogateescape")
 
 
 def of_process(env: Mapping[str, str]) -> Output:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker_agent.standin.pbxproj import Plist, PlistError, parse
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 _MAX_BYTES = 32 << 20
 
@@ -113,13 +115,15 @@ def _read(file: Path) -> str:
         raise ProjectError(f"{file.name}: {error}") from error
 
 
-def _xml(file: Path) -> ET.Element:
+def _xml(file: Path) -> Element:
+    from xml.etree.ElementTree import ParseError, fromstring
+
     text = _read(file)
     if "<!ENTITY" in text:
         raise ProjectError(f"{file.name} declares entities")
     try:
-        return ET.fromstring(text)  # noqa: S314  (no entities; the tree is built on this machine anyway)
-    except ET.ParseError as error:
+        return fromstring(text)  # noqa: S314  (no entities; the tree is built on this machine anyway)
+    except ParseError as error:
         raise ProjectError(f"{file.name}: {error}") from error
 
 
@@ -238,13 +242,13 @@ def _schemes(container: Path) -> Iterator[Scheme]:
         )
 
 
-def _references(root: ET.Element, entries: str) -> Iterator[str]:
+def _references(root: Element, entries: str) -> Iterator[str]:
     for entry in root.iterfind(entries):
         for reference in entry.iterfind("BuildableReference"):
             yield reference.get("BlueprintName", "")
 
 
-def _testables(root: ET.Element) -> Iterator[Testable]:
+def _testables(root: Element) -> Iterator[Testable]:
     for entry in root.iterfind("TestAction/Testables/TestableReference"):
         reference = entry.find("BuildableReference")
         if reference is not None and entry.get("skipped") != "YES":

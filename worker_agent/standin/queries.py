@@ -24,7 +24,6 @@ USAGE = """Usage: xcodebuild [-project <projectname>] [-scheme <schemeName>] [-d
 def answer(request: Request, context: Context) -> int | None:
     """Answer a question; the exit code, or None where the command line asks none."""
     asked: tuple[tuple[str, Callable[[Request, Context], int]], ...] = (
-        ("-version", _version),
         ("-checkFirstLaunchStatus", lambda _request, _context: 0),
         ("-showsdks", _sdks),
         ("-list", _list),
@@ -37,11 +36,6 @@ def answer(request: Request, context: Context) -> int | None:
         if switch in request.switches:
             return reply(request, context)
     return None
-
-
-def _version(_request: Request, context: Context) -> int:
-    context.output.say(f"Xcode {context.release.version}\nBuild version {context.release.build}\n")
-    return 0
 
 
 def _sdk(sdk: Sdk, context: Context) -> dict[str, Any]:

@@ -13,7 +13,6 @@ and all else in `test` alone.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -215,6 +214,8 @@ def find(env: Mapping[str, str], folders: Iterable[Path]) -> Wanted:
 
 
 def _named_in(file: Path) -> str:
+    import tomllib
+
     try:
         named = tomllib.loads(file.read_text()).get("scenario", "")
     except (OSError, ValueError) as error:

@@ -91,7 +91,7 @@ def open_container(path: Path) -> Container:
 
 def scenario_for(context: Context, tree: Path, action: str) -> Scenario:
     """What happens in this call for this tree."""
-    wanted = find(context.env, (tree, context.root))
+    wanted = find(context.env, (tree, context.cwd, context.root))
     calls = 0
     if wanted.counted:
         file = context.root / "calls.json"
@@ -117,6 +117,7 @@ def begin(request: Request, context: Context, action: str, pid: int) -> Session:
     scheme = container.schemes.get(named)
     if scheme is None or scenario.refusal == "no-scheme":
         raise refuse("no-scheme", kind=container.kind, container=container.name, scheme=named)
+    _buildable(container, scheme, action)
     if scenario.refusal == "existing-bundle" or (bundle is not None and bundle.exists()):
         raise refuse("existing-bundle", bundle=str(bundle or "/tmp/Result.xcresult"))  # noqa: S108  (words)
     _packages(request, container, scenario)
@@ -168,6 +169,21 @@ def _derived(request: Request, context: Context, container: Container) -> Path:
     home = Path(context.env.get("HOME", "/tmp"))  # noqa: S108  (as the real tool falls back)
     mark = hashlib.sha256(str(container.path).encode()).hexdigest()[:28]
     return home / "Library/Developer/Xcode/DerivedData" / f"{container.name}-{mark}"
+
+
+def _buildable(container: Container, scheme: Scheme, action: str) -> None:
+    """A scheme that names what is not there, or tests nothing, does not pass for one that is green."""
+    for name in (*scheme.builds, *(each.target for each in scheme.tests)):
+        if container.target(name) is None:
+            raise refuse(
+                "no-target",
+                kind=container.kind,
+                container=container.name,
+                scheme=scheme.name,
+                target=name,
+            )
+    if action == "test" and not scheme.tests:
+        raise refuse("no-test-action", scheme=scheme.name)
 
 
 def _packages(request: Request, container: Container, scenario: Scenario) -> None:

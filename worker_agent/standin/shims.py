@@ -36,6 +36,12 @@ def sw_vers(argv: Sequence[str], context: Context) -> int:
     return 0
 
 
+def xcodebuild_version(context: Context) -> int:
+    """What `xcodebuild -version` says."""
+    context.output.say(f"Xcode {context.release.version}\nBuild version {context.release.build}\n")
+    return 0
+
+
 def xcode_select(argv: Sequence[str], context: Context) -> int:
     """Where the selected Xcode is; nothing else is served."""
     if argv and argv[0] in {"-p", "--print-path"}:

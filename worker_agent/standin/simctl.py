@@ -188,9 +188,8 @@ def _start(row: dict[str, Any], scenario: Scenario) -> None:
         raise SimError(405, f"Unable to boot device in current state: {devices.state(row)}")
     if scenario.no_boot:
         raise SimError(405, "Unable to boot device in current state: Shutdown")
-    now = time.time()
-    row.update(state=BOOTED, ready_at=now + scenario.boot_seconds)
-    row["last_booted"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+    ready = time.time() + scenario.boot_seconds
+    row.update(state=BOOTED, ready_at=ready, last_booted=devices.now_text())
 
 
 def _boot(words: Sequence[str], context: Context, scenario: Scenario) -> None:

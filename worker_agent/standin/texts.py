@@ -49,6 +49,14 @@ REFUSALS: Mapping[str, Refusal] = {
         'The "-list" option can be used to find the names of the schemes in the {kind}.\n',
         65,
     ),
+    "no-target": Refusal(
+        "xcodebuild: error: Failed to build {kind} {container} with scheme {scheme}.: "
+        "There is no target named “{target}”.\n",
+        65,
+    ),
+    "no-test-action": Refusal(
+        "xcodebuild: error: Scheme {scheme} is not currently configured for the test action.\n", 66
+    ),
     "no-project": Refusal("xcodebuild: error: '{path}' does not exist.\n", 66),
     "no-project-here": Refusal(
         "xcodebuild: error: The directory {folder} does not contain an Xcode project, workspace or "

@@ -15,6 +15,7 @@ from worker_agent.standin.plan import play
 from worker_agent.standin.scenario import ScenarioError
 from worker_agent.standin.session import Refused, Session, begin
 
+IO_EXIT = 74
 INTERRUPTED_EXIT = 75
 SCENARIO_EXIT = 78
 """A scenario that cannot be read: no exit code of the real tool."""
@@ -38,6 +39,9 @@ def main(argv: Sequence[str], context: Context) -> int:
     except ScenarioError as error:
         context.output.complain(f"stand-in xcodebuild: {error}\n")
         return SCENARIO_EXIT
+    except OSError as error:
+        context.output.complain(f"xcodebuild: error: {error}\n")
+        return IO_EXIT
     except KeyboardInterrupt:
         context.output.say(f"** {'TEST' if 'test' in argv else 'BUILD'} INTERRUPTED **\n\n")
         return INTERRUPTED_EXIT
