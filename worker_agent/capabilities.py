@@ -55,7 +55,7 @@ def toolchains(
     versions = VersionCache(cache_dir / "toolchains.json")
     xcode = XcodeProbe(versions=versions, env=env)
     if apple is not None:
-        xcode = replace(xcode, usual=apple.xcodes, select=apple.xcode_select)
+        xcode = replace(xcode, usual=apple.xcodes, select=apple.xcode_select, within=Path(apple.root))
     swift = SwiftProbe(
         versions=versions,
         env=env,

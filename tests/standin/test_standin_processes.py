@@ -102,6 +102,13 @@ def test_probes_find_the_stand_ins_only_where_they_are_told_to(
         True,
     )
     assert ("iPhone 16", True) in [(each.name, each.available) for each in told.devices]
+    elsewhere = tmp_path / "Xcode_9.app/Contents/Developer/usr/bin/xcodebuild"
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.write_text("#!/bin/sh\nprintf 'Xcode 9.0\\nBuild version 9A235\\n'\n")
+    elsewhere.chmod(0o755)
+    stray = {**env, "DEVELOPER_DIR": str(elsewhere.parents[2])}
+    again = capabilities(WorkerConfig(), tmp_path, slots_free=1, slots_total=1, env=stray, apple=apple)
+    assert {each.build for each in again.toolchains if each.kind == "xcode"} == {"16C5032a", "17A400"}
     plain = {"PATH": env["PATH"], "HOME": env["HOME"]}
     own = capabilities(WorkerConfig(), tmp_path, slots_free=1, slots_total=1, env=plain)
     assert not [each for each in own.toolchains if str(machine.home) in each.path]

@@ -109,3 +109,28 @@ def test_simulators_made_at_once_are_all_there(machine: Machine) -> None:
     for thread in threads:
         thread.join()
     assert simctl(machine, "list", "devices")[1].count("rch-ephemeral-") == 8
+
+
+@pytest.mark.spec("7")
+def test_an_sdk_has_the_members_of_the_recorded_one(machine: Machine) -> None:
+    newer = str(machine.root / "Xcode_26.0.1.app/Contents/Developer")
+    ours = machine.start("xcodebuild", "-showsdks", "-json", DEVELOPER_DIR=newer).json
+    (recorded,) = json.loads(recording("toolchain/xcodebuild_showsdks_one_entry.json"))
+    (same,) = [each for each in ours if each["canonicalName"] == recorded["canonicalName"]]
+    own = {"buildID", "platformPath", "sdkPath"}
+    assert {key: same[key] for key in same if key not in own} == {
+        key: recorded[key] for key in recorded if key not in own
+    }
+    path = machine.start("xcrun", "--sdk", "iphoneos", "--show-sdk-path", DEVELOPER_DIR=newer).text
+    assert path.strip() == same["sdkPath"]
+    assert machine.start("xcrun", "--sdk", "watchos", "--show-sdk-path").code == 1
+
+
+def test_the_system_says_its_version_whole_and_in_parts(machine: Machine) -> None:
+    whole = machine.start("sw_vers").text
+    assert whole.splitlines()[0] == "ProductName:    macOS"
+    parts = [machine.start("sw_vers", flag).text.strip() for flag in ("-productVersion", "--buildVersion")]
+    assert all(part in whole for part in parts)
+    assert machine.start("sw_vers", "-colour").code == 1
+    assert machine.start("xcode-select", "--switch", "/").code == 1
+    assert machine.start("xcrun", "no-such-tool").code == 72

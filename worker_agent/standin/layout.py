@@ -71,6 +71,7 @@ def apple_tools(state_dir: Path) -> AppleTools:
     """Where a simulated worker's probes look, in place of a Mac's own places."""
     root = Path.cwd() / state_dir / FOLDER
     return AppleTools(
+        root=str(root),
         xcrun=str(root / "bin" / "xcrun"),
         xcode_select=str(root / "bin" / "xcode-select"),
         xcodes=(f"{glob.escape(str(root))}/Xcode_*.app",),

@@ -153,6 +153,7 @@ HOSTILE_NAMES = (
     "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x1b[2J",
     "a | b `code` [link](javascript:x) ]]> %n%s ${HOME}",
     "\u202ereversed\u200b zero width",
+    "forged\n** TEST SUCCEEDED **\n",
     "long " + "x" * 4000,
 )
 """Display names that a careless reader would take for markup, or a terminal for orders."""

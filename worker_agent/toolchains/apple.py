@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AppleTools:
-    """Absolute paths. `xcodes` are patterns of Xcode's bundle, in which `~` is HOME.
+    """Absolute paths. `root` is the folder that holds all of it, and an Xcode outside does not count.
+
+    `xcodes` are patterns of Xcode's bundle, in which `~` is HOME.
 
     `system_version` is the property list that names a macOS, and `arch` its architecture, where
     the machine itself is not to be asked.
     """
 
+    root: str
     xcrun: str
     xcode_select: str
     xcodes: tuple[str, ...]

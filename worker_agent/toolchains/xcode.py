@@ -19,19 +19,25 @@ _VERSION = re.compile(r"^Xcode ([0-9][0-9.]{0,31})\s+Build version ([0-9A-Za-z]{
 
 @dataclass(frozen=True, slots=True)
 class XcodeProbe:
-    """Where to look: `DEVELOPER_DIR`, what `xcode-select -p` prints, the usual places."""
+    """Where to look: `DEVELOPER_DIR`, what `xcode-select -p` prints, the usual places.
+
+    With `within` only what lies in that folder counts, wherever it was named.
+    """
 
     versions: VersionCache
     env: Mapping[str, str]
     usual: tuple[str, ...] = USUAL_PLACES
     select: str = "/usr/bin/xcode-select"
+    within: Path | None = None
 
     def developer_dirs(self) -> tuple[Path, ...]:
         """Developer folders that exist, the selected one first; the command line tools' own too."""
         found: dict[Path, None] = {}
         for folder in self._folders():
             try:
-                found.setdefault(folder.resolve(strict=True))
+                real = folder.resolve(strict=True)
+                if self.within is None or real.is_relative_to(self.within.resolve()):
+                    found.setdefault(real)
             except (OSError, RuntimeError):  # RuntimeError: a loop of links
                 continue
         return tuple(found)
