@@ -18,6 +18,7 @@ from worker_agent.capabilities import capabilities
 from worker_agent.standin.facts import MACOS_BUILD, MACOS_VERSION, release_named
 from worker_agent.standin.layout import apple_tools, environment, install
 
+CONFIG = WorkerConfig(swift="/no/such/swift")  # to ask a real one takes a second
 WORDS = ["-project", "Lantern.xcodeproj", "-scheme", "Lantern", "-destination", PHONE]
 
 
@@ -87,7 +88,7 @@ def test_probes_find_the_stand_ins_only_where_they_are_told_to(
 ) -> None:
     machine, env = installed
     apple = apple_tools(machine.home)
-    told = capabilities(WorkerConfig(), tmp_path, slots_free=1, slots_total=1, env=env, apple=apple)
+    told = capabilities(CONFIG, tmp_path, slots_free=1, slots_total=1, env=env, apple=apple)
     assert [
         (each.version, each.build, each.active) for each in told.toolchains if each.kind == "xcode"
     ] == [
@@ -107,10 +108,10 @@ def test_probes_find_the_stand_ins_only_where_they_are_told_to(
     elsewhere.write_text("#!/bin/sh\nprintf 'Xcode 9.0\\nBuild version 9A235\\n'\n")
     elsewhere.chmod(0o755)
     stray = {**env, "DEVELOPER_DIR": str(elsewhere.parents[2])}
-    again = capabilities(WorkerConfig(), tmp_path, slots_free=1, slots_total=1, env=stray, apple=apple)
+    again = capabilities(CONFIG, tmp_path, slots_free=1, slots_total=1, env=stray, apple=apple)
     assert {each.build for each in again.toolchains if each.kind == "xcode"} == {"16C5032a", "17A400"}
     plain = {"PATH": env["PATH"], "HOME": env["HOME"]}
-    own = capabilities(WorkerConfig(), tmp_path, slots_free=1, slots_total=1, env=plain)
+    own = capabilities(CONFIG, tmp_path, slots_free=1, slots_total=1, env=plain)
     assert not [each for each in own.toolchains if str(machine.home) in each.path]
     assert own.simulated is False
     assert not {each.udid for each in told.devices} & {each.udid for each in own.devices}
@@ -176,7 +177,7 @@ def test_an_orphan_outlives_the_tool_and_holds_its_output(
 
 @pytest.mark.spec("11")
 def test_a_flood_is_as_long_as_it_was_asked_to_be(installed: tuple[Machine, dict[str, str]]) -> None:
-    size = 64 << 20
+    size = 16 << 20
     with started(installed, f"flood:bytes={size}") as process:
         begun = time.monotonic()
         out = process.communicate(timeout=60)[0]

@@ -23,41 +23,40 @@ _BROKEN_TEXT = b"caf\xe9 \xff\xfe\x80 \xf0\x9f\x95 wick\n"
 
 def plan(session: Session, build: Build | None, cases: tuple[Case, ...]) -> Plan:
     """The whole call; `build` is None where another build holds the database."""
-    steps: list[Step] = says(build_lines.heading(session))
-    if session.scenario.broken_build is not None or build is None:
-        steps += _elsewhere(session, build, session.scenario.broken_build or "locked-database")
-        succeeded = False
+    code = FAILED_EXIT
+    if build is None or session.scenario.broken_build is not None:
+        told = _elsewhere(session, build, session.scenario.broken_build or "locked-database")
+    elif build.broken:
+        told = [*_compiled(session, build), *_broken(session, build)]
+    elif session.action == "build":
+        told, code = [*_compiled(session, build), *_succeeded(session, build)], 0
     else:
-        built = _built(session, build)
-        steps += built
-        steps.append(Do(partial(remember, session.derived, build)))
-        if build.broken:
-            steps += _broken(session, build)
-        elif session.action == "build":
-            steps += _stored(session, _outcome(session, succeeded=True, issues=build_lines.issues(build)))
-            steps.append(Say("** BUILD SUCCEEDED **"))
-            steps.append(Say())
-        succeeded = not build.broken
-    code = 0 if succeeded else FAILED_EXIT
-    if succeeded and session.action == "test" and build is not None:
         tested, code = _tested(session, build, cases)
-        steps += tested
+        told = [*_compiled(session, build), *tested]
     wanted = session.scenario.exit_code
-    return Plan(tuple(steps), code if wanted is None else wanted, session.scenario.ignore_interrupt)
+    return Plan(
+        steps=(*says(build_lines.heading(session)), *told),
+        exit_code=code if wanted is None else wanted,
+        ignore_interrupt=session.scenario.ignore_interrupt,
+    )
 
 
 # --- building -----------------------------------------------------------------------------
 
 
-def _built(session: Session, build: Build) -> list[Step]:
-    targets = [each.target for each in build.targets]
-    steps = says(build_lines.graph(targets))
+def _compiled(session: Session, build: Build) -> list[Step]:
+    steps = says(build_lines.graph([each.target for each in build.targets]))
     if session.action == "build":
         steps += _midst(session.scenario)
     for each in build.targets:
         for line in build_lines.target_lines(session, each):
             steps.append(Say(line, always=": error: " in line or ": warning: " in line))
-    return steps
+    return [*steps, Do(partial(remember, session.derived, build))]
+
+
+def _succeeded(session: Session, build: Build) -> list[Step]:
+    outcome = _outcome(session, succeeded=True, issues=build_lines.issues(build))
+    return [*_stored(session, outcome), *says(["** BUILD SUCCEEDED **", ""])]
 
 
 def _broken(session: Session, build: Build) -> list[Step]:

@@ -12,6 +12,8 @@ from worker_agent.standin.context import Context, release_at
 from worker_agent.standin.facts import RELEASES
 from worker_agent.standin.output import Output, of_process
 
+INTERRUPTED_EXIT = 130
+
 Tool = Callable[[Sequence[str], Context], int]
 
 
@@ -89,3 +91,5 @@ def main(tool: str, root: str, developer_dir: str) -> int:
         )
     except BrokenPipeError:
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED_EXIT
