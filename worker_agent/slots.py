@@ -24,7 +24,7 @@ from worker_agent.cache_keys import CacheConfig, slots_folder, toolchain_key
 from worker_agent.kept import KeptFolder, Last
 from worker_agent.source_index import Index
 from worker_agent.sources import Sources
-from worker_agent.sync import NOTHING, Synced, decode_record, encode_record, sync_tree
+from worker_agent.sync import NOTHING, Synced, collector_at_rest, decode_record, encode_record, sync_tree
 from worker_agent.worker import Worker
 from worker_agent.workspaces import RunRoom, Workspace
 
@@ -132,8 +132,9 @@ class SlotRoom(Workspace):
     def prepare(self, source_sha256: str, sources: Sources) -> None:
         """Have the source in `tree`, and what the last job built in `build`. `Failure` as `RunRoom`."""
         try:
-            members = sources.members(source_sha256)
-            synced = self._synced(source_sha256, members, sources)
+            with collector_at_rest():
+                members = sources.members(source_sha256)
+                synced = self._synced(source_sha256, members, sources)
         except RpcError as error:
             raise Failure(Kind.EXECUTOR, error.message) from error
         except Failure:

@@ -11,11 +11,13 @@ or if its ctime alone has moved (a mode, a hard link): then the content's digest
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -72,6 +74,19 @@ def decode_record(data: bytes) -> Record:
         return _DECODER.decode(body)
     except msgspec.DecodeError as error:  # whole, and of another version
         raise ValueError(f"the record is of another form: {error}") from error
+
+
+@contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """No search for cycles meanwhile: it would look at tens of thousands of records, which make none."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Synced(msgspec.Struct, frozen=True, kw_only=True):
