@@ -67,7 +67,11 @@ class JobCaches:
         self._kept = kept
         why = kept.objection(dict(self._job.job_key_inputs.toolchain))
         if why is not None:
-            kept.throw_away()
+            try:
+                kept.throw_away()
+            except OSError as error:
+                message = f"cache {self._name} is of no use ({why}) and stays: {error.strerror}"
+                raise Failure(Kind.EXECUTOR, message) from error
             self._tell(f"cache {self._name} was thrown away: {why}")
         kept.begin()
         return True

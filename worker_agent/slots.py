@@ -19,6 +19,7 @@ from pathlib import Path
 from rch.contract.errors import Failure, Kind
 from rch.contract.records import Job
 from rch.contract.worker_rpc import RpcError
+from rch.files.descent import FOLDER_FLAGS
 from rch.files.durable import is_no_space, temp_name, write_whole
 from worker_agent.cache_keys import CacheConfig, slots_folder, toolchain_key
 from worker_agent.kept import KeptFolder, Last
@@ -177,6 +178,7 @@ class SlotRoom(Workspace):
         for folder in (self.tree, self.build):
             with suppress(FileExistsError):
                 folder.mkdir(mode=0o755)
+            os.close(os.open(folder, FOLDER_FLAGS))  # a build may have put a link in its place
         with sources.open(source_sha256) as reader:
             return sync_tree(
                 self.tree,

@@ -104,7 +104,9 @@ class RunRoom(Workspace):
         """Nothing: what there is was durable enough when it was unpacked."""
 
     def discard(self) -> None:
-        """Remove tree and products; the next step unpacks the source again."""
+        """Remove tree and products, unless another job has them; the next step unpacks the source again."""
+        if not self.lock.try_acquire():
+            return
         remove_tree(self.build)
         (self.folder / "source").unlink(missing_ok=True)
         remove_tree(self.tree)

@@ -218,9 +218,10 @@ def test_one_that_is_a_link_and_one_whose_tree_is(one: Worker, tmp_path: Path) -
     slot.symlink_to(tmp_path / "moved")
     thrown_away(one, "it is no folder")
     assert (tmp_path / "moved/tree/A.swift").exists()
-    (slot / "tree").rename(tmp_path / "tree")
-    (slot / "tree").symlink_to("/etc")
-    thrown_away(one, "Not a directory")
+    for name in ("tree", "build"):
+        (slot / name).rename(tmp_path / name)
+        (slot / name).symlink_to("/etc")
+        thrown_away(one, "Not a directory")
 
 
 def test_one_whose_tree_does_not_let_itself_be_changed(one: Worker) -> None:

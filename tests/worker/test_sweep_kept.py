@@ -94,6 +94,7 @@ def left(room: SlotRoom) -> Path:
     return room.folder
 
 
+@pytest.mark.fault("W8")
 def test_a_sweep_removes_old_workspaces_and_no_locked_one(worker: Worker) -> None:
     (worker.paths.jobs).mkdir(parents=True)
     old, new, busy = left(slot(worker, "old")), left(slot(worker, "new")), slot(worker, "busy")
@@ -122,6 +123,7 @@ def test_a_sweep_removes_what_was_thrown_away_and_what_was_left_dirty(worker: Wo
     assert [path.exists() for path in (dirty.folder, clean, aside)] == [False, True, False]
 
 
+@pytest.mark.fault("W8")
 def test_a_dirty_one_whose_job_lives_is_left_alone(worker: Worker) -> None:
     worker.paths.jobs.mkdir(parents=True)
     room = slot(worker, "dirty")
@@ -148,6 +150,7 @@ def test_the_size_bound_of_the_config_holds(tmp_path: Path) -> None:
     assert plan(worker, time.time()) == ()
 
 
+@pytest.mark.fault("W8")
 def test_a_cache_of_swiftpm_goes_when_no_job_uses_it(tmp_path: Path) -> None:
     worker = a_worker(tmp_path, "keep_caches_bytes = 1\n")
     worker.paths.jobs.mkdir(parents=True)
