@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.small_disk import fill, small_disk
+from support.stored import a_worker, job_of
 from support.worker_pipe import (
     MANIFEST,
     Bench,
@@ -29,9 +30,13 @@ from support.worker_pipe import (
     until,
 )
 
+from rch.contract.errors import Failure
 from rch.contract.records import Job, Metrics, decode_record
 from rch.files.locks import is_free
-from worker_agent.kept import DIRTY
+from rch.files.paths import worker_paths
+from worker_agent.cache_keys import CacheConfig, lock_path, toolchain_key
+from worker_agent.caches import JobCaches
+from worker_agent.kept import DIRTY, KeptFolder
 
 pytestmark = pytest.mark.spec("11")
 
@@ -281,3 +286,44 @@ def test_products_of_a_namespace_are_kept_by_job_key(bench: Bench) -> None:
     (spm,) = (bench.data / "caches/app/spm").iterdir()
     assert spm.name.startswith("swift_6.0.1__")
     assert not list((bench.home / "state/locks/caches/app/spm").glob("*.uses/*"))
+
+
+def test_a_cache_that_cannot_be_thrown_away_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker(tmp_path)
+    job = job_of("ab" * 32, "1")
+    config = CacheConfig(namespace="app", derived_data="shared")
+    caches = JobCaches(worker, job, config, look=lambda: False, tell=lambda _text: None)
+    assert caches.build is not None
+    caches.build.mkdir(parents=True)
+
+    def refused(_self: KeptFolder) -> Path:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(KeptFolder, "throw_away", refused)
+    with pytest.raises(
+        Failure, match=r"cache app/derived_data/shared/swift_6\.3\.1.* stays: Operation not"
+    ):
+        caches.enter()
+    caches.release()
+    assert is_free(lock_path(worker.paths, caches.build))
+
+
+def test_keys_are_safe_in_a_path_and_two_stay_two() -> None:
+    swift = {"swift_version": "6.3.1", "os_name": "Linux", "os_version": "ubuntu-22.04", "arch": "x86_64"}
+    assert toolchain_key(swift) == "swift_6.3.1__linux_ubuntu-22__x86_64"
+    mac = {"swift_version": "6.2", "os_name": "macOS", "os_version": "15.3.1", "arch": "arm64"}
+    assert toolchain_key(mac) == "swift_6.2__macos_15__arm64"
+    xcode = {"xcode_build": "16C5032a", "macos_version": "15.3.1", "arch": "arm64"}
+    assert toolchain_key(xcode) == "xcode_16C5032a__macos_15__arm64"
+    odd = [
+        {**swift, "swift_version": version}
+        for version in ("../../etc", "6 dev", "6-dev", "6/dev", "", "x" * 200)
+    ]
+    keys = {toolchain_key(one) for one in odd}
+    assert len(keys) == len(odd)
+    assert all("/" not in key and len(key) < 200 for key in keys)
+    assert lock_path(worker_paths({"RCH_WORKER_HOME": "/w"}), Path("/w/data/caches/App/spm/K")) == Path(
+        "/w/state/locks/caches/app/spm/k.lock"
+    )
