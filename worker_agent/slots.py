@@ -2,7 +2,7 @@
 
     workspaces/<namespace>/<toolchain_key>/<n>/
       tree, build           at the same paths for every job, so that builds are incremental
-      record                what a sync left in the tree, see `sync`
+      record                what a sync left in the tree, see `sync_record`
       .rch-dirty, .rch-last see `kept`
 
 A job has a slot to itself until its processes are gone and its set is sealed.
@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from rch.contract.errors import Failure, Kind
 from rch.contract.records import Job
 from rch.contract.worker_rpc import RpcError
@@ -25,7 +27,8 @@ from worker_agent.cache_keys import CacheConfig, slots_folder, toolchain_key
 from worker_agent.kept import KeptFolder, Last
 from worker_agent.source_index import Index
 from worker_agent.sources import Sources
-from worker_agent.sync import NOTHING, Synced, collector_at_rest, decode_record, encode_record, sync_tree
+from worker_agent.sync import Synced, collector_at_rest, sync_tree
+from worker_agent.sync_record import NOTHING, decode_record, encode_record
 from worker_agent.worker import Worker
 from worker_agent.workspaces import RunRoom, Workspace
 
@@ -122,7 +125,7 @@ class SlotRoom(Workspace):
                 try:
                     self._record = decode_record((slot.folder / _RECORD).read_bytes())
                     self._last = slot.last()
-                except (OSError, ValueError):
+                except (OSError, msgspec.DecodeError):
                     why = "its record cannot be read"
         if why is not None:
             slot.throw_away()
@@ -139,8 +142,8 @@ class SlotRoom(Workspace):
         except RpcError as error:
             raise Failure(Kind.EXECUTOR, error.message) from error
         except Failure:
-            with suppress(RpcError):
-                sources.facts(source_sha256)  # a source that is damaged goes, so that it is sent again
+            with suppress(RpcError, OSError):
+                sources.require_sound(source_sha256)  # a damaged one goes, so that the next run sends it
             self.discard()
             raise
         except OSError as error:

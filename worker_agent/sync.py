@@ -17,63 +17,21 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from rch.contract.errors import Failure, Kind
 from rch.files.descent import FOLDER_FLAGS
-from worker_agent.source_index import Index, SourceMember, SourceReader
+from worker_agent.source_index import CutShort, Index, SourceMember, SourceReader
+from worker_agent.sync_record import Record, Stamped
 
 _TICK_NS = 50_000_000
 _COARSE_TICK_NS = 2_000_000_000
 _SECOND_NS = 1_000_000_000
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_DIGEST_BYTES = 32
-
-
-class Stamped(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A file or link as it stood after a sync: what it held, and its stamp (times in nanoseconds)."""
-
-    sha256: str | None
-    executable: bool
-    target: str | None
-    dev: int
-    ino: int
-    size: int
-    mtime: int
-    ctime: int
-
-
-class Record(msgspec.Struct, frozen=True, array_like=True):
-    """All of a tree: folder -> name -> file. `made`: the wall clock after the last stamp was taken."""
-
-    made: int
-    folders: dict[str, dict[str, Stamped]]
-
-
-_DECODER = msgspec.msgpack.Decoder(Record)
-NOTHING = Record(made=0, folders={})
-"""The record of a tree of which nothing is known."""
-
-
-def encode_record(record: Record) -> bytes:
-    """The bytes of a record's file, their own digest first."""
-    body = msgspec.msgpack.encode(record)
-    return hashlib.sha256(body).digest() + body
-
-
-def decode_record(data: bytes) -> Record:
-    """What such bytes say; `ValueError` for anything else."""
-    body = data[_DIGEST_BYTES:]
-    if hashlib.sha256(body).digest() != data[:_DIGEST_BYTES]:
-        raise ValueError("the record is damaged")
-    try:
-        return _DECODER.decode(body)
-    except msgspec.DecodeError as error:  # whole, and of another version
-        raise ValueError(f"the record is of another form: {error}") from error
 
 
 @contextmanager
@@ -290,13 +248,17 @@ class _Sync:
 
     def _fill(self, out: int, member: SourceMember) -> None:
         digest = hashlib.sha256()
-        for piece in self._reader.content(member):
-            digest.update(piece)
-            rest = memoryview(piece)
-            while rest:
-                rest = rest[os.write(out, rest) :]
+        with suppress(CutShort):  # the digest tells
+            for piece in self._reader.content(member):
+                digest.update(piece)
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[os.write(out, rest) :]
         if digest.hexdigest() != member.sha256:
-            raise Failure(Kind.EXECUTOR, f"the stored source is damaged at {member.path}")
+            raise Failure(
+                Kind.EXECUTOR,
+                f"the stored source is damaged at {member.path}: run again, and it is sent anew",
+            )
 
 
 def _open_up(fd: int) -> None:
