@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rch.config.redact import is_secret
 from rch.contract.errors import Failure, Kind
-from rch.contract.records import Job, JobStateRecord
+from rch.contract.records import JobStateRecord
 from rch.files.durable import is_no_space, make_dirs, remove_tree
 from worker_agent.backends import backend_for
-from worker_agent.backends.config import config_of
 from worker_agent.backends.env import job_env
 from worker_agent.buildfiles import BuildLog, EventFile, Redactor
+from worker_agent.cache_keys import cache_config
+from worker_agent.caches import JobCaches
 from worker_agent.clock import now
 from worker_agent.life import Life, note_trace
 from worker_agent.model import EndedByUs, Phase, PhaseExit
@@ -24,12 +28,14 @@ from worker_agent.results.finish import Ending, finish
 from worker_agent.runner import PhaseRunner, Rules
 from worker_agent.watch import Watch
 from worker_agent.worker import Worker
-from worker_agent.workspaces import RunRoom
+from worker_agent.workspaces import RunRoom, Workspace
 
 GRACE_VARIABLE = "RCH_WORKER_KILL_GRACE"
 DEFAULT_GRACE_SECONDS = 5.0
 _LOCK_LOOK_SECONDS = 0.02
 _SHORTEST_SECRET = 4
+# How a tool may end whose products are of use: by itself, or by what it can answer in an orderly way.
+_SOFT_ENDS = frozenset({None, signal.SIGINT, signal.SIGTERM})
 
 
 class Execution:
@@ -43,8 +49,11 @@ class Execution:
         self._watch = Watch(
             job, life.request.lease_id, jobs=worker.jobs, leases=worker.leases, began=self._began
         )
-        own_build = _own_build(job)
+        self._cache = cache_config(job)
+        own_build = self._cache.own_build
         self._layout = worker.jobs.layout(job.job_id, job.run_id, life.attempt, own_build=own_build)
+        self._workspace = self._workspace_of()
+        self._caches: JobCaches | None = None
         self._ended = life.over
         self._failure: Failure | None = None
         self._phases: list[PhaseExit] = []
@@ -57,12 +66,11 @@ class Execution:
 
     def run(self) -> None:
         """Execute. What goes wrong on our side is kept and told by the summary."""
-        room = RunRoom(self._worker.paths, self._job.run_id)
         adopt_orphans()
         try:
             self._make_folders()
-            if self._enter(room):
-                self._run_in(room)
+            if self._enter():
+                self._run_in()
         except Failure as failure:
             self._failure = failure
         except OSError as error:
@@ -74,7 +82,7 @@ class Execution:
             note_trace()
             self._failure = Failure(Kind.EXECUTOR, f"rch-worker failed: {type(error).__name__}")
         finally:
-            room.lock.release()
+            self._settle()
 
     def _make_folders(self) -> None:
         for number in range(1, self._life.attempt):
@@ -82,35 +90,68 @@ class Execution:
         for folder in (self._layout.artifacts, self._layout.scratch, self._layout.tmp):
             make_dirs(folder)
 
-    def _enter(self, room: RunRoom) -> bool:
-        """Have the run's tree to ourselves; False if the job is ended before that."""
+    def _workspace_of(self) -> Workspace:
+        """Where the job is to work; `fresh` after an execution that was lost."""
+        fresh = self._life.attempt > 1
+        if self._cache.workspace == "warm":
+            from worker_agent.slots import SlotRoom
+
+            return SlotRoom(self._worker, self._job, self._cache, fresh=fresh)
+        return RunRoom(self._worker.paths, self._job.run_id, fresh=fresh)
+
+    def _enter(self) -> bool:
+        """Have a tree to ourselves; False if the job is ended before that."""
         while self._look() is None:
-            if room.lock.try_acquire():
+            if self._workspace.enter():
                 return True
+            self._workspace = self._workspace.otherwise()
             time.sleep(_LOCK_LOOK_SECONDS)
         return False
 
-    def _run_in(self, room: RunRoom) -> None:
+    def _run_in(self) -> None:
         log = BuildLog(self._layout.log, self._worker.config.max_log_bytes)
         events = EventFile(self._layout.events, now)
         try:
             for told in self._losses():
                 events.write("note", {"text": told})
-            events.write("stage", {"name": "unpack", "state": "started"})
-            self._unpack(room)
-            events.write("stage", {"name": "unpack", "state": "ended", "ms": self._stages["unpack"]})
-            self._run_phases(log, events)
+            if self._enter_caches(log, events):
+                self._prepare(events)
+                self._run_phases(log, events)
         finally:
             events.close()
             log.close()
             self._truncated = log.truncated
 
-    def _unpack(self, room: RunRoom) -> None:
+    def _enter_caches(self, log: BuildLog, events: EventFile) -> bool:
+        """Have the caches that the job uses, and with them its folders; False if it is ended before."""
+
+        def tell(text: str) -> None:
+            log.write(f"[rch-worker: {text}]\n".encode())
+            events.write("note", {"text": text})
+
+        caches = self._caches = JobCaches(
+            self._worker, self._job, self._cache, look=lambda: self._look() is not None, tell=tell
+        )
         began = time.monotonic()
-        source = self._job.job_key_inputs.source_sha256
-        room.prepare(source, self._worker.sources, fresh=self._life.attempt > 1)
+        entered = caches.enter()
+        if caches.build is not None:
+            self._stages["cache_wait"] = int((time.monotonic() - began) * 1000)
+        build = self._layout.build if self._cache.own_build else caches.build or self._workspace.build
+        self._layout = replace(self._layout, tree=self._workspace.tree, build=build, spm=caches.spm)
+        return entered
+
+    def _prepare(self, events: EventFile) -> None:
+        """Have the source in the tree."""
+        stage, began = self._workspace.stage, time.monotonic()
+        events.write("stage", {"name": stage, "state": "started"})
+        try:
+            self._workspace.prepare(self._job.job_key_inputs.source_sha256, self._worker.sources)
+        finally:
+            for told in self._workspace.notes:
+                events.write("note", {"text": told})
         self._layout.build.mkdir(exist_ok=True)
-        self._stages["unpack"] = int((time.monotonic() - began) * 1000)
+        self._stages[stage] = int((time.monotonic() - began) * 1000)
+        events.write("stage", {"name": stage, "state": "ended", "ms": self._stages[stage]})
 
     def _run_phases(self, log: BuildLog, events: EventFile) -> None:
         self._env = job_env(
@@ -132,6 +173,23 @@ class Execution:
             events.write("stage", {"name": phase.name, "state": "ended", "ms": result.duration_ms})
             if self._ended is not None or not result.ok:
                 return
+
+    def _settle(self) -> None:
+        """Let others build on what the job leaves, if nothing changes it now and no tool was torn down.
+
+        What is not settled is thrown away by whoever comes next.
+        """
+        if self._failure is not None or not (
+            self._worker.jobs.end_leftovers(self._job.job_id) and end_adopted()
+        ):
+            return
+        if any(phase.term_signal not in _SOFT_ENDS for phase in self._phases):
+            return
+        with suppress(OSError):
+            self._workspace.settle()
+        with suppress(OSError):
+            if self._caches is not None:
+                self._caches.settle()
 
     def _run_phase(self, phase: Phase, output: _Output) -> PhaseExit:
         jobs, job_id = self._worker.jobs, self._job.job_id
@@ -176,6 +234,7 @@ class Execution:
                 failure=self._failure,
                 env_keys=tuple(sorted(self._env)),
                 stages_ms=self._stages,
+                counts=self._workspace.counts,
                 log_truncated=self._truncated,
                 lost=self._losses(),
             ),
@@ -201,9 +260,17 @@ class Execution:
             subkind = "NO_SPACE" if no_space else None
             self._failure = Failure(Kind.EXECUTOR, "the artifacts could not be written", subkind=subkind)
         self.clean_up()
-        remove_tree(self._layout.build)
-        (self._layout.tree.parent / "source").unlink(missing_ok=True)
-        remove_tree(self._layout.tree)
+        if self._caches is not None:
+            self._caches.discard()
+        if self._cache.own_build:
+            remove_tree(self._layout.build)
+        self._workspace.discard()
+
+    def leave(self) -> None:
+        """Let others have workspace and caches: our processes are gone, and the set is sealed."""
+        self._workspace.release()
+        if self._caches is not None:
+            self._caches.release()
 
     def clean_up(self) -> None:
         """Remove what the tools alone needed."""
@@ -235,12 +302,6 @@ class _Output:
     def _happened(self, found: list[Happening]) -> None:
         for happening in found:
             self._events.write(happening.type, happening.data)
-
-
-def _own_build(job: Job) -> bool:
-    """Whether the job keeps its build products to itself (`cache.derived_data`)."""
-    cache = config_of(job).get("cache")
-    return isinstance(cache, dict) and cache.get("derived_data") in {"off", "per_job"}
 
 
 def _grace(env: Mapping[str, str]) -> float:

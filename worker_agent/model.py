@@ -11,8 +11,9 @@ from rch.contract.records import Job, JobKeyInputs, ToolchainEntry
 
 @dataclass(frozen=True, slots=True)
 class JobLayout:
-    """A job's folders. `tree` and `build` are its run's, shared by the run's steps in turn.
+    """A job's folders. `tree` and `build` are its run's, shared by the run's steps in turn, or a slot's.
 
+    `spm` is where SwiftPM keeps what jobs share of dependencies; None: where it would by itself.
     `scratch` holds tool outputs that are read for evidence (xunit files, result bundles);
     `artifacts` is the set that is sealed and fetched; `log` lies in it as `build.log`.
     """
@@ -23,6 +24,7 @@ class JobLayout:
     scratch: Path
     tmp: Path
     artifacts: Path
+    spm: Path | None = None
 
     @property
     def log(self) -> Path:

@@ -10,6 +10,7 @@ import msgspec
 from rch.contract.canonical import jcs_sha256
 from rch.contract.records import ClassifierPolicyRecord, JobStateRecord
 from rch.contract.worker_rpc import Code, Feature, RpcError, SubmitRequest, SubmitResult
+from worker_agent.cache_keys import cache_config
 from worker_agent.jobs import MAX_ATTEMPTS, Standing
 from worker_agent.results.given import envelope, fault_of
 from worker_agent.source_words import missing
@@ -90,6 +91,7 @@ def _check_request(request: SubmitRequest) -> None:
     if request.invocation.sanitized_argv != job.job_key_inputs.sanitized_argv:
         raise RpcError(Code.INVALID_REQUEST, "invocation.sanitized_argv is not that of job_key_inputs")
     timeouts(job)
+    cache_config(job)
     fault = fault_of(request)
     if fault is not None:
         raise RpcError(Code.INVALID_REQUEST, fault)

@@ -66,6 +66,7 @@ def _carry_out(worker: Worker, life: Life) -> None:
         gone = worker.jobs.end_leftovers(job_id)
     patience = Patience(_SPACE_PATIENCE_SECONDS)
     end = _sealed(execution, patience)
+    execution.leave()
     if end is None:  # there is no set to fetch, but the job is at its end and says so
         cancelled = life.state.state == JobState.CANCEL_REQUESTED
         end = life.moved(JobState.CANCELLED if cancelled else JobState.FAILED)

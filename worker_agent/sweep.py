@@ -17,6 +17,7 @@ from rch.files.durable import remove_tree
 from rch.files.locks import FileLock
 from worker_agent import leftovers
 from worker_agent.litter import sweep_litter
+from worker_agent.sweep_kept import sweep_kept
 from worker_agent.worker import Worker
 from worker_agent.workspaces import RunRoom
 
@@ -32,7 +33,13 @@ def sweep(worker: Worker) -> tuple[str, ...]:
         return ()
     try:
         gone = _sweep_trees(worker)
-        rest = (leftovers.sweep_sources, leftovers.sweep_jobs, leftovers.sweep_notes, sweep_litter)
+        rest = (
+            leftovers.sweep_sources,
+            leftovers.sweep_jobs,
+            leftovers.sweep_notes,
+            sweep_kept,
+            sweep_litter,
+        )
         for sweep_some in rest:
             with suppress(OSError):  # one that fails keeps none of the others
                 sweep_some(worker, time.time())

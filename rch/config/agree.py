@@ -83,6 +83,7 @@ class Agreement:
         self._check_names()
         self._check_steps()
         self._check_timeouts()
+        self._check_cache()
         for flag in self.config.policy.allow_flags:
             if flag not in POLICY_ONLY:
                 raise self._bad(
@@ -178,3 +179,11 @@ class Agreement:
             over = f"timeouts.overall_seconds = {timeouts.overall_seconds}"
             what = f"= {timeouts.idle_log_seconds} is over {over}"
             raise self._bad("timeouts.idle_log_seconds", what)
+
+    def _check_cache(self) -> None:
+        """What jobs share is kept under a name: without one it would be anybody's."""
+        cache = self.config.cache
+        for key, value in (("workspace", "warm"), ("derived_data", "shared")):
+            if getattr(cache, key) == value and cache.namespace is None:
+                what = f'= "{value}" needs cache.namespace, a name for what is kept, such as "myapp"'
+                raise self._bad(f"cache.{key}", what)

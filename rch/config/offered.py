@@ -8,7 +8,6 @@ from rch.contract.errors import Failure, Kind
 
 _NOT_YET: Mapping[str, Mapping[object, str]] = {
     "backend": {"mcp": "use xcodebuild or swiftpm"},
-    "cache.workspace": {"warm": 'use "off"'},
     "destination.provisioning": {"ephemeral": 'use "existing"'},
 }
 

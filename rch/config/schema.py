@@ -87,7 +87,7 @@ class Cache(Table, frozen=True, kw_only=True):
     namespace: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
     derived_data: Literal["off", "per_job", "run", "shared"] = "run"
     spm: Literal["off", "shared"] = "shared"
-    workspace: Literal["off"] = "off"
+    workspace: Literal["off", "warm"] = "off"
     results: bool = True
 
 

@@ -18,6 +18,7 @@ _GIB = 1 << 30
 _MIB = 1 << 20
 
 Bytes = Annotated[int, Meta(ge=0)]
+Days = Annotated[int, Meta(ge=0, le=3650)]
 Words = tuple[Annotated[str, Meta(min_length=1, max_length=128)], ...]
 Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
 
@@ -26,9 +27,11 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What a worker permits and how much of it.
 
     Byte limits of 0 mean none. `keep_sources_bytes` bounds what is kept of sources that nothing
-    uses. `name` is what the worker calls itself where nobody names it.
-    `pass_env` adds variables to the environment allowlist; `allow_flags` permits policy-only
-    flags; `swift` is a toolchain's folder or its `swift`, instead of what is found.
+    uses; the limits of workspaces and caches likewise, and their days count from their last use.
+    `cache_wait_seconds` is how long a job waits for a cache that another one has. `name` is what the
+    worker calls itself where nobody names it. `pass_env` adds variables to the environment allowlist;
+    `allow_flags` permits policy-only flags; `swift` is a toolchain's folder or its `swift`, instead of
+    what is found.
     """
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
@@ -38,6 +41,11 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_artifact_bytes: Bytes = 4 * _GIB
     max_log_bytes: Bytes = 256 * _MIB
     keep_sources_bytes: Bytes = 2 * _GIB
+    keep_workspaces_bytes: Bytes = 20 * _GIB
+    keep_workspaces_days: Days = 14
+    keep_caches_bytes: Bytes = 10 * _GIB
+    keep_caches_days: Days = 30
+    cache_wait_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 600
     pass_env: tuple[Variable, ...] = ()
     allow_flags: Words = ()
     swift: Annotated[str, Meta(pattern="^/")] | None = None

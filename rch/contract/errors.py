@@ -71,6 +71,7 @@ _SUBKINDS: Mapping[tuple[Kind, str], Entry] = {
     (Kind.EXECUTOR, "TIMEOUT_IDLE"): Entry(40, True, "raise timeouts.idle_log_seconds"),
     (Kind.EXECUTOR, "INFRASTRUCTURE"): Entry(40, True, "run the same command again"),
     (Kind.EXECUTOR, "NO_SPACE"): Entry(40, True, "free space on the worker"),
+    (Kind.EXECUTOR, "CACHE_BUSY"): Entry(40, True, "wait for the job that holds the cache, and run again"),
     (Kind.EXECUTOR, "START_FAILED"): Entry(40, False, "check the toolchain on the worker"),
     (Kind.TRANSFER, "NO_SPACE"): Entry(30, True, "free space on the worker"),
     (Kind.TRANSFER, "TRANSPORT_DIGEST"): Entry(30, True, "run the same command again"),

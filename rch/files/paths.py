@@ -100,6 +100,11 @@ class WorkerPaths(NamedTuple):
         return self.data_dir / "runs"
 
     @property
+    def workspaces(self) -> Path:
+        """Warm workspaces by namespace and toolchain (section 11)."""
+        return self.data_dir / "workspaces"
+
+    @property
     def caches(self) -> Path:
         """Caches by namespace and toolchain (section 11)."""
         return self.data_dir / "caches"

@@ -259,7 +259,6 @@ def test_unknown_key_of_host_and_command_line(package: Tree) -> None:
     ("key", "value"),
     [
         ("backend", "mcp"),
-        ("cache.workspace", "warm"),
         ("destination.provisioning", "ephemeral"),
         ("run.retry_infrastructure", 1),
         ("project.package", "Packages/Core"),
@@ -488,3 +487,12 @@ def test_effective_config_is_json_and_redacted(package: Tree) -> None:
     assert resolved.redactions == ("selection.tags[1]",)
     assert token.encode() not in msgspec.json.encode(resolved.effective)
     assert resolved.config.selection.tags == ("plain", token), "what runs is unredacted"
+
+
+@pytest.mark.spec("11")
+@pytest.mark.parametrize(("key", "value"), [("cache.workspace", "warm"), ("cache.derived_data", "shared")])
+def test_what_jobs_share_needs_a_name(package: Tree, key: str, value: str) -> None:
+    failure = package.refusal({key: value})
+    assert failure.label == "CONFIG / BAD_VALUE"
+    assert f'{key} = "{value}" needs cache.namespace' in failure.message
+    assert package.load({key: value, "cache.namespace": "app"}).config.cache.namespace == "app"

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -69,6 +70,19 @@ def test_tests_run_one_after_the_other_unless_asked_otherwise(
     build, test = phases(tmp_path, "test", *asked)
     assert words(test).partition("--verbose ")[2] == given
     assert "parallel" not in words(build)
+
+
+@pytest.mark.spec("11")
+def test_swiftpm_keeps_dependencies_where_the_config_says(tmp_path: Path) -> None:
+    off = jobs.job("test", config={"cache": {"spm": "off"}})
+    layout = jobs.layout(tmp_path)
+    for phase in backend_for(off).phases(off, layout):
+        assert "--disable-dependency-cache --manifest-cache local" in words(phase)
+    shared = jobs.job("test", config={"cache": {"spm": "shared", "namespace": "app"}})
+    for phase in backend_for(shared).phases(shared, replace(layout, spm=tmp_path / "spm")):
+        assert f"--cache-path {tmp_path}/spm" in words(phase)
+    for phase in backend_for(shared).phases(shared, layout):
+        assert "cache" not in words(phase).replace(str(tmp_path), "")
 
 
 def test_a_release_test_is_built_testable_in_both_phases(tmp_path: Path) -> None:

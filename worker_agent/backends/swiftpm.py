@@ -44,7 +44,13 @@ class SwiftPM:
         inputs = job.job_key_inputs
         swift = str(Path(inputs.toolchain["toolchain_dir"]) / "bin" / "swift")
         package = package_folder(job, layout)
-        places = ("--package-path", str(package), "--scratch-path", str(layout.build))
+        places = (
+            "--package-path",
+            str(package),
+            "--scratch-path",
+            str(layout.build),
+            *_shared(job, layout),
+        )
         flags = list(flags_of(inputs.sanitized_argv))
         if job.action == "build":
             return (Phase("build", (swift, "build", *places, *_words(flags)), package),)
@@ -55,6 +61,15 @@ class SwiftPM:
         asked = [(flag, value) for flag, value in flags if flag.name not in _PARALLEL]
         test = (swift, "test", *places, "--skip-build", *results, *_words(asked), *testable)
         return (Phase("build", build, package), Phase("test", (*test, *_parallel(flags)), package))
+
+
+def _shared(job: Job, layout: JobLayout) -> tuple[str, ...]:
+    """Where SwiftPM keeps what packages share of dependencies and manifests; no words: with its account."""
+    if layout.spm is not None:
+        return ("--cache-path", str(layout.spm))
+    cache = config_of(job).get("cache")
+    off = isinstance(cache, dict) and cache.get("spm") == "off"
+    return ("--disable-dependency-cache", "--manifest-cache", "local") if off else ()
 
 
 _PARALLEL = frozenset({"--parallel", "--no-parallel"})

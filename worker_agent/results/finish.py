@@ -50,7 +50,8 @@ class Ending:
 
     `state` is the job's last record; `log` what the live reader found (None: the log is read
     from disk); `failure` a failure of the worker's own before or between phases; `stages_ms`
-    durations of stages that are no phases; `lost` tells of earlier executions, a sentence each.
+    durations of stages that are no phases, `counts` what else was counted; `lost` tells of earlier
+    executions, a sentence each.
     """
 
     phases: tuple[PhaseExit, ...]
@@ -62,6 +63,7 @@ class Ending:
     failure: Failure | None = None
     env_keys: tuple[str, ...] = ()
     stages_ms: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
     log_truncated: bool = False
     lost: tuple[str, ...] = ()
 
@@ -170,6 +172,7 @@ def _metrics(layout: JobLayout, submit: SubmitRequest, ending: Ending, facts: Fa
         "errors": facts.log.error_count,
         "warnings": facts.log.warning_count,
         "tests": len(facts.cases),
+        **ending.counts,
     }
     return Metrics(
         **envelope(submit.job, at),
