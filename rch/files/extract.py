@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -18,12 +19,13 @@ from rch.contract.tar import Member, MemberKind
 from rch.contract.tar_names import TarError, shown
 from rch.contract.tar_reader import Limits, TarReader
 from rch.files.descent import FOLDER_FLAGS, Descent
-from rch.files.durable import sync_file
+from rch.files.durable import sync_and_close, sync_file
 from rch.files.unzstd import DecodeError, Readable
 
 __all__ = ["ExtractError", "Extracted", "Limits", "extract"]
 
 _PIECE = 1 << 20
+_OPEN_AT_ONCE = 16  # written files that wait to be synced together
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -63,8 +65,8 @@ def extract(
     root = _open_destination(destination)
     try:
         with Descent(root, make=True, durable=durable) as descent:
-            run = _Extraction(descent, durable=durable)
-            run.unpack(stream, TarReader(limits=limits, canonical=canonical))
+            with closing(_Extraction(descent, durable=durable)) as run:
+                run.unpack(stream, TarReader(limits=limits, canonical=canonical))
             folders = [] if canonical else [Extracted(path=path, kind="directory") for path in descent.made]
         if durable:
             sync_file(root)
@@ -103,21 +105,26 @@ class _Extraction:
         self._durable = durable
         self._member = Member(path="")
         self._fd = -1
+        self._unsynced: list[int] = []
         self._left = 0
         self._hash = hashlib.sha256()
 
+    def close(self) -> None:
+        """Leave no descriptor open, whatever came of it."""
+        fds, self._unsynced = [*self._unsynced, self._fd], []
+        for fd in fds:
+            if fd >= 0:
+                os.close(fd)
+
     def unpack(self, stream: Readable, reader: TarReader) -> None:
         """Write as the bytes come, then vet and make the links."""
-        try:
-            while data := stream.read(_PIECE):
-                for event in reader.feed(data):
-                    if isinstance(event, Member):
-                        self._begin(event)
-                    else:
-                        self._write(event)
-        finally:
-            if self._fd >= 0:
-                os.close(self._fd)
+        while data := stream.read(_PIECE):
+            for event in reader.feed(data):
+                if isinstance(event, Member):
+                    self._begin(event)
+                else:
+                    self._write(event)
+        self._sync()
         reader.close()
         for made in self.done:
             if made.target is not None:
@@ -146,11 +153,19 @@ class _Extraction:
         if not self._left:
             self._end()
 
+    def _sync(self, at_least: int = 1) -> None:
+        """Make durable and close what was written, if it is so many files."""
+        if len(self._unsynced) >= at_least:
+            fds, self._unsynced = self._unsynced, []
+            sync_and_close(fds)
+
     def _end(self) -> None:
-        if self._durable:
-            sync_file(self._fd)
         fd, self._fd = self._fd, -1
-        os.close(fd)
+        if self._durable:
+            self._unsynced.append(fd)
+            self._sync(at_least=_OPEN_AT_ONCE)
+        else:
+            os.close(fd)
         member = self._member
         self.done.append(
             Extracted(

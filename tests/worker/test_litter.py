@@ -47,7 +47,9 @@ if getattr(sys, "orig_argv", ())[-2:] == ["xcode", "rpc"]:
             if not left:
                 os.kill(os.getpid(), signal.SIGKILL)
             super().rename(src, dst)
-    durable._sys = Dying()
+    whole, durable._sys = durable._sys, Dying()
+    # The supervisor that it forks is not meant.
+    os.register_at_fork(after_in_child=lambda: setattr(durable, "_sys", whole))
 """
 
 
