@@ -55,14 +55,14 @@ FEATURES = (
 class Call:
     """One request and what its operation may need of the channel.
 
-    `body` is what follows a framed request, empty for others; `pause` sleeps, and says whether the
-    caller is gone.
+    `body` is what follows a framed request, empty for others; `pause` sleeps, or waits for a
+    descriptor, and says whether the caller is gone.
     """
 
     worker: Worker
     request: Request
     body: Readable
-    pause: Callable[[float], bool]
+    pause: Callable[..., bool]
 
     @property
     def payload(self) -> Any:
@@ -170,7 +170,8 @@ def _status(call: Call) -> msgspec.Struct:
 def _tail(call: Call) -> msgspec.Struct:
     from worker_agent.tail import tail
 
-    return tail(call.worker.jobs, cast("TailRequest", call.payload), call.pause)
+    worker = call.worker
+    return tail(worker.jobs, cast("TailRequest", call.payload), call.pause, lambda: worker.watch)
 
 
 def _cancel(call: Call) -> msgspec.Struct:

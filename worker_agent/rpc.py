@@ -165,9 +165,16 @@ class Channel:
         while rest:
             rest = rest[os.write(self._writing, rest) :]
 
-    def _pause(self, seconds: float) -> bool:
-        """Sleep; True at once when nobody reads the answers any more."""
-        return bool(self._hangup.poll(seconds * 1000))
+    def _pause(self, seconds: float, wake: int = -1, /) -> bool:
+        """Sleep, until `wake` can be read if it is given; True at once when nobody reads the answers."""
+        if wake < 0:
+            return bool(self._hangup.poll(seconds * 1000))
+        self._hangup.register(wake, select.POLLIN)
+        try:
+            heard = self._hangup.poll(seconds * 1000)
+        finally:
+            self._hangup.unregister(wake)
+        return any(fd != wake for fd, _ in heard)
 
     def take(self, size: int) -> bytes:
         """Up to `size` bytes that follow the last line; b"" at the end of the input."""
