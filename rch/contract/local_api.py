@@ -232,8 +232,9 @@ class RunEvent(View, frozen=True, kw_only=True):
     """One notification.
 
     `type`: `run` (a run's view changed, durable, with its own `seq`), `stage` (progress of a
-    stage: `data {stage, done, total, unit, detail?}`), `log` (`data {job_id, path, offset,
-    length, text?}`), `job` (`data` is a worker event), `heartbeat`, `gap`, `end`.
+    stage: `data {stage, done, total, unit, detail?, rate?, left_seconds?}`, the rate in units a
+    second), `log` (`data {job_id, path, offset, length, text?}`), `job` (`data` is a worker
+    event), `heartbeat`, `gap`, `end`.
     """
 
     subscription: int
