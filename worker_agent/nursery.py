@@ -49,6 +49,8 @@ _NEEDED = [
     "worker_agent.execution",
 ]
 _CODE = tuple(Path(each).with_name("__init__.py") for each in (rch.__file__, __file__) if each)
+# Apple's libraries may refuse to work in a fork that starts no program; there it was never tried.
+_FORKS = sys.platform == "linux"
 _FDS = "/dev/fd"
 _MOST_FDS = 4096
 
@@ -74,15 +76,15 @@ class Nursery:
 
     def warm(self) -> bool:
         """Load one more of what a job needs; False when all is loaded."""
-        if self._opened is not None and self._left:
+        if _FORKS and self._opened is not None and self._left:
             import_module(self._left.pop(0))
-        return self._opened is not None and bool(self._left)
+        return _FORKS and self._opened is not None and bool(self._left)
 
     def is_open(self) -> bool:
         """Whether a fork is as good as a new program."""
         threads = sys.modules.get("threading")
         alone = threads is None or threads.active_count() == 1
-        return self._opened is not None and alone and self._opened == _mark_of_the_code()
+        return _FORKS and self._opened is not None and alone and self._opened == _mark_of_the_code()
 
     def fork(self, life: Callable[[], int], kept: tuple[int, ...], errors: int) -> int:
         """The pid of a child of its own session that does `life` and has nothing of ours but `kept`.
