@@ -129,10 +129,13 @@ class SourceReader:
         return self._starts[-1]
 
     def read(self, size: int, /) -> bytes:
-        """Up to `size` more bytes of the tar; b"" at its end."""
-        piece = self._piece(self._at, size)
-        self._at += len(piece)
-        return piece
+        """`size` more bytes of the tar, fewer at its end alone."""
+        pieces, left = [], size
+        while left > 0 and (piece := self._piece(self._at, left)):
+            self._at += len(piece)
+            left -= len(piece)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def pieces(self) -> Iterator[bytes]:
         """All of the tar."""
