@@ -10,9 +10,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 from rch.contract.ids import is_id
 from rch.files.durable import remove_tree
@@ -20,11 +21,13 @@ from rch.files.locks import FileLock, is_free
 from worker_agent import leftovers
 from worker_agent.litter import sweep_litter
 from worker_agent.sweep_kept import sweep_kept
-from worker_agent.upkeep import Doomed, Planner, carry_out, size_of
+from worker_agent.upkeep import Doomed, Planner, removed, size_of
 from worker_agent.worker import Worker
 from worker_agent.workspaces import RunRoom
 
 NICENESS = 10
+
+T = TypeVar("T")
 
 
 def sweep(worker: Worker) -> tuple[str, ...]:
@@ -33,7 +36,8 @@ def sweep(worker: Worker) -> tuple[str, ...]:
     if not has_anything(worker) or not lock.try_acquire():
         return ()
     try:
-        return tuple(each.name for each in remove_all(worker) if each.kind == "run")
+        gone = remove_each(worker, lambda doomed: doomed.name)
+        return tuple(name for doomed, name in gone if doomed.kind == "run")
     finally:
         lock.release()
 
@@ -44,16 +48,19 @@ def has_anything(worker: Worker) -> bool:
     return any(folder.is_dir() for folder in (paths.runs, paths.jobs, paths.sources))
 
 
-def remove_all(worker: Worker) -> tuple[Doomed, ...]:
-    """Remove what is over; what went. The caller owns the sweep's lock."""
-    gone: list[Doomed] = []
+def remove_each(worker: Worker, note: Callable[[Doomed], T]) -> list[tuple[Doomed, T]]:
+    """Remove what is over, under the sweep's lock; what went, with what `note` made of it before."""
+    gone: list[tuple[Doomed, T]] = []
     for planner in PLANNERS:
         with suppress(OSError):  # one that fails keeps none of the others
-            gone += carry_out(planner, worker, time.time())
+            for doomed in planner(worker, time.time()):
+                noted = note(doomed)
+                if removed(doomed):
+                    gone.append((doomed, noted))
     for sweep_some in _BESIDES:
         with suppress(OSError):
             sweep_some(worker, time.time())
-    return tuple(gone)
+    return gone
 
 
 def plan_all(worker: Worker) -> tuple[Doomed, ...]:

@@ -36,12 +36,14 @@ Planner = Callable[[Worker, float], Iterable[Doomed]]
 
 def carry_out(planner: Planner, worker: Worker, now: float) -> tuple[Doomed, ...]:
     """Remove what a planner names; what went."""
-    gone = []
-    for doomed in planner(worker, now):
-        with suppress(OSError):  # one that stays keeps none of the others
-            if doomed.remove():
-                gone.append(doomed)
-    return tuple(gone)
+    return tuple(doomed for doomed in planner(worker, now) if removed(doomed))
+
+
+def removed(doomed: Doomed) -> bool:
+    """Remove one thing; False where it stays. One that stays keeps none of the others."""
+    with suppress(OSError):
+        return doomed.remove()
+    return False
 
 
 def size_of(path: Path) -> int:
