@@ -63,7 +63,7 @@ def plan_sources(worker: Worker, now: float) -> Iterator[Doomed]:
             name=one.source_sha256,
             age_seconds=now - one.used,
             reason="over keep_sources_bytes" if one.whole else "its base is gone",
-            size=partial(_size_of_source, worker, one),
+            size=partial(int, one.size),
             remove=partial(_remove_source, worker, one.source_sha256),
         )
 
@@ -100,10 +100,6 @@ def _used(table: Table) -> frozenset[str] | None:
     if len(found) < len(set(named)):  # let in before uses named their source
         return None
     return frozenset(found.union(*(lease.pins for lease in table.leases)))
-
-
-def _size_of_source(worker: Worker, one: Stored) -> int:
-    return one.size + size_of(worker.sources.shelf.tree(one.source_sha256))
 
 
 def _remove_source(worker: Worker, source_sha256: str) -> bool:

@@ -78,10 +78,6 @@ class Shelf:
         """When it was last asked for, and verified."""
         return self.folder / f"{source_sha256}.seen"
 
-    def tree(self, source_sha256: str) -> Path:
-        """It, unpacked; see `trees`."""
-        return self.folder / "trees" / source_sha256
-
     # --- reading --------------------------------------------------------------------------
 
     def open(self, source_sha256: str) -> Opened:
@@ -192,6 +188,15 @@ class Shelf:
         """Remove all of them."""
         for path in self.abandoned():
             self.drop(path)
+
+    def stray(self) -> Iterator[Path]:
+        """Files that stand beside a source which is not there: its upload died, or it was removed."""
+        for entry in os.scandir(self.folder) if self.folder.is_dir() else ():
+            name, _, suffix = entry.name.partition(".")
+            if suffix in {"json", "index", "seen"} and is_sha256(name):
+                beside = (self.tar(name),) if suffix != "seen" else (self.tar(name), self.thin(name))
+                if not any(path.exists() for path in beside):
+                    yield Path(entry.path)
 
     def lose(self, source_sha256: str) -> None:
         """Remove the names by which a source is found: what is damaged would drop its next upload."""

@@ -308,7 +308,7 @@ class GcRequest(Payload, frozen=True, kw_only=True, omit_defaults=False):
 class GcEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that went, or would go. `name` is unique within its `kind`; the sizes are in bytes.
 
-    `kind`: source, tree, upload, job, run, cache or workspace. `age_seconds`: since its last use.
+    `kind`: source, upload, job, run, cache or workspace. `age_seconds`: since its last use.
     """
 
     kind: str
