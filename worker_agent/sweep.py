@@ -20,7 +20,7 @@ from rch.files.durable import remove_tree
 from rch.files.locks import FileLock, is_free
 from worker_agent import leftovers
 from worker_agent.litter import sweep_litter
-from worker_agent.sweep_kept import sweep_kept
+from worker_agent.sweep_kept import plan_kept, sweep_uses
 from worker_agent.upkeep import Doomed, Planner, removed, size_of
 from worker_agent.worker import Worker
 from worker_agent.workspaces import RunRoom
@@ -45,7 +45,8 @@ def sweep(worker: Worker) -> tuple[str, ...]:
 def has_anything(worker: Worker) -> bool:
     """Whether the worker ever kept something."""
     paths = worker.paths
-    return any(folder.is_dir() for folder in (paths.runs, paths.jobs, paths.sources))
+    kept = (paths.runs, paths.jobs, paths.sources, paths.workspaces, paths.caches)
+    return any(folder.is_dir() for folder in kept)
 
 
 def remove_each(worker: Worker, note: Callable[[Doomed], T]) -> list[tuple[Doomed, T]]:
@@ -101,10 +102,11 @@ PLANNERS: tuple[Planner, ...] = (
     leftovers.plan_uploads,
     leftovers.plan_sources,
     leftovers.plan_jobs,
+    plan_kept,
 )
 """All that is removed by plan, in this order: who keeps more on a worker adds a planner of it."""
 
-_BESIDES = (leftovers.sweep_removals, leftovers.sweep_notes, sweep_kept, sweep_litter)
+_BESIDES = (leftovers.sweep_removals, leftovers.sweep_notes, sweep_uses, sweep_litter)
 """Small things that processes leave which were killed: nobody need see them before."""
 
 

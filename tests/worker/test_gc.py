@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.worker_pipe import MANIFEST, Bench, Refused, a_bench, submit_and_end, tar
+from support.worker_pipe import MANIFEST, Bench, Refused, a_bench, submit_and_end, tar, until
 
 from rch.contract.worker_rpc import GcEntry
-from rch.files.locks import FileLock
+from rch.files.locks import FileLock, is_free
 from worker_agent import gc, sweep, upkeep
 from worker_agent.leftovers import beyond, spared
 from worker_agent.source_words import Stored
@@ -45,6 +45,10 @@ def fill(bench: Bench) -> dict[str, str]:
             aged(bench.data / "sources" / f"{digest}.seen", (5 - place) * DAY)
         job = bench.job(pipe, sources[-1])
         submit_and_end(pipe, job)
+    locks = Worker(bench.env).paths.locks
+    until(
+        lambda: all(is_free(locks / f"{name}.lock") for name in (f"job-{job.job_id}", f"run-{job.run_id}"))
+    )
     aged(bench.data / "jobs" / job.job_id / "state.json", 8 * DAY)
     part = bench.data / "sources" / "incoming" / f"{'0' * 64}-{'0' * 32}.part"
     part.write_bytes(b"x" * 500)
@@ -74,7 +78,7 @@ def test_what_was_named_goes_and_a_second_time_there_is_nothing(bench: Bench) ->
     over = fill(bench)
     named = bench.ask("gc", dry_run=True)["entries"]
     answer = bench.ask("gc", dry_run=False)
-    assert [entry["name"] for entry in answer["entries"]] == [entry["name"] for entry in named]
+    assert {entry["name"] for entry in answer["entries"]} == {entry["name"] for entry in named}
     assert not any(name in path for path in everything(bench) for name in over.values())
     assert bench.ask("gc", dry_run=False)["entries"] == []
 
