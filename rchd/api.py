@@ -20,6 +20,7 @@ from rch.contract.ids import timestamp
 from rch.contract.states import is_terminal
 from rch.files.paths import HostPaths
 from rchd.api_daemon import DaemonApi, Replies
+from rchd.api_gc import GcApi
 from rchd.api_pages import Page
 from rchd.api_plan import PlanApi
 from rchd.api_progress import teller
@@ -57,6 +58,7 @@ class Api:
         intake: Intake,
         workers: WorkersApi,
         plan: PlanApi,
+        gc: GcApi,
         daemon: DaemonApi,
         replies: Replies,
     ) -> None:
@@ -84,6 +86,7 @@ class Api:
             "runs.unwatch": self._unwatch,
             "workers.list": workers.listed,
             "workers.probe": workers.probed,
+            "workers.gc": gc.collected,
             "workers.explain": plan.explained,
         }
 

@@ -18,6 +18,7 @@ from rch.contract.worker_rpc import (
     Empty,
     Feature,
     FetchRequest,
+    GcRequest,
     HasSourceRequest,
     HasSourceResult,
     JobRequest,
@@ -47,6 +48,7 @@ FEATURES = (
     Feature.FETCH_RESUME,
     Feature.UPLOAD_RESUMABLE,
     Feature.UPLOAD_THIN,
+    Feature.GC,
     Feature.ATTESTATION_SIGNING,
 )
 
@@ -191,6 +193,12 @@ def _fetch(call: Call) -> Any:
     )
 
 
+def _gc(call: Call) -> msgspec.Struct:
+    from worker_agent.gc import gc
+
+    return gc(call.worker, cast("GcRequest", call.payload))
+
+
 _OPERATIONS: Mapping[str, Callable[[Call], Any]] = {
     "probe": _probe,
     "reserve": _reserve,
@@ -202,4 +210,5 @@ _OPERATIONS: Mapping[str, Callable[[Call], Any]] = {
     "tail": _tail,
     "cancel": _cancel,
     "fetch": _fetch,
+    "gc": _gc,
 }

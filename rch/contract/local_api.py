@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from rch.contract.errors import Failure, Kind
+from rch.contract.local_gc import WorkersGcParams, WorkersGcView
 from rch.contract.local_plan import ExplainParams, RunPlanView, WorkersPlanView
 
 PROTOCOL = (1, 1)
@@ -298,6 +299,7 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct], str]] = {
     "runs.unwatch": (UnwatchParams, View, "end a subscription"),
     "workers.list": (NoParams, WorkerListView, "the inventory"),
     "workers.probe": (WorkerParams, WorkerListView, "ask the workers now"),
+    "workers.gc": (WorkersGcParams, WorkersGcView, "remove what is over on the workers, or name it"),
     "workers.explain": (
         ExplainParams,
         WorkersPlanView,

@@ -27,6 +27,8 @@ from rch.contract.worker_rpc import (
     Empty,
     Feature,
     FetchHeader,
+    GcRequest,
+    GcResult,
     HasSourceRequest,
     HasSourceResult,
     JobRequest,
@@ -63,8 +65,8 @@ class Deadlines:
     """How long the daemon waits for a worker, in seconds.
 
     `connect` is for a channel to open, `probe` and `call` for an answer, `stall` for the next
-    bytes of a transfer, `digest` for the worker to check a whole upload, and `tail_grace` comes
-    on top of a tail's own `wait_seconds`.
+    bytes of a transfer, `digest` for the worker to check a whole upload or to remove what is over,
+    and `tail_grace` comes on top of a tail's own `wait_seconds`.
     """
 
     connect: float = 30.0
@@ -152,6 +154,15 @@ class WorkerClient:
     async def cancel(self, request: CancelRequest) -> CancelResult:
         """End a job."""
         return await self._control_call("cancel", request, CancelResult)
+
+    async def gc(self, request: GcRequest) -> GcResult:
+        """Have the worker remove what is over, or name it: a channel of its own, for it takes a while."""
+        version = await self.protocol_version()
+        async with self._side:
+            result, wire = await self._call(None, "gc", request, GcResult, self._deadlines.digest, version)
+        if wire is not None:
+            await wire.close()
+        return _result(result)
 
     async def _control_call(self, op: str, payload: Payload, kind: type[P]) -> P:
         version = await self.protocol_version()
