@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -57,6 +58,8 @@ LOAD_ROUNDS, FAST_ROUNDS = 5, 7
 def main() -> None:
     """Measure and print."""
     args = _arguments()
+    # Whoever ends us gets what an interrupt gets: everything that was started is ended first.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     names = [name for word in args.what for name in GROUPS.get(word, [word])]
     table: load.Table = {}

@@ -33,6 +33,7 @@ from rchd.edges.worker_client import WorkerClient
 
 T = TypeVar("T")
 WORKER_NAME = "mini"
+REST_SECONDS = 0.05
 _TARGET = fx.Target(worker=WORKER_NAME, protocol=PROTOCOL_MAX, deadline=30.0)
 
 
@@ -57,6 +58,7 @@ class Ours:
             artifacts_root=self.paths.artifacts,
             spool=self.paths.spool,
         )
+        self._tending = self.runner.get_loop().create_task(self.intake.tend())
         self.run(self.client.probe())
 
     @property
@@ -70,8 +72,14 @@ class Ours:
 
     def close(self) -> None:
         """Hang up."""
+        self._tending.cancel()
+        self.intake.close()
         self.run(self.pool.close())
         self.runner.close()
+
+    def rest(self) -> None:
+        """What the daemon does beside the work has its time."""
+        self.run(asyncio.sleep(REST_SECONDS))
 
     # --- what is measured -----------------------------------------------------------------
 

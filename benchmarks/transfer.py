@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -17,7 +16,6 @@ from trees import LARGE, QUICK, SMALL, Shape, Tree
 from rch.files.paths import worker_paths
 
 UNCHANGED_GOAL, TIME_GOAL, BYTES_GOAL, UPLOAD_GOAL = 0.4, 0.8, 0.3, 1.0
-SETTLE_SECONDS = 0.03  # after an edit, so that no side waits for the tick of the clock that stamps files
 _UPLOADS = {
     "kept as a tar, synced": 'zstd -q -d -o "{far}/f.tar" && sync "{far}/f.tar"',
     "kept compressed, not synced": 'cat > "{far}/f.tar.zst"',
@@ -74,7 +72,7 @@ def _change(
 ) -> list[Figure]:
     def edit(number: int) -> None:
         tree.edit(count, number)
-        time.sleep(SETTLE_SECONDS)
+        we.rest()
 
     def we_send(_: int) -> tuple[float, int]:
         with counted() as sizes:
@@ -121,7 +119,7 @@ def _upload(shape: Shape, rounds: int, *, quick: bool) -> list[Figure]:
                 (around.far / f"{index}").mkdir()
             tree.edit(1, 1000 + number)
             now[0] = stack.enter_context(ours(around))
-            time.sleep(SETTLE_SECONDS)
+            now[0].rest()
 
         sides: dict[str, Callable[[int], float]] = {
             "ours": lambda _: clocked(lambda: now[0].run(now[0].submit(tree.root)))
