@@ -6,7 +6,7 @@ import random
 import threading
 from pathlib import Path
 
-from ours import peak_of, workers_of
+from processes import peak_of, workers_of
 from table import Figure, Found
 from theirs import Loopback, loopback
 

@@ -7,10 +7,9 @@ change inside of it is measured without a change here.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -160,33 +159,6 @@ def counted() -> Iterator[list[int]]:
         yield sizes
     finally:
         SshChannel.send = send  # type: ignore[method-assign]
-
-
-# --- memory ---------------------------------------------------------------------------
-
-
-def peak_of(pid: int) -> int:
-    """The most memory that a process has taken, in bytes; 0 if it is gone."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def workers_of(home: Path) -> list[int]:
-    """The pids of every worker process that has this home."""
-    found = []
-    wanted = f"RCH_WORKER_HOME={home}".encode()
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with suppress(OSError):
-                folder = Path(entry.path)
-                if b"worker_agent" in (folder / "cmdline").read_bytes() and wanted in (
-                    folder / "environ"
-                ).read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found
 
 
 def now() -> float:

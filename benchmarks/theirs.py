@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from processes import end_all
 from support import sshd
 from support.lab import Lab, lab
 from support.worker_remote import KEPT, WORKER
@@ -149,4 +150,8 @@ def loopback(*, stand_in: bool = True) -> Iterator[Loopback]:
                 f'known_host_fingerprint = "{server.fingerprints["ed25519"]}"\n'
             )
             (user.root / "nobody").mkdir()
-            yield Loopback(user, server, Path(short))
+            try:
+                yield Loopback(user, server, Path(short))
+            finally:
+                user.stop()
+                end_all(user.home, user.worker_home)
