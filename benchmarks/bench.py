@@ -58,8 +58,7 @@ LOAD_ROUNDS, FAST_ROUNDS = 5, 7
 def main() -> None:
     """Measure and print."""
     args = _arguments()
-    # Whoever ends us gets what an interrupt gets: everything that was started is ended first.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _leave)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     names = [name for word in args.what for name in GROUPS.get(word, [word])]
     table: load.Table = {}
@@ -76,6 +75,12 @@ def main() -> None:
     for label, value in table.items():
         print(f"{label:{width}}  {value:10.2f}")
     print_table(figures)
+
+
+def _leave(number: int, _frame: object) -> None:
+    """Whoever ends us gets what an interrupt gets: everything that was started is ended first."""
+    signal.signal(number, signal.SIG_IGN)  # once is enough
+    sys.exit(128 + number)
 
 
 def _figures(name: str, rounds: int, *, quick: bool) -> list[Found]:

@@ -26,7 +26,7 @@ from support.worker_remote import KEPT, WORKER
 from rchd.edges.ssh import CIPHERS
 
 QUICK_CIPHER = CIPHERS[0]
-MASTER_SECONDS = 15
+MASTER_SECONDS, MASTER_END_SECONDS = 15, 2
 _RIGHTS = "restrict"
 _SENT = re.compile(r"Total bytes (?:sent|received): ([\d,]+)")
 
@@ -116,7 +116,11 @@ class Loopback:
             yield name
         finally:
             process.terminate()
-            process.wait()
+            try:
+                process.wait(MASTER_END_SECONDS)
+            except subprocess.TimeoutExpired:  # ssh may sleep over a signal that comes at the wrong moment
+                process.kill()
+                process.wait()
 
     def rsync(self, *words: str, master: str | None, source: Path, into: Path) -> int:
         """`rsync … SOURCE/ host:INTO/`; the bytes that it sent and received."""

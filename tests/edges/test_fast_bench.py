@@ -43,10 +43,11 @@ def quick(place: Path, *names: str) -> dict[str, dict[str, Any]]:
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["missing"] == {}
+    assert set(told["missing"]) <= {"sync"}
     return {figure["name"].partition(",")[0]: figure for figure in told["figures"]}
 
 
+@pytest.mark.timeout(300)
 def test_the_benchmarks_of_a_source_on_its_way_run(place: Path) -> None:
     found = quick(place, "bundle", "unchanged", "change", "upload")
     assert set(found) == {"bundle", "unchanged", "change", "upload"}
@@ -54,8 +55,16 @@ def test_the_benchmarks_of_a_source_on_its_way_run(place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.timeout(300)
 def test_the_benchmarks_of_the_line_run(place: Path) -> None:
-    found = quick(place, "ssh", "status", "tail", "memory")
-    assert set(found) == {"ssh", "status", "tail", "memory of rchd", "memory of the largest worker process"}
+    found = quick(place, "ssh", "status", "tail", "memory", "sync")
+    # `sync` needs a worker that keeps workspaces.
+    assert set(found) - {"sync"} == {
+        "ssh",
+        "status",
+        "tail",
+        "memory of rchd",
+        "memory of the largest worker process",
+    }
     assert all(figure["ours"] > 0 for figure in found.values())
     assert list(place.iterdir()) == []
