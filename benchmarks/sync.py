@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from ours import ours
-from table import Figure, Found, Missing, clocked, in_turns
+from table import Figure, Found, clocked, in_turns
 from theirs import loopback
 from trees import QUICK, TWELVE, Tree
 
 from rch.contract.records import Accepted
+from worker_agent.sync import collector_at_rest, sync_tree
+from worker_agent.sync_record import NOTHING, decode_record, encode_record
 from worker_agent.worker import Worker
 
 NEW_LINE_GOAL, MASTER_GOAL = 0.3, 0.55
@@ -23,30 +23,28 @@ _SETTLED_NS = 1_000_000
 class Workspace:
     """The worker's own sync of one folder, with the record of it that stays on disk: a thin adapter."""
 
-    def __init__(self, module: Any, worker: Worker, folder: Path) -> None:
-        self._module = module
+    def __init__(self, worker: Worker, folder: Path) -> None:
         self._sources = worker.sources
         self._folder = folder
         self._record = folder / "record"
         self._used = 0
         (folder / "tree").mkdir(parents=True)
-        self._record.write_bytes(module.encode_record(module.NOTHING))
+        self._record.write_bytes(encode_record(NOTHING))
 
     def sync(self, source_sha256: str) -> int:
         """Bring the tree to the source, as a job that finds its slot does; the files that were written."""
-        record = self._module.decode_record(self._record.read_bytes())
-        members = self._sources.members(source_sha256)
-        with self._sources.open(source_sha256) as reader:
-            synced = self._module.sync_tree(
+        record = decode_record(self._record.read_bytes())
+        with collector_at_rest(), self._sources.open(source_sha256) as reader:
+            synced = sync_tree(
                 self._folder / "tree",
-                members,
+                self._sources.members(source_sha256),
                 record,
                 reader,
                 newer_than=self._used,
                 aside=lambda: self._folder / "aside",
             )
-        self._record.write_bytes(self._module.encode_record(synced.record))
-        return int(synced.written)
+        self._record.write_bytes(encode_record(synced.record))
+        return synced.written
 
     def settle(self) -> None:
         """The job is over."""
@@ -55,13 +53,9 @@ class Workspace:
 
 def sync(rounds: int, *, quick: bool) -> list[Found]:
     """One edit in 12,000 files; the source is at the worker, the workspace holds the one before."""
-    try:
-        module = import_module("worker_agent.sync")
-    except ModuleNotFoundError:
-        return [Missing("sync", "this worker keeps no workspace warm (it has no module worker_agent.sync)")]
     with loopback() as around, ours(around) as we, around.master() as master:
         tree = Tree(around.root / "tree", QUICK if quick else TWELVE)
-        workspace = Workspace(module, Worker(around.user.env), around.root / "slot")
+        workspace = Workspace(Worker(around.user.env), around.root / "slot")
         now: list[Accepted] = [we.run(we.take(tree.root))]
         we.run(we.upload(now[0]))
         workspace.sync(now[0].source.source_sha256)

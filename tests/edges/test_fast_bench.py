@@ -43,7 +43,7 @@ def quick(place: Path, *names: str) -> dict[str, dict[str, Any]]:
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert set(told["missing"]) <= {"sync"}
+    assert told["missing"] == {}
     return {figure["name"].partition(",")[0]: figure for figure in told["figures"]}
 
 
@@ -58,8 +58,8 @@ def test_the_benchmarks_of_a_source_on_its_way_run(place: Path) -> None:
 @pytest.mark.timeout(300)
 def test_the_benchmarks_of_the_line_run(place: Path) -> None:
     found = quick(place, "ssh", "status", "tail", "memory", "sync")
-    # `sync` needs a worker that keeps workspaces.
-    assert set(found) - {"sync"} == {
+    assert set(found) == {
+        "sync",
         "ssh",
         "status",
         "tail",
