@@ -13,6 +13,7 @@ from rchctl.parser import UsageError, VerbParser, is_utf8, one_of, spelled
 
 ACTIONS = ("build", "test")
 DRY_RUN = "show the jobs as they would run, the worker and why, and run nothing"
+NO_CACHE = "cache.results"
 DISCONNECTS = ("keep", "cancel")
 USUAL_PRIORITY, LAST_PRIORITY = 100, 1_000_000
 _LONGEST_NAME = 200
@@ -37,6 +38,9 @@ def add_run_options(parser: VerbParser, *, plan: bool = True) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="override a config key for this run, as in --set timeouts.overall_seconds=600",
+    )
+    parser.add_argument(
+        "--no-cache", action="store_true", help="execute, whatever the worker has the result of already"
     )
     parser.add_argument("--no-queue", action="store_true", help="exit 90 at once when every worker is busy")
     parser.add_argument(
@@ -74,9 +78,10 @@ def add_run_options(parser: VerbParser, *, plan: bool = True) -> None:
 def submit_params(context: Context, *, stays: bool) -> dict[str, Any]:
     """`runs.submit` as the arguments say. `stays`: the client is there until the run is over."""
     args, verb = context.args, context.verb
+    off = {NO_CACHE: False} if args.no_cache else {}
     params: dict[str, Any] = {
         "start": working_directory(),
-        "overrides": overrides(verb, args.set),
+        "overrides": {**overrides(verb, args.set), **off},
         "queue": not args.no_queue,
     }
     if getattr(args, "action", None):

@@ -78,11 +78,12 @@ def perform(call: Call) -> Any:
 
 
 def _probe(call: Call) -> msgspec.Struct:
+    features = (*FEATURES, Feature.RESULT_CACHE) if call.worker.config.results_cache else FEATURES
     return ProbeResult(
         rch_xcode_lane_version=LANE_VERSION,
         protocol_min=PROTOCOL_MIN,
         protocol_max=PROTOCOL_MAX,
-        features=tuple(map(str, FEATURES)),
+        features=tuple(map(str, features)),
         capabilities=call.worker.capabilities(),
     )
 
