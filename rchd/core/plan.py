@@ -9,6 +9,7 @@ import msgspec
 
 from rch.config.invocation import policy_for, step_argv, steps, steps_for_action
 from rch.config.layers import Resolved
+from rch.config.sources import Origin
 from rch.contract.canonical import jcs_sha256
 from rch.contract.classifier import Rejected, classify
 from rch.contract.errors import Failure, Kind
@@ -68,6 +69,7 @@ def accepted_run(
     """The accepted run: every step classified, everything that the run needs written down."""
     config = resolved.config
     policy = policy_for(config)
+    steps = tuple(_step(index, step, policy, minted) for index, step in enumerate(planned))
     return Accepted(
         created_at=minted.created_at,
         run_id=minted.run_id,
@@ -75,8 +77,10 @@ def accepted_run(
         root=root,
         origin=params.origin,
         client_token=params.client_token,
-        steps=tuple(_step(index, step, policy, minted) for index, step in enumerate(planned)),
-        options=run_options(params, resolved, planned),
+        steps=steps,
+        options=msgspec.structs.replace(
+            run_options(params, resolved, planned), results=_has_results(params, resolved, steps)
+        ),
         source=source,
         git=git,
         effective_config=resolved.effective,
@@ -91,6 +95,12 @@ def accepted_run(
         group=params.group,
         supersede=params.supersede,
     )
+
+
+def _has_results(params: SubmitParams, resolved: Resolved, steps: Iterable[AcceptedStep]) -> bool:
+    """Whether it has a part in the result cache: asked for, and narrowed by the repo's own steps alone."""
+    own = params.argv is None and resolved.origins.get("actions.step") is Origin.REPO
+    return resolved.config.cache.results and (own or not any(step.scope for step in steps))
 
 
 def _step(index: int, step: Planned, policy: ClassifierPolicy, minted: Minted) -> AcceptedStep:

@@ -52,6 +52,8 @@ def run_view(
 
 
 def _waiting(run: m.Run) -> str | None:
+    if isinstance(run.phase, m.Coalescing):
+        return f"the same job runs in run {run.phase.run_id}"
     return run.phase.reason if isinstance(run.phase, m.Waiting) else run.waiting
 
 

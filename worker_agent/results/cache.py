@@ -25,6 +25,7 @@ from rch.contract.canonical import jcs_sha256
 from rch.contract.errors import Failure
 from rch.contract.policy import GRAMMARS
 from rch.contract.records import Job, Manifest, Summary, decode_record
+from rch.contract.results import covers, verdict_policy, wants_results
 from rch.files.durable import is_temp_name, make_dirs, write_atomic
 from worker_agent.backends import backend_for
 from worker_agent.backends.config import config_of
@@ -43,11 +44,6 @@ _ONLY = frozenset({"--filter", "-only-testing"})
 _NARROWING = frozenset(
     spelling for grammar in GRAMMARS.values() for spelling, flag in grammar.flags.items() if flag.narrows
 )
-_VERDICT_KEYS = {
-    "run": ("allow_no_tests", "retry_tests", "retry_infrastructure"),
-    "timeouts": ("overall_seconds", "idle_log_seconds"),
-    "project": ("package",),
-}
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,15 +54,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     manifest_sha256: str
     executed_at: str
 
-    def covers(self, profile: str) -> bool:
-        """Whether its set holds all that a set of `profile` has."""
-        return self.artifact_profile in {profile, "rich"}
-
 
 def key_of(worker: Worker, job: Job) -> str | None:
     """What must be alike for one job to answer for another; None: this one has no part in the cache."""
     config = config_of(job)
-    if not worker.config.results_cache or not _wanted(config) or _is_narrowed_by_host(worker, job):
+    if not worker.config.results_cache or not wants_results(config) or _is_narrowed_by_host(worker, job):
         return None
     if _RETRIES.intersection(job.job_key_inputs.sanitized_argv):
         return None  # a pass on a retry says less than a pass
@@ -77,36 +69,17 @@ def key_of(worker: Worker, job: Job) -> str | None:
                 "backend": backend_for(job).name,
                 "environment": _environment(worker, job),
                 "job_key": job.job_key,
-                "verdict_policy": verdict_policy(worker, config),
+                "verdict_policy": _policy(worker, config),
             }
         )
     except (Failure, ValueError):  # no backend, or a config with values that no digest is made of
         return None
 
 
-def verdict_policy(worker: Worker, config: dict[str, Any]) -> dict[str, Any]:
-    """What decides about the end of a job beside its key.
-
-    Of the job's config: whether no tests are a pass, how often is retried, when time is over, which
-    folder is built, and what `[cache]` says of the products that a build begins with. Of the worker:
-    the sizes over which a set fails or a log is cut. What the gate allows shows in the key's argv.
-    """
-    policy: dict[str, Any] = {
-        table: {name: _table(config, table).get(name) for name in names}
-        for table, names in _VERDICT_KEYS.items()
-    }
-    policy["cache"] = {name: value for name, value in _table(config, "cache").items() if name != "results"}
+def _policy(worker: Worker, config: dict[str, Any]) -> dict[str, Any]:
+    """What decides about the end: in the job's config, and the sizes that a set and a log may have."""
     limits = worker.config.max_artifact_bytes, worker.config.max_log_bytes
-    return {**policy, "max_artifact_bytes": limits[0], "max_log_bytes": limits[1]}
-
-
-def _wanted(config: dict[str, Any]) -> bool:
-    return _table(config, "cache").get("results", True) is True
-
-
-def _table(config: dict[str, Any], name: str) -> dict[str, Any]:
-    found = config.get(name)
-    return found if isinstance(found, dict) else {}
+    return {**verdict_policy(config), "max_artifact_bytes": limits[0], "max_log_bytes": limits[1]}
 
 
 def _is_narrowed_by_host(worker: Worker, job: Job) -> bool:
@@ -164,7 +137,7 @@ def lookup(worker: Worker, key: str, profile: str) -> Entry | None:
     except msgspec.MsgspecError:
         drop(worker, key)
         return None
-    return entry if entry.covers(profile) else None
+    return entry if covers(entry.artifact_profile, profile) else None
 
 
 def store(worker: Worker, key: str, job: Job, ended_at: str) -> None:

@@ -128,7 +128,8 @@ class AcceptedStep(msgspec.Struct, frozen=True, kw_only=True):
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What of the config steers the host itself; times in seconds.
 
-    `actions` are those of the steps, each once: what a worker must be able to serve.
+    `actions` are those of the steps, each once: what a worker must be able to serve. `results`: earlier
+    results may stand for its jobs, and those for others; what older versions wrote does not say.
     """
 
     backend: str
@@ -147,6 +148,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     destination: str | None
     actions: tuple[str, ...] = ()
     selection_mode: str = "deterministic"
+    results: bool = False
 
 
 class SourceBase(msgspec.Struct, frozen=True, kw_only=True):
