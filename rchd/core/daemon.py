@@ -315,7 +315,7 @@ class Core:
     def view(self, run: m.Run) -> RunView:
         """The run as clients see it, with its position in the queue as it is now."""
         waiting = None
-        if isinstance(run.phase, m.Waiting):
+        if isinstance(run.phase, m.Waiting | m.Coalescing):
             waiting = "the daemon is draining" if self.draining else self._queue.why(run)
         servable = self.fleet.servable(run.accepted.options) if run.state == RunState.QUEUED else None
         return run_view(run, self.artifacts, waiting, servable)
