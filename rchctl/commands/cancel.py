@@ -17,6 +17,7 @@ def configure(parser: VerbParser) -> None:
 def run(context: Context) -> Outcome:
     """Exits 0 once the intent is durable; the worker ends the job after that."""
     view = context.call("runs.cancel", {"run": context.args.run, "reason": "USER"})
+    context.mark(view)
     name, state = one_line(view.get("run_id", "")), one_line(view.get("state", ""))
     context.say(f"run {name}: {state if is_over(view) else 'cancelling'}\n")
     return Outcome(view)
