@@ -110,11 +110,12 @@ def test_the_fleet_tells_simulations_from_real_runs() -> None:
     fleet = Fleet()
     real, simulation = accepted().options, accepted(simulate=True).options
     assert need_of(real) != need_of(simulation)
+    reaches = [frozenset({"mac"}), frozenset({"local-simulated"})]
     fleet.probed((report(), standby(asked=True)), 1.0, whole=True)
-    assert (fleet.reach(real), fleet.reach(simulation)) == ({"mac"}, {"local-simulated"})
+    assert [fleet.reach(each) for each in (real, simulation)] == reaches
     # A real run does not ask who stands by; what that one said before still counts.
     fleet.probed((report(), standby(asked=False)), 2.0, whole=True)
-    assert (fleet.reach(real), fleet.reach(simulation)) == ({"mac"}, {"local-simulated"})
+    assert [fleet.reach(each) for each in (real, simulation)] == reaches
     assert fleet.servable(simulation).answer == "yes"
 
 
