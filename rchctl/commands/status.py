@@ -74,7 +74,7 @@ def one_run(view: dict[str, Any], context: Context) -> str:
         (
             str(step.get("index", "")),
             str(step.get("action", "")),
-            str(step.get("state", "")),
+            state_word({"state": step.get("state"), "simulated": view.get("simulated")}),
             "-" if step.get("exit_code") is None else str(step["exit_code"]),
             str(step.get("human_summary") or "").split("\n")[0],
         )

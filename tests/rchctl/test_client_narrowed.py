@@ -61,6 +61,7 @@ def test_who_looks_at_a_simulation_sees_the_mark_on_every_line(
     done = cli(verb, "latest")
     assert (done.stdout + done.stderr) != ""
     assert (unmarked(done.stdout), unmarked(done.stderr)) == ([], [])
+    assert "SUCCEEDED" not in done.stdout
 
 
 @pytest.mark.spec("9")
