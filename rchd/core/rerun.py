@@ -95,15 +95,17 @@ def _piece(sign: str) -> str:
 
 
 def _identifiers(run: m.Run, failed: TestFailure) -> tuple[str, ...]:
-    """`Target/Suite/test` for `-only-testing`, with and without `()`: XCTest and Swift Testing differ.
+    """`Target/Suite/test` for `-only-testing`.
 
-    A test in nested suites, with arguments or with a name in plain words is named by its outermost
-    suite, or by its target: more is run then, and never less.
+    Result bundles write `()` behind each name, and xcodebuild takes it of Swift Testing alone: what may
+    be of either is named both ways. A test in nested suites, with arguments or with a name in plain words
+    is named by its outermost suite, or by its target: more is run then, and never less.
     """
     target, *suites = failed.suite.split(".")
     inner = f"{target}/{suites[0]}/{failed.name}" if len(suites) == 1 else ""
     if valid_selector(inner):
-        return tuple(dict.fromkeys((inner.removesuffix("()"), inner)))
+        either = failed.name.startswith("test") and inner.endswith("()")
+        return (inner.removesuffix("()"), inner) if either else (inner,)
     for name in (f"{target}/{suites[0]}" if suites else "", target):
         if valid_selector(name):
             return (name,)

@@ -239,7 +239,8 @@ def test_whatever_a_test_is_called_its_expression_is_accepted_and_fits_it(name: 
     ("suite", "name", "left"),
     [
         ("AppTests.Sum", "testOne", ("AppTests/Sum/testOne",)),
-        ("AppTests.Sum", "add()", ("AppTests/Sum/add", "AppTests/Sum/add()")),
+        ("AppTests.Sum", "add()", ("AppTests/Sum/add()",)),
+        ("AppTests.Sum", "testAdd()", ("AppTests/Sum/testAdd", "AppTests/Sum/testAdd()")),
         ("AppTests.Sum", "add(a:b:)", ("AppTests/Sum",)),
         ("AppTests.Outer.Inner", "add()", ("AppTests/Outer",)),
         ("AppTests", "in plain words", ("AppTests",)),
