@@ -10,6 +10,18 @@ import pytest
 from support.lab import PACKAGES, Lab, lab, run_files
 
 NARROW = ("--set", "run.allow_narrowing=true")
+FAILING_TEST = """
+cat > "$XUNIT" <<XML
+<testsuites><testsuite name="All">
+<testcase classname="AppTests.Sum" name="testOne"/>
+<testcase classname="AppTests.Sum" name="testTwo"><failure message="no"/></testcase>
+</testsuite></testsuites>
+XML
+echo '<testsuites><testsuite name="None"/></testsuites>' > "${XUNIT%.xml}-swift-testing.xml"
+echo "Test Case 'Sum.testOne' passed (0.001 seconds)"
+echo "Test Case 'Sum.testTwo' failed (0.001 seconds)"
+exit 1
+"""
 
 
 @pytest.mark.swift
@@ -70,6 +82,29 @@ def test_a_narrowed_success_is_said_to_be_one_and_can_be_had_again(tmp_path: Pat
         answer = user.json("rerun", "--failed", "latest")
         assert (answer["exit_code"], answer["error"]["kind"]) == (2, "USAGE")
         assert "no test failed" in answer["error"]["message"]
+
+
+@pytest.mark.spec("6", "12")
+def test_what_failed_is_read_from_the_verified_set_and_nowhere_else(tmp_path: Path) -> None:
+    with lab(tmp_path) as user:
+        project = user.project(test=FAILING_TEST)
+        run = user.json("verify", *NARROW, cwd=project)["data"]
+        assert run["failure_subkind"] == "TESTS_FAILED"
+        done = user.rchctl("rerun", "--failed", "--detach", run["run_id"])
+        assert done.returncode == 0, done.stderr
+        again = user.json("status", done.stdout.strip())["data"]
+        assert again["scope"] == ["--filter=^AppTests\\.Sum/testTwo(/|$)"]
+        assert [step["action"] for step in again["steps"]] == ["build", "test"]
+        user.rchctl("cancel", again["run_id"])
+
+        (told,) = Path(run["run_dir"]).glob("steps/test/*/test_summary.json")
+        told.write_text("{}")
+        answer = user.json("rerun", "--failed", run["run_id"])
+        assert (answer["exit_code"], answer["error"]["kind"]) == (2, "USAGE")
+        assert "step test" in answer["error"]["message"]
+        assert f"rchctl rerun {run['run_id']}" in answer["error"]["hint"]
+        whole = user.json("rerun", run["run_id"])["data"]
+        assert (whole["failure_subkind"], whole["scope"]) == ("TESTS_FAILED", [])
 
 
 def simulated(user: Lab) -> None:
