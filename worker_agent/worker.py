@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from rch.files.paths import worker_paths
+from rch.files.paths import SIMULATE_VARIABLE, worker_paths
 from worker_agent.jobs import Jobs
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ class Worker:
         from rch.config.worker_config import load_worker_config
 
         return load_worker_config(self.paths.config_file)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its tools are stand-ins: its config says so, or who started it for a simulation."""
+        return self.config.simulate or self.env.get(SIMULATE_VARIABLE) == "1"
 
     @cached_property
     def sources(self) -> Sources:
@@ -107,4 +112,6 @@ class Worker:
             slots_total=total,
             disk=self.paths.data_dir,
         )
-        return msgspec.structs.replace(told, attestation_pubkey_fingerprint=self.key.fingerprint)
+        return msgspec.structs.replace(
+            told, attestation_pubkey_fingerprint=self.key.fingerprint, simulated=self.simulated
+        )
