@@ -171,6 +171,8 @@ def again(accepted: Accepted) -> SubmitParams:
 
 def _has_results(params: SubmitParams, resolved: Resolved, steps: Iterable[AcceptedStep]) -> bool:
     """Whether it has a part in the result cache: asked for, and narrowed by the repo's own steps alone."""
+    if params.simulate or params.narrowing is not None:
+        return False
     own = params.argv is None and resolved.origins.get("actions.step") is Origin.REPO
     return resolved.config.cache.results and (own or not any(step.scope for step in steps))
 

@@ -218,8 +218,9 @@ def test_a_minimal_run_waits_for_a_rich_one(play: Playbook) -> None:
     ids=["not offered", "simulated"],
 )
 def test_a_worker_without_a_cache_makes_nobody_wait(play: Playbook, told: ev.ProbeReport) -> None:
+    simulated = told.result is not None and told.result.capabilities.simulated
     for run_id in (FIRST, SECOND):
-        run = play.accept(like(run_id))
+        run = play.accept(like(run_id, simulate=simulated))
         play.answer(run, ev.Probed, reports=(told,), embedded=False)
         assert asks_for_a_slot(play, run)
         play.grant(run)
