@@ -6,11 +6,8 @@ trust in known_hosts is given no key at all, so that it asks us about every one.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import socket
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,13 +20,12 @@ from anyio import to_thread
 from rch.contract.errors import Failure, Kind
 from rchd.edges.hostkeys import HostKey, HostKeyCheck, host_key_failure
 from rchd.edges.ssh_channel import FIRST_WINDOW, Flow, SshChannel
+from rchd.edges.ssh_line import Batch, limiter, without_padding
 from rchd.edges.ssh_transport import SessionRefused, SshTarget
 from rchd.edges.wire import unreachable
 
 # A line that is silent for their product is given up.
 KEEPALIVE_SECONDS, KEEPALIVE_MISSES = 15, 3
-# What may wait in the kernel before it is on its way; more would wait before the next question, too.
-_UNSENT = 16 << 10
 # The first one is in hardware on both sides and 1.6 times as fast as the usual default.
 CIPHERS = [
     "aes128-gcm@openssh.com",
@@ -43,8 +39,6 @@ KEY_EXCHANGES = "-gss-*,*-sha1,rsa*"
 _CONFIG = Path("~/.ssh/config")
 _KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 _MOST_JUMPS = 8
-_BATCH = 256 << 10
-_MSG_IGNORE = 2  # RFC 4253, section 12
 
 
 class Connection:
@@ -113,10 +107,10 @@ class _Client(asyncssh.SSHClient):
         """Bound what waits on this side: the library would take any amount for the line."""
         conn.pause_writing = self.flow.pause  # type: ignore[method-assign]  # it has no other hook
         conn.resume_writing = self.flow.resume  # type: ignore[method-assign]  # as above
-        conn.send_packet = _without_padding(conn.send_packet)  # type: ignore[method-assign]  # as above
-        conn._send = _Batch(conn._send).write  # type: ignore[method-assign]  # noqa: SLF001  (as above)
+        conn.send_packet = without_padding(conn.send_packet)  # type: ignore[method-assign]  # as above
+        conn._send = Batch(conn._send).write  # type: ignore[method-assign]  # noqa: SLF001  (as above)
         if conn._transport is not None:  # noqa: SLF001  (as above)
-            self.flow.limit = _limiter(
+            self.flow.limit = limiter(
                 conn._transport.set_write_buffer_limits,  # noqa: SLF001  (as above)
                 conn.get_extra_info("socket"),
             )
@@ -132,54 +126,6 @@ class _Client(asyncssh.SSHClient):
         del exc
         self.lost = True
         self.flow.resume()
-
-
-class _Batch:
-    """Puts the packets of one turn of the loop together: one send, where each had one of its own."""
-
-    def __init__(self, send: Callable[[bytes], None]) -> None:
-        self._send = send
-        self._packets: list[bytes] = []
-        self._size = 0
-
-    def write(self, data: bytes) -> None:
-        """Take a packet; it is sent before the loop turns twice."""
-        if not self._packets:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._packets.append(data)
-        self._size += len(data)
-        if self._size >= _BATCH:
-            self._flush()
-
-    def _flush(self) -> None:
-        packets, self._packets, self._size = self._packets, [], 0
-        if packets:
-            self._send(b"".join(packets))
-
-
-def _without_padding(send: Callable[..., None]) -> Callable[..., None]:
-    """Leave out the empty packet that the library puts before each: a write and a wake-up of the server.
-
-    It protects ciphers in CBC mode, of which none is offered (`CIPHERS`).
-    """
-
-    def send_packet(kind: int, *args: bytes, **options: Any) -> None:
-        if kind != _MSG_IGNORE:
-            send(kind, *args, **options)
-
-    return send_packet
-
-
-def _limiter(of_buffer: Callable[[int], None], own: socket.socket | None) -> Callable[[int], None]:
-    """Sets what may wait for the line: as much in the kernel as on this side, but some in any case."""
-
-    def limit(high: int) -> None:
-        of_buffer(high)
-        if own is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            with suppress(OSError):  # it is closed, and nothing waits for it any more
-                own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, max(high, _UNSENT))
-
-    return limit
 
 
 @dataclass(slots=True)
