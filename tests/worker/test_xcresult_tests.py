@@ -179,9 +179,6 @@ def test_a_name_with_a_slash_and_one_without_an_identifier_are_kept_whole() -> N
     ("told", "doubt"),
     [
         (report_of(case("testA()"), result="Failed"), "suite SumTests failed and none of its tests"),
-        (report_of(case("testA()", "unknown")), "testA() has no result"),
-        (report_of(node("Test Case", "testA()")), "testA() has no result"),
-        (report_of(case("testA()", "Splendid")), "testA() has no result"),
         (report_of(case("testA()", "passed", failure("no"))), "testA() passed and says: no"),
         (
             report_of(case("testA()", "passed", node("Repetition", "1", "Failed"))),
@@ -195,6 +192,12 @@ def test_a_name_with_a_slash_and_one_without_an_identifier_are_kept_whole() -> N
 )
 def test_nodes_that_contradict_one_another_are_doubted(told: Any, doubt: str) -> None:
     assert doubt in " ".join(read(told).doubts)
+
+
+@pytest.mark.spec("9")
+def test_a_test_without_a_known_result_is_neither_passed_nor_failed() -> None:
+    told = report_of(case("a()", "unknown"), case("b()", "Splendid"), node("Test Case", "c()"))
+    assert [one.outcome for one in read(told).cases] == ["unknown"] * 3
 
 
 def test_what_failed_above_every_test_is_told() -> None:

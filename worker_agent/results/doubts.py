@@ -89,6 +89,11 @@ def _console_agrees(facts: Facts) -> list[str]:
     ]
 
 
+def _every_result(facts: Facts) -> list[str]:
+    unknown = [case for case in facts.cases if case.outcome == "unknown"]
+    return [f"{case.suite}.{case.name} has no result" for case in unknown[:MAX_DOUBTS]]
+
+
 def _bundle_agrees(facts: Facts) -> list[str]:
     """A bundle's parts with one another; those that cannot be read are told elsewhere."""
     bundle = facts.bundle
@@ -152,6 +157,7 @@ _CHECKS: tuple[Callable[[Facts], list[str]], ...] = (
     _all_phases,
     _sources_whole,
     _build_said_errors,
+    _every_result,
     _console_agrees,
     _bundle_agrees,
 )

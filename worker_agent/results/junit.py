@@ -41,8 +41,8 @@ def junit_xml(
         detail = details.get((case.suite, case.name, case.device))
         suites.setdefault(case.suite, []).append(_case(case, detail))
     if session is not None:
-        made = TestCase(session[0], _SESSION, 0)
-        made.result = [Error(_legal(session[1]) or "failed", session[0])]
+        made = TestCase(_legal(session[0]), _SESSION, 0)
+        made.result = [Error(_legal(session[1]) or "failed", _legal(session[0]))]
         suites.setdefault(_SESSION, []).append(made)
     make_suite: Any = TestSuite  # Any: its methods carry no types
     document: Any = JUnitXml(tool)

@@ -19,7 +19,7 @@ MAX_KEPT = 200
 _PARALLEL = re.compile(r"Test case '([^'\x00]{1,1024})' (passed|failed|skipped)(?: on '|\b)")
 _BEGAN = re.compile(
     r"(?:Test Suite '[^'\x00]{1,512}' started|Test suite '[^'\x00]{1,512}' started on"
-    r"|\S{1,2}\s{1,2}Test run started|Test Case '[^'\x00]{1,512}' started)"
+    r"|\S{1,2}\s{1,2}Test run started|Test [Cc]ase '[^'\x00]{1,1024}' (?:started|passed|failed|skipped)\b)"
 )
 _PLACED = re.compile(
     r"(/[^:|\x00]{1,1024}?)(?::(\d{1,7}))?(?::PACKAGE-TARGET:[^:\x00]{1,256})?"
