@@ -116,6 +116,11 @@ ROWS = [
     Row("a failed test and a strange code", after_tests(1, RED), "TESTS_FAILED"),
     # 7: nothing ran
     Row("no test", after_tests(0, EMPTY), "NO_TESTS_RAN"),
+    Row(
+        "no test, and no result of the whole",
+        after_tests(0, replace(EMPTY, summary=SummaryRead(result="unknown"))),
+        "NO_TESTS_RAN",
+    ),
     Row("only skipped tests", after_tests(0, SKIPS), "NO_TESTS_RAN"),
     Row("no test, where that is allowed", after_tests(0, EMPTY, allow_no_tests=True), "PASSED", None),
     Row("no bundle, where no test is allowed", after_tests(0, None, allow_no_tests=True), "INCONSISTENT"),
@@ -287,6 +292,10 @@ def test_the_evidence_states_each_source() -> None:
             "ComputeTargetDependencyGraph",
         ),
         (build(65), "xcodebuild: exit code 65"),
+        (
+            after_tests(65, None, log_of(signs.INFRASTRUCTURE, text='Error Domain=A Code=-5 "Lost it" X')),
+            "Lost it",
+        ),
         (
             after_tests(
                 65,

@@ -194,6 +194,12 @@ def test_the_closing_blocks_are_read_to_their_ends() -> None:
     assert kinds(facts) == {signs.INFRASTRUCTURE, signs.BUILD_FAILED, signs.SCRIPT_PHASE, signs.LINK}
 
 
+def test_a_message_that_ends_with_a_colon_is_told_with_what_stands_below() -> None:
+    head = "xcodebuild: error: Could not resolve package dependencies:"
+    (sign,) = facts_of(f"{head}\n  no versions of 'wax' match\n\n  other\n").signs
+    assert sign.text == f"{head} no versions of 'wax' match"
+
+
 STAMP = "2026-01-02 03:04:05.678 xcodebuild[77:1234] "
 
 

@@ -18,6 +18,8 @@ from worker_agent.results import lines, xcodelines
 from worker_agent.results.logfacts import Happening, LogFacts, Seen
 from worker_agent.results.places import Places
 
+__all__ = ["MAX_HAPPENINGS", "Happening", "LogFacts", "LogReader", "read_log"]
+
 MAX_HAPPENINGS = 20_000
 
 _MAX_PENDING = 4 * lines.MAX_LINE

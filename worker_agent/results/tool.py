@@ -51,7 +51,8 @@ def run_tool(
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)
     if problem is None and child.returncode != 0:
-        problem = f"ended with {child.returncode}: {said.decode(errors='replace').strip()[-300:]}"
+        words = said.decode(errors="replace").strip().splitlines() or [""]
+        problem = f"ended with {child.returncode}: {words[-1][:300]}"
     return ToolOutput(data, problem)
 
 

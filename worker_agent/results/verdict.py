@@ -40,6 +40,8 @@ _REFUSAL_SIGNS = {
     signs.PACKAGE_RESOLUTION: "PACKAGE_RESOLUTION",
     signs.USAGE: "USAGE",
 }
+_OWN_HEAD = re.compile(r"^[-\d:. +]{10,40}xcodebuild\[[\d:]{1,32}\]\s{0,4}|^xcodebuild: error: ")
+_NS_ERROR = re.compile(r'Error Domain=[\w.]{1,100} Code=-?\d{1,9} "([^"]{1,500})')
 _SCRIPT = re.compile(r"PhaseScriptExecution ((?:\\ |[^\s\\]){1,200})")
 
 
@@ -155,11 +157,12 @@ def _build_failed(facts: Facts) -> Decision | None:
     if locked is not None and (first is None or first.path is None):
         return _fail(facts, Kind.EXECUTOR, "INFRASTRUCTURE", _own_words(locked.text), seen, *_seen(locked))
     sign = _build_signs(facts)
-    if first is not None:
+    script = _script(facts)
+    if first is not None and (first.path is not None or script is None):
         place = ":".join(str(part) for part in (first.path, first.line, first.column) if part is not None)
         why = f"{place}: error: {first.message}" if place else f"error: {first.message}"
     else:
-        why = _script(facts) or (sign.text if sign else f"{facts.tool('build')}: {how(phase)}")
+        why = script or (sign.text if sign else f"{facts.tool('build')}: {how(phase)}")
     return _fail(facts, facts.kind, "BUILD_FAILED", why, seen, *_seen(sign))
 
 
@@ -290,8 +293,9 @@ def _seen(sign: Sign | None) -> tuple[Evidence, ...]:
 
 
 def _own_words(text: str) -> str:
-    """A line of xcodebuild's own without time, process and name."""
-    return re.sub(r"^[-\d:. +]{10,40}xcodebuild\[[\d:]{1,32}\]\s{0,4}|^xcodebuild: error: ", "", text)
+    """A line of xcodebuild's own without time, process and name; of an `NSError` what it says."""
+    said = _NS_ERROR.search(text)
+    return said[1] if said is not None else _OWN_HEAD.sub("", text)
 
 
 _RULES: tuple[Rule, ...] = (

@@ -15,6 +15,8 @@ from worker_agent.results.signs import Sign
 
 MAX_BLOCK = 500
 MAX_KEPT = 200
+MAX_SIGNS = 5
+MAX_REASON = 4
 
 _PARALLEL = re.compile(r"Test case '([^'\x00]{1,1024})' (passed|failed|skipped)(?: on '|\b)")
 _BEGAN = re.compile(
@@ -29,6 +31,8 @@ _BARE = re.compile(r"(?:(?:xcodebuild|clang|swiftc|ld): )?(fatal error|error|war
 _LD = re.compile(r"ld: (?!warning: |error: )(\S.*)|(Undefined symbols? for architecture .*)")
 _LD_WARNING = re.compile(r"ld: warning: (.+)")
 
+# What stands indented below a message that ends with a colon.
+_REASON = "reason"
 _HEADS = {
     "Failing tests:": "failing",
     "Testing failed:": "failed",
@@ -91,7 +95,7 @@ class Blocks:
         """Look at one line."""
         if self._block is not None:
             self._left -= 1
-            if line.startswith("\t") and self._left > 0:
+            if line.startswith(("\t", "  ") if self._block == _REASON else "\t") and self._left > 0:
                 self._member(line.strip())
                 return
             self._block = None
@@ -102,20 +106,25 @@ class Blocks:
                 self.note(Sign(signs.BUILD_FAILED, line.strip()))
             return
         found = signs.sign_of(line)
-        if found is not None:
-            self.note(found)
+        if found is not None and self.note(found) and line.rstrip().endswith(":"):
+            self._block, self._left = _REASON, MAX_REASON
 
     def close(self) -> None:
         """The end of the output."""
         self._block = None
 
-    def note(self, sign: Sign) -> None:
-        """Keep a sign: the first few of each kind."""
-        if sum(one.kind == sign.kind for one in self.signs) < 5 and sign not in self.signs:
-            self.signs.append(sign)
+    def note(self, sign: Sign) -> bool:
+        """Keep a sign: the first few of each kind. Whether it was kept."""
+        if sum(one.kind == sign.kind for one in self.signs) >= MAX_SIGNS or sign in self.signs:
+            return False
+        self.signs.append(sign)
+        return True
 
     def _member(self, text: str) -> None:
-        if self._block == "failing":
+        if self._block == _REASON:
+            last = self.signs[-1]
+            self.signs[-1] = Sign(last.kind, f"{last.text} {text}"[: signs.MAX_TEXT])
+        elif self._block == "failing":
             if not text.endswith(":") and len(self.failing) < MAX_KEPT:
                 self.failing.append(text[:500])
         elif self._block == "commands":
