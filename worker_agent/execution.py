@@ -23,8 +23,9 @@ from worker_agent.clock import now
 from worker_agent.life import Life, note_trace
 from worker_agent.model import EndedByUs, Phase, PhaseExit
 from worker_agent.processes import adopt_orphans, end_adopted, own_group
-from worker_agent.results.buildlog import Happening, LogReader
+from worker_agent.results.buildlog import LogReader
 from worker_agent.results.finish import Ending, finish
+from worker_agent.results.logfacts import Happening
 from worker_agent.runner import PhaseRunner, Rules
 from worker_agent.watch import Watch
 from worker_agent.worker import Worker
@@ -160,8 +161,9 @@ class Execution:
             tmp=self._layout.tmp,
             pass_env=self._worker.config.pass_env,
         )
-        reader = self._reader = LogReader(self._layout.tree, self._layout.build)
-        for phase in backend_for(self._job).phases(self._job, self._layout):
+        backend = backend_for(self._job)
+        reader = self._reader = LogReader(self._layout.tree, self._layout.build, tool=backend.name)
+        for phase in backend.phases(self._job, self._layout):
             if self._look() is not None:
                 return
             output = _Output(log, events, reader, self._env)
@@ -232,7 +234,7 @@ class Execution:
                 duration_ms=int((time.monotonic() - self._began) * 1000),
                 log=self._reader.facts() if self._reader else None,
                 failure=self._failure,
-                env_keys=tuple(sorted(self._env)),
+                env=dict(self._env),
                 stages_ms=self._stages,
                 counts=self._workspace.counts,
                 log_truncated=self._truncated,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from worker_agent.results import buildlog, lines
-from worker_agent.results.buildlog import LogFacts, LogReader, read_log
+from worker_agent.results.buildlog import LogReader, read_log
+from worker_agent.results.logfacts import MAX_DIAGNOSTICS, LogFacts
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 TREE = Path("/job/tree")
@@ -225,7 +226,7 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
 def test_lists_are_capped_and_counts_are_not() -> None:
     text = "".join(f"/job/tree/A.swift:{n}:1: error: e\n" for n in range(1, 501))
     facts = facts_of(text, "build")
-    assert (len(facts.diagnostics), facts.error_count) == (buildlog.MAX_DIAGNOSTICS, 500)
+    assert (len(facts.diagnostics), facts.error_count) == (MAX_DIAGNOSTICS, 500)
 
 
 def test_news_are_capped_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

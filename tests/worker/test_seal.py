@@ -152,7 +152,7 @@ def test_a_rich_set_holds_every_file_and_its_index_points_to_each(room: Room) ->
 
 @pytest.mark.spec("8")
 def test_every_record_has_the_envelope_of_its_job(room: Room) -> None:
-    room.ran().green().finish(env_keys=("PATH", "HOME"), stages_ms={"unpack": 7})
+    room.ran().green().finish(env={"PATH": "/bin", "HOME": "/root"}, stages_ms={"unpack": 7})
     kinds: dict[str, type[Any]] = {
         "summary.json": Summary,
         "job.json": Job,

@@ -10,12 +10,14 @@ from support import jobs
 from rch.contract.records import Summary, TestFailure
 from worker_agent.model import EndedByUs, PhaseExit
 from worker_agent.results import summaries
-from worker_agent.results.buildlog import LogFacts, LogReader
+from worker_agent.results.buildlog import LogReader
+from worker_agent.results.cases import Case
 from worker_agent.results.junit import junit_xml
+from worker_agent.results.logfacts import LogFacts
 from worker_agent.results.places import Places
 from worker_agent.results.summaries import failures, narrowing, one_line
 from worker_agent.results.verdict import Facts, decide
-from worker_agent.results.xunit import Case, XunitFile, read_xunit
+from worker_agent.results.xunit import XunitFile, read_xunit
 
 RECORDED = Path(__file__).parent / "recorded"
 GREEN = (PhaseExit("build", 0, None, 900), PhaseExit("test", 0, None, 80))

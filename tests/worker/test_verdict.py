@@ -7,9 +7,10 @@ import pytest
 from rch.contract.errors import Kind, lookup
 from rch.contract.records import Diagnostic
 from worker_agent.model import EndedByUs, PhaseExit
-from worker_agent.results.buildlog import LogFacts
+from worker_agent.results.cases import Case
+from worker_agent.results.logfacts import LogFacts
 from worker_agent.results.verdict import Facts, OwnFailure, decide
-from worker_agent.results.xunit import Case, XunitFile
+from worker_agent.results.xunit import XunitFile
 
 
 def phase(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from worker_agent.results import xunit
-from worker_agent.results.xunit import Case, parse_xunit, read_xunit
+from worker_agent.results.cases import MAX_MESSAGE, Case
+from worker_agent.results.xunit import parse_xunit, read_xunit
 
 RECORDED = Path(__file__).parent / "recorded"
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "junit"
@@ -142,7 +143,7 @@ def test_size_and_number_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_long_texts_are_cut() -> None:
     body = b'<testcase name="' + b"n" * 5000 + b'"><failure>' + b"m" * 100_000 + b"</failure></testcase>"
     (one,) = cases(body)
-    assert (len(one.name), len(one.message)) == (1000, xunit.MAX_MESSAGE)
+    assert (len(one.name), len(one.message)) == (1000, MAX_MESSAGE)
 
 
 def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:

@@ -3,22 +3,23 @@
 The console gives places, messages and classes; it never gives counts. A test may print
 whatever it likes, so that nothing here makes a job pass: it names what failed, and lets a
 green that the log contradicts be doubted.
+
+Most lines of a log say nothing. Only those that hold one of a tool's `_NEEDLES` are looked at,
+and those after a line that opened something (an issue, a block); the search for the needles
+costs less than taking the lines apart.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rch.contract.records import Diagnostic
-from worker_agent.results import lines
+from worker_agent.results import lines, xcodelines
+from worker_agent.results.logfacts import Happening, LogFacts, Seen
 from worker_agent.results.places import Places
 
-MAX_DIAGNOSTICS = 200
-MAX_FAILURES = 500
-MAX_NAMES = 100_000
+__all__ = ["MAX_HAPPENINGS", "Happening", "LogFacts", "LogReader", "read_log"]
+
 MAX_HAPPENINGS = 20_000
 
 _MAX_PENDING = 4 * lines.MAX_LINE
@@ -26,101 +27,73 @@ _ISSUE_SPAN = 12
 _NO_TESTS = "no tests found; create a target in the 'Tests' directory"
 _NO_SPACE = "No space left on device"
 
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """News for `events.jsonl`: `type` is diagnostic, test or note."""
-
-    type: str
-    data: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogFacts:
-    """What a log says. Names of XCTest's tests are `Class.test`.
-
-    `diagnostics` are distinct, errors first, the first 200 of each kind; `failures` are failed
-    assertions in order; `unfinished` tests of XCTest started and never ended, `running` ones of
-    Swift Testing too, the last begun last; `signal` is the one that SwiftPM says ended a test
-    process.
-    """
-
-    diagnostics: tuple[Diagnostic, ...] = ()
-    error_count: int = 0
-    warning_count: int = 0
-    failures: tuple[lines.FailureSaid, ...] = ()
-    crashes: tuple[str, ...] = ()
-    trap: str | None = None
-    signal: int | None = None
-    passed: frozenset[str] = frozenset()
-    failed: frozenset[str] = frozenset()
-    skipped: frozenset[str] = frozenset()
-    unfinished: tuple[str, ...] = ()
-    running: tuple[str, ...] = ()
-    no_tests_found: bool = False
-    no_space: bool = False
-
-    @property
-    def first_error(self) -> Diagnostic | None:
-        """The first error with a place; where there is none, the first error."""
-        errors = [one for one in self.diagnostics if one.severity == "error"]
-        return next((one for one in errors if one.path is not None), errors[0] if errors else None)
-
-    @property
-    def crash(self) -> str:
-        """What a crash said for itself: the trap's own words before a signal's number."""
-        return self.trap or (self.crashes[0] if self.crashes else f"ended by signal {self.signal}")
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What was gathered so far."""
-
-    errors: list[Diagnostic] = field(default_factory=list)
-    warnings: list[Diagnostic] = field(default_factory=list)
-    distinct: set[int] = field(default_factory=set)
-    counts: Counter[str] = field(default_factory=Counter)
-    failures: list[lines.FailureSaid] = field(default_factory=list)
-    crashes: list[str] = field(default_factory=list)
-    words: str | None = None
-    trap: str | None = None
-    signal: int | None = None
-    outcomes: dict[str, set[str]] = field(
-        default_factory=lambda: {"passed": set(), "failed": set(), "skipped": set()}
-    )
-    running: Counter[str] = field(default_factory=Counter)
-    in_suites: dict[str, int] = field(default_factory=dict)
-    no_tests_found: bool = False
-    no_space: bool = False
+_SWIFT = (
+    b"error:",
+    b"warning:",
+    b"Test ",
+    b"no tests found",
+    b"No space left",
+    b"signal code",
+    b"Program crashed",
+)
+_XCODE = (
+    *_SWIFT,
+    b"Test case '",
+    b"Test suite '",
+    b"Testing ",
+    b"Failing tests:",
+    b"build commands failed:",
+    b"Command ",
+    b"** ",
+    b"ld: ",
+    b"Undefined symbol",
+    b"duplicate symbol",
+    b"Restarting after",
+    b"xcodebuild[",
+    b"the Xcode",
+    b"errSec",
+)
+# What a line must hold for anything to be found in it.
+_NEEDLES = {"swiftpm": _SWIFT, "xcodebuild": _XCODE}
 
 
 class LogReader:
     """Takes the bytes of `build.log` as they come, and gives the news in them.
 
-    `tree` is the unpacked source, whose paths become relative. Outside of a phase that
-    `begin` named, a line is looked at in every way.
+    `tree` is the unpacked source, whose paths become relative; `tool` is swiftpm or xcodebuild.
+    Outside of a phase that `begin` named, a line is looked at in every way. xcodebuild builds
+    and tests in one phase: there its compiler's messages end where the tests begin.
     """
 
-    def __init__(self, tree: Path, build: Path | None = None) -> None:
+    def __init__(self, tree: Path, build: Path | None = None, *, tool: str = "swiftpm") -> None:
         self._places = Places(tree, build)
+        self._needles = _NEEDLES[tool]
+        self._xcode = tool == "xcodebuild"
         self._phase: str | None = None
         self._pending = b""
         self._overlong = False
         self._issue: tuple[str, int] | None = None
+        self._testing = False
         self._told = 0
-        self._seen = _Seen()
+        self._seen = Seen()
 
     def begin(self, phase: str) -> None:
         """Name the phase (build or test) whose output comes now."""
         self._phase = phase
+        self._testing = False
 
     def feed(self, data: bytes) -> list[Happening]:
         """Take the next bytes; news of the lines that they complete."""
-        *whole, rest = (self._pending + data).split(b"\n")
-        if self._overlong and whole:
-            del whole[0]  # the end of a line whose beginning was already read
-            self._overlong = False
-        news = [one for raw in whole for one in self._line(raw)]
+        end = data.rfind(b"\n")
+        news: list[Happening] = []
+        if end >= 0:
+            block = self._pending + data[:end]
+            if self._overlong:  # the end of a line whose beginning was already read
+                start = block.find(b"\n")
+                block = block[start + 1 :] if start >= 0 else b""
+                self._overlong = False
+            news, self._pending = self._block(block), b""
+        rest = self._pending + data[end + 1 :]
         if len(rest) > _MAX_PENDING and not self._overlong:
             news += self._line(rest)
             self._overlong = True
@@ -130,36 +103,54 @@ class LogReader:
     def end(self) -> list[Happening]:
         """Close a phase: the last line may have no end."""
         rest, self._pending = self._pending, b""
+        news = self._line(rest) if rest and not self._overlong else []
         self._overlong, self._issue, self._phase = False, None, None
-        return self._line(rest) if rest else []
+        self._seen.blocks.close()
+        return news
 
     def facts(self) -> LogFacts:
         """What was said so far."""
-        seen = self._seen
-        return LogFacts(
-            diagnostics=(*seen.errors, *seen.warnings),
-            error_count=seen.counts["error"],
-            warning_count=seen.counts["warning"],
-            failures=tuple(seen.failures),
-            crashes=tuple(seen.crashes),
-            trap=seen.trap or seen.words,
-            signal=seen.signal,
-            passed=frozenset(seen.outcomes["passed"]),
-            failed=frozenset(seen.outcomes["failed"]),
-            skipped=frozenset(seen.outcomes["skipped"]),
-            unfinished=tuple(sorted(name for name, times in seen.running.items() if times > 0)),
-            running=tuple(seen.in_suites),
-            no_tests_found=seen.no_tests_found,
-            no_space=seen.no_space,
-        )
+        return self._seen.facts()
+
+    def _block(self, block: bytes) -> list[Happening]:
+        """Whole lines: those with a needle, and those that follow an opening one."""
+        news: list[Happening] = []
+        at = 0
+        for start, end in self._spans(block):
+            while self._open and at < start:
+                stop = _line_end(block, at)
+                news += self._line(block[at:stop])
+                at = stop + 1
+            if start >= at:
+                news += self._line(block[start:end])
+                at = end + 1
+        while self._open and at < len(block):
+            stop = _line_end(block, at)
+            news += self._line(block[at:stop])
+            at = stop + 1
+        return news
+
+    def _spans(self, block: bytes) -> list[tuple[int, int]]:
+        found: set[tuple[int, int]] = set()
+        for needle in self._needles:
+            at = block.find(needle)
+            while at >= 0:
+                end = _line_end(block, at)
+                found.add((block.rfind(b"\n", 0, at) + 1, end))
+                at = block.find(needle, end)
+        return sorted(found)
+
+    @property
+    def _open(self) -> bool:
+        return self._issue is not None or (self._xcode and self._seen.blocks.open)
 
     def _line(self, raw: bytes) -> list[Happening]:
         line = lines.clean(raw)
-        news: list[Happening] = []
-        if self._phase != "test":
-            news += self._build_line(line)
-        if self._phase != "build":
-            news += self._test_line(line)
+        if self._xcode:
+            news = self._xcode_line(line)
+        else:
+            news = self._build_line(line) if self._phase != "test" else []
+            news += self._test_line(line) if self._phase != "build" else []
         return [told for one in news if (told := self._within_limit(one)) is not None]
 
     def _within_limit(self, news: Happening) -> Happening | None:
@@ -168,14 +159,27 @@ class LogReader:
             return Happening("note", {"text": "further events are left out"})
         return news if self._told < MAX_HAPPENINGS else None
 
+    def _xcode_line(self, line: str) -> list[Happening]:
+        blocks, opened = self._seen.blocks, self._seen.blocks.open
+        blocks.take(line)
+        if opened and blocks.open:
+            return []
+        self._testing = self._testing or xcodelines.begins_tests(line)
+        if not self._testing:
+            return self._build_line(line)
+        told = xcodelines.parallel_case(line)
+        return self._test_line(line) if told is None else self._seen.test(told, whole=True)
+
     # Building ----------------------------------------------------------------------------
 
     def _build_line(self, line: str) -> list[Happening]:
-        if "error:" not in line and "warning:" not in line:
-            return []
-        said = lines.diagnostic(line)
-        if said is None and self._phase == "build":
-            said = lines.bare_error(line)
+        said = None
+        if "error:" in line or "warning:" in line:
+            said = lines.diagnostic(line)
+            if said is None and self._phase == "build" and not self._xcode:
+                said = lines.bare_error(line)
+        if said is None and self._xcode:
+            said = xcodelines.diagnostic(line)
         if said is None:
             return []
         if _NO_SPACE in said.message:
@@ -187,21 +191,7 @@ class LogReader:
             severity=said.severity,
             message=said.message[:1000],
         )
-        return self._note_diagnostic(found)
-
-    def _note_diagnostic(self, found: Diagnostic) -> list[Happening]:
-        seen = self._seen
-        key = hash((found.path, found.line, found.column, found.severity, found.message))
-        if key in seen.distinct or len(seen.distinct) >= MAX_NAMES:
-            return []
-        seen.distinct.add(key)
-        seen.counts[found.severity] += 1
-        kept = seen.errors if found.severity == "error" else seen.warnings
-        if len(kept) >= MAX_DIAGNOSTICS:
-            return []
-        kept.append(found)
-        place = {"path": found.path, "line": found.line, "column": found.column}
-        return [Happening("diagnostic", {**place, "severity": found.severity, "message": found.message})]
+        return self._seen.diagnostic(found)
 
     # Testing -----------------------------------------------------------------------------
 
@@ -209,13 +199,13 @@ class LogReader:
         if _NO_TESTS in line:
             self._seen.no_tests_found = True
         failure = self._failure(line)
-        if failure is not None and len(self._seen.failures) < MAX_FAILURES:
-            self._seen.failures.append(failure)
+        if failure is not None:
+            self._seen.failure(failure)
         died = lines.crash(line)
         if died is not None:
-            return self._note_crash(died)
+            return self._seen.crash(died)
         said = lines.test_case(line)
-        return [] if said is None else self._note_test(said)
+        return [] if said is None else self._seen.test(said)
 
     def _failure(self, line: str) -> lines.FailureSaid | None:
         if (name := lines.issue_start(line)) is not None:
@@ -228,48 +218,15 @@ class LogReader:
                 return found
         return lines.xctest_failure(line) if ": error: " in line else None
 
-    def _note_crash(self, died: lines.CrashSaid) -> list[Happening]:
-        seen = self._seen
-        if died.signal is not None:
-            seen.signal = died.signal
-        elif died.kind == "trap":  # a test may print such words too: the last before the end count
-            seen.words = died.text[:500]
-        else:
-            seen.trap = seen.trap or seen.words
-        if len(seen.crashes) >= 20:
-            return []
-        seen.crashes.append(died.text[:500])
-        return [Happening("note", {"text": died.text[:500]})]
 
-    def _note_test(self, said: lines.TestSaid) -> list[Happening]:
-        seen = self._seen
-        if said.framework == "xctest":
-            known = len(seen.running) < MAX_NAMES or said.name in seen.running
-            if known:
-                seen.running[said.name] += 1 if said.outcome == "started" else -1
-            if known and said.outcome != "started":
-                seen.outcomes[said.outcome].add(said.name)
-        else:
-            self._note_in_suite(said)
-        if said.outcome == "started":
-            return []
-        return [
-            Happening(
-                "test", {"framework": said.framework, "name": said.name[:500], "outcome": said.outcome}
-            )
-        ]
-
-    def _note_in_suite(self, said: lines.TestSaid) -> None:
-        """Count a function up and down: suites may have functions of one name. The last begun is last."""
-        running = self._seen.in_suites
-        times = running.pop(said.name, 0) + (1 if said.outcome == "started" else -1)
-        if times > 0 and len(running) < MAX_NAMES:
-            running[said.name] = times
+def _line_end(block: bytes, at: int) -> int:
+    end = block.find(b"\n", at)
+    return end if end >= 0 else len(block)
 
 
-def read_log(path: Path, tree: Path) -> LogFacts:
+def read_log(path: Path, tree: Path, *, tool: str = "swiftpm") -> LogFacts:
     """The facts of a log on disk; phases are not known, so bare `error:` lines are not taken."""
-    reader = LogReader(tree)
+    reader = LogReader(tree, tool=tool)
     try:
         with path.open("rb") as file:
             while chunk := file.read(1 << 16):

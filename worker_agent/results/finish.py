@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,22 +21,20 @@ from rch.contract.records import (
     TestFailure,
 )
 from rch.contract.states import JobState, move_job
-from rch.contract.versions import numbers_of
 from rch.contract.worker_rpc import SubmitRequest
 from rch.files.durable import remove_tree
 from worker_agent.backends.config import allow_no_tests
-from worker_agent.backends.swiftpm import XUNIT, XUNIT_SWIFT_TESTING
 from worker_agent.model import EndedByUs, JobLayout, PhaseExit
 from worker_agent.results import seal, summaries
-from worker_agent.results.buildlog import LogFacts, read_log
+from worker_agent.results.buildlog import read_log
+from worker_agent.results.facts import Facts, OwnFailure
 from worker_agent.results.given import envelope
 from worker_agent.results.junit import junit_xml
-from worker_agent.results.lines import xctest_name
+from worker_agent.results.logfacts import LogFacts
 from worker_agent.results.places import Places
-from worker_agent.results.verdict import Decision, Facts, OwnFailure, decide
-from worker_agent.results.xunit import XunitFile, read_xunit
+from worker_agent.results.sources import Sources, bundle_of, keep_bundle, sources_of, xunit_files
+from worker_agent.results.verdict import Decision, decide
 
-_SWIFT_TESTING_SINCE = (6,)
 _RICH = ("events.jsonl", "build_summary.json", "test_summary.json", "junit.xml")
 _BULKY = ("result.xcresult", "junit.xml", "events.jsonl", "test_summary.json", "build_summary.json")
 # What manifest, attestation, index and a rewritten summary may take themselves.
@@ -50,8 +48,8 @@ class Ending:
 
     `state` is the job's last record; `log` what the live reader found (None: the log is read
     from disk); `failure` a failure of the worker's own before or between phases; `stages_ms`
-    durations of stages that are no phases, `counts` what else was counted; `lost` tells of earlier
-    executions, a sentence each.
+    durations of stages that are no phases, `counts` what else was counted; `env` what the job's
+    processes were run with; `lost` tells of earlier executions, a sentence each.
     """
 
     phases: tuple[PhaseExit, ...]
@@ -61,7 +59,7 @@ class Ending:
     duration_ms: int
     log: LogFacts | None = None
     failure: Failure | None = None
-    env_keys: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
     stages_ms: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     log_truncated: bool = False
@@ -91,15 +89,17 @@ def finish(
     `OSError` goes to the caller; the call may then be made again.
     """
     job, folder = submit.job, layout.artifacts
-    facts = gather(layout, submit, ending)
+    sources = sources_of(job, layout, ending.env)
+    facts = gather(layout, submit, ending, sources)
     decision = decide(facts)
     failed = summaries.failures(facts, Places(layout.tree))
     layout.log.touch()
     seal.write_given(folder, submit, now())
     seal.put(folder, "metrics.json", _metrics(layout, submit, ending, facts, now()))
-    keys = tuple(sorted(ending.env_keys))
+    keys = tuple(sorted(ending.env))
     seal.put(folder, "executor_env.json", ExecutorEnv(**envelope(job, now()), keys=keys))
-    _write_rich(layout, submit, facts, failed, now())
+    _write_rich(layout, submit, facts, decision, failed, now())
+    keep_bundle(sources, folder)
     cut = _fit(layout, capabilities.limits.max_artifact_bytes)
     if cut is not None:
         decision = _too_large(decision, cut)
@@ -121,7 +121,7 @@ def finish(
         folder,
         submit,
         worker_name=worker_name,
-        backend_version=job.job_key_inputs.toolchain.get("swift_version", "unknown"),
+        backend={"name": sources.name, "version": sources.version},
         capabilities=capabilities,
         created_at=now(),
         seed=seed,
@@ -129,38 +129,26 @@ def finish(
     return Sealed(summary, state)
 
 
-def gather(layout: JobLayout, submit: SubmitRequest, ending: Ending) -> Facts:
+def gather(layout: JobLayout, submit: SubmitRequest, ending: Ending, sources: Sources) -> Facts:
     """Everything that the verdict rests on."""
     job = submit.job
-    log = ending.log if ending.log is not None else read_log(layout.log, layout.tree)
-    own = ending.failure
+    log = ending.log
+    if log is None:
+        log = read_log(layout.log, layout.tree, tool=sources.name)
+    own, places = ending.failure, Places(layout.tree, layout.build)
     tested = any(phase.name == "test" for phase in ending.phases)
-    files: list[XunitFile] = []
-    if tested:
-        files.append(_with_skips(read_xunit(layout.scratch / XUNIT), log))
-        if numbers_of(job.job_key_inputs.toolchain.get("swift_version", "")) >= _SWIFT_TESTING_SINCE:
-            files.append(read_xunit(layout.scratch / XUNIT_SWIFT_TESTING))
     return Facts(
         action=job.action,
+        backend=sources.name,
         phases=ending.phases,
         ended=ending.ended,
         failure=None if own is None else OwnFailure(own.kind, own.subkind, own.message),
         log=log,
-        xunit=tuple(files),
+        xunit=xunit_files(sources, log) if tested else (),
+        bundle=bundle_of(sources, places, tested=tested) if ending.phases else None,
         allow_no_tests=allow_no_tests(job),
         lost=ending.lost,
     )
-
-
-def _with_skips(file: XunitFile, log: LogFacts) -> XunitFile:
-    """XCTest's file calls a skipped test passed; the console knows better."""
-    cases = tuple(
-        replace(case, outcome="skipped")
-        if case.outcome == "passed" and xctest_name(f"{case.suite}.{case.name}") in log.skipped
-        else case
-        for case in file.cases
-    )
-    return replace(file, cases=cases)
 
 
 def _metrics(layout: JobLayout, submit: SubmitRequest, ending: Ending, facts: Facts, at: str) -> Metrics:
@@ -169,8 +157,8 @@ def _metrics(layout: JobLayout, submit: SubmitRequest, ending: Ending, facts: Fa
         stages[phase.name] += phase.duration_ms
     counts = {
         "log_bytes": layout.log.stat().st_size,
-        "errors": facts.log.error_count,
-        "warnings": facts.log.warning_count,
+        "errors": facts.error_count,
+        "warnings": facts.warning_count,
         "tests": len(facts.cases),
         **ending.counts,
     }
@@ -183,7 +171,12 @@ def _metrics(layout: JobLayout, submit: SubmitRequest, ending: Ending, facts: Fa
 
 
 def _write_rich(
-    layout: JobLayout, submit: SubmitRequest, facts: Facts, failed: tuple[TestFailure, ...], at: str
+    layout: JobLayout,
+    submit: SubmitRequest,
+    facts: Facts,
+    decision: Decision,
+    failed: tuple[TestFailure, ...],
+    at: str,
 ) -> None:
     """What the profile `rich` adds; what it alone has is removed from a `minimal` set."""
     job, folder = submit.job, layout.artifacts
@@ -195,7 +188,10 @@ def _write_rich(
     seal.put(folder, "build_summary.json", summaries.build_summary(job, facts, created_at=at))
     if any(phase.name == "test" for phase in facts.phases):
         seal.put(folder, "test_summary.json", summaries.test_summary(job, facts, failed, created_at=at))
-        seal.put(folder, "junit.xml", junit_xml(facts.cases, failed))
+    if job.action == "test":
+        session = summaries.session_failure(facts, decision, failed)
+        document = junit_xml(facts.cases, failed, tool=facts.tool("test"), session=session)
+        seal.put(folder, "junit.xml", document)
 
 
 def _terminal(state: JobStateRecord, decision: Decision, at: str) -> JobStateRecord:

@@ -1,31 +1,53 @@
-"""`junit.xml`: one suite a class, for tools that know no other form (spec section 8)."""
+"""`junit.xml`: one suite a class and one case a test, for tools that know no other form (section 8).
+
+Repetitions have the form that Maven's Surefire writes: `<flakyFailure>` in a test that passed
+only on a retry, `<rerunFailure>` beside the `<failure>` of one that failed each time.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rch.contract.records import TestFailure
-from worker_agent.results.xunit import Case
+from worker_agent.results.cases import Attempt, Case
 
-if TYPE_CHECKING:  # it comes in when there is a set to close: it takes its time
-    from junitparser import TestCase
+# What XML cannot hold; and what it can, but a terminal obeys: C1 controls, marks that turn text around.
+_ILLEGAL = re.compile(
+    "[^\t\n\r\u0020-\u007e\u00a0-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+)
+_SESSION = "session"
 
-_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+def junit_xml(
+    cases: Sequence[Case],
+    failed: Sequence[TestFailure],
+    *,
+    tool: str = "swift test",
+    session: tuple[str, str] | None = None,
+) -> bytes:
+    """The cases as JUnit's XML, in UTF-8. Characters that do harm read `?`.
 
-def junit_xml(cases: Sequence[Case], failed: Sequence[TestFailure]) -> bytes:
-    """The cases as JUnit's XML, in UTF-8. Characters that XML cannot hold read `?`."""
-    from junitparser import JUnitXml, TestSuite
+    `session` is outcome and message of what failed beside any test, as a case of its own.
+    """
+    # The library comes in when there is a set to close: it takes its time.
+    from junitparser import Error, JUnitXml
+    from junitparser.xunit2 import TestCase, TestSuite
 
-    details = {(one.suite, one.name): one for one in failed}
-    suites: dict[str, list[TestCase]] = {}
+    details = {(one.suite, one.name, one.device or ""): one for one in failed}
+    suites: dict[str, list[Any]] = {}
     for case in cases:
-        suites.setdefault(case.suite, []).append(_case(case, details.get((case.suite, case.name))))
-    document: Any = JUnitXml("swift test")  # Any: its methods carry no types
+        detail = details.get((case.suite, case.name, case.device))
+        suites.setdefault(case.suite, []).append(_case(case, detail))
+    if session is not None:
+        made = TestCase(_legal(session[0]), _SESSION, 0)
+        made.result = [Error(_legal(session[1]) or "failed", _legal(session[0]))]
+        suites.setdefault(_SESSION, []).append(made)
+    make_suite: Any = TestSuite  # Any: its methods carry no types
+    document: Any = JUnitXml(tool)
     for name, members in suites.items():
-        suite = TestSuite(_legal(name) or "tests")
+        suite = make_suite(_legal(name) or "tests")
         suite.add_testcases(members)
         document.append(suite)
     document.update_statistics()
@@ -33,10 +55,12 @@ def junit_xml(cases: Sequence[Case], failed: Sequence[TestFailure]) -> bytes:
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + body + b"\n"
 
 
-def _case(case: Case, detail: TestFailure | None) -> TestCase:
-    from junitparser import Failure, Skipped, TestCase
+def _case(case: Case, detail: TestFailure | None) -> Any:
+    from junitparser import Error, Failure, Skipped
+    from junitparser.xunit2 import TestCase
 
-    made = TestCase(_legal(case.name), _legal(case.suite), case.milliseconds / 1000)
+    name = f"{case.name} [{case.device}]" if case.device else case.name
+    made: Any = TestCase(_legal(name), _legal(case.suite), case.milliseconds / 1000)
     if case.outcome == "skipped":
         made.result = [Skipped(_legal(case.message))]
     elif case.outcome == "failed":
@@ -46,7 +70,37 @@ def _case(case: Case, detail: TestFailure | None) -> TestCase:
             place = detail.path if detail.line is None else f"{detail.path}:{detail.line}"
             failure.text = _legal(f"{place}: {message}")
         made.result = [failure]
+    elif case.outcome == "unknown":
+        made.result = [Error("has no result")]
+    elif case.outcome == "expected_failure":
+        made.system_out = _legal(f"failed as expected: {case.message}")
+    _add_attempts(made, case)
     return made
+
+
+def _add_attempts(made: Any, case: Case) -> None:
+    """The repetitions that failed: the first one of a failed test is its `<failure>` itself."""
+    from junitparser.xunit2 import FlakyFailure, RerunFailure
+
+    lost = case.lost_attempts
+    if case.outcome not in {"passed", "failed"}:
+        return
+    kind = FlakyFailure if case.outcome == "passed" else RerunFailure
+    for attempt in lost if case.outcome == "passed" else lost[1:]:
+        told = kind(_legal(_message(attempt)) or "failed")
+        told.stack_trace = _legal("\n".join(_placed(attempt)) or "failed")
+        made.append(told)
+
+
+def _message(attempt: Attempt) -> str:
+    return attempt.texts[0].message if attempt.texts else f"{attempt.name} failed"
+
+
+def _placed(attempt: Attempt) -> list[str]:
+    return [
+        one.message if one.path is None else f"{one.path}:{one.line}: {one.message}"
+        for one in attempt.texts
+    ]
 
 
 def _legal(text: str) -> str:

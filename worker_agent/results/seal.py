@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -80,14 +80,15 @@ def commit(
     submit: SubmitRequest,
     *,
     worker_name: str,
-    backend_version: str,
+    backend: Mapping[str, str],
     capabilities: Capabilities,
     created_at: str,
     seed: bytes | None = None,
 ) -> None:
     """Manifest, attestation, index. Nothing in `folder` may change from now on.
 
-    With `seed`, that of the worker's key, the attestation is signed.
+    `backend` is the tool's name and version. With `seed`, that of the worker's key, the
+    attestation is signed.
     """
     job = submit.job
     head = envelope(job, created_at)
@@ -99,7 +100,7 @@ def commit(
         source_sha256=job.job_key_inputs.source_sha256,
         worker={"name": worker_name, "fingerprint": None},
         capabilities_sha256=jcs_sha256(stable_capabilities(capabilities)),
-        backend={"name": "swiftpm", "version": backend_version},
+        backend=dict(backend),
         manifest_sha256=hashlib.sha256(manifest).hexdigest(),
         host_nonce=submit.host_nonce,
         simulated=capabilities.simulated,

@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from heapq import nlargest
+from itertools import islice
 
 from msgspec import UNSET
 
 from rch.contract.policy import GRAMMARS, Check
-from rch.contract.records import BuildSummary, Job, Summary, TestFailure, TestSummary, Verdict
+from rch.contract.records import (
+    BuildSummary,
+    Job,
+    Summary,
+    TestDevice,
+    TestFailure,
+    TestNote,
+    TestSummary,
+    Verdict,
+)
+from worker_agent.results.cases import Case
+from worker_agent.results.facts import Facts
 from worker_agent.results.given import envelope
 from worker_agent.results.lines import FailureSaid, xctest_name
 from worker_agent.results.places import Places
-from worker_agent.results.verdict import PASSED, Decision, Facts
-from worker_agent.results.xunit import Case
+from worker_agent.results.verdict import PASSED, Decision
 
 MAX_FAILURES = 500
 _NAMED = 5
+_LISTED = 20
+_SLOWEST = 10
 _LINE = 300
 
 
-def narrowing(argv: Sequence[str]) -> tuple[str, ...]:
-    """The words of a sanitized `swift` argv that make it less than the full gate: `--filter=X`."""
+def narrowing(argv: Sequence[str], backend: str = "swiftpm") -> tuple[str, ...]:
+    """The words of a sanitized argv that make it less than the full gate: `--filter=X` and the like."""
     found: list[str] = []
+    flags = GRAMMARS["xcodebuild" if backend == "xcodebuild" else "swiftpm"].flags
     words = iter(argv[1:])
     for word in words:
-        flag = GRAMMARS["swiftpm"].flags.get(word)
+        selector = flags.get(word.partition(":")[0])
+        if selector is not None and selector.check is Check.SELECTOR:
+            if selector.narrows:
+                found.append(word)
+            continue
+        flag = flags.get(word)
         if flag is not None:
             value = None if flag.check is Check.NOTHING else next(words, "")
             if flag.narrows:
@@ -48,6 +68,8 @@ def failures(facts: Facts, places: Places) -> tuple[TestFailure, ...]:
 def _failure(
     case: Case, said: defaultdict[str, list[FailureSaid]], facts: Facts, places: Places
 ) -> TestFailure:
+    if case.texts:
+        return _told_failure(case, places)
     xctest = xctest_name(f"{case.suite}.{case.name}")
     console = said.get(xctest) or _same_message(said.get(case.name, []), case)
     if console:
@@ -66,6 +88,24 @@ def _failure(
     if facts.log.signal is not None and xctest in facts.log.unfinished:
         message = facts.log.crash
     return TestFailure(name=case.name, suite=case.suite, message=one_line(message) or "failed")
+
+
+def _told_failure(case: Case, places: Places) -> TestFailure:
+    """A failure whose source told its place; a bare file name is looked for in the tree."""
+    text = next((one for one in case.texts if one.path is not None), case.texts[0])
+    path = text.path
+    if path is not None:
+        path = places.relative(path) if path.startswith("/") else places.named(path) or path
+    return TestFailure(
+        name=case.name,
+        suite=case.suite,
+        message=one_line(text.message) or "failed",
+        path=path,
+        line=text.line,
+        identifier=case.identifier or UNSET,
+        device=case.device or UNSET,
+        duration_ms=case.milliseconds,
+    )
 
 
 def _same_message(said: list[FailureSaid], case: Case) -> list[FailureSaid]:
@@ -104,12 +144,17 @@ def _sentence(facts: Facts, decision: Decision, failed: Sequence[TestFailure]) -
 
 
 def _success(facts: Facts) -> str:
-    warnings = _counted(facts.log.warning_count, "warning")
+    warnings = _counted(facts.warning_count, "warning")
     if facts.action != "test":
-        return f"build succeeded, {warnings}" if facts.log.warning_count else "build succeeded"
-    skipped = facts.count("skipped")
-    passed = _counted(facts.count("passed"), "test") + " passed"
-    return f"{passed}, {skipped} skipped" if skipped else passed
+        return f"build succeeded, {warnings}" if facts.warning_count else "build succeeded"
+    parts = [_counted(facts.count("passed"), "test") + " passed"]
+    for number, word in (
+        (facts.count("skipped"), "skipped"),
+        (facts.count("expected_failure"), "failed as expected"),
+        (sum(case.flaky for case in facts.cases), "flaky"),
+    ):
+        parts += [f"{number} {word}"] if number else []
+    return ", ".join(parts)
 
 
 def _counted(number: int, noun: str) -> str:
@@ -135,7 +180,7 @@ def summary(
     simulated: bool,
 ) -> Summary:
     """`summary.json`."""
-    scope = narrowing(job.job_key_inputs.sanitized_argv)
+    scope = narrowing(job.job_key_inputs.sanitized_argv, facts.backend)
     last = facts.last
     return Summary(
         **envelope(job, created_at),
@@ -144,7 +189,7 @@ def summary(
         failure_subkind=decision.subkind or UNSET,
         exit_code=decision.exit_code,
         attempts=attempts,
-        backend="swiftpm",
+        backend=facts.backend,
         backend_exit_code=UNSET if last is None or last.exit_code is None else last.exit_code,
         backend_term_signal=UNSET if last is None or last.term_signal is None else last.term_signal,
         human_summary=human_summary(facts, decision, failed, scope),
@@ -158,16 +203,26 @@ def summary(
 
 
 def build_summary(job: Job, facts: Facts, *, created_at: str) -> BuildSummary:
-    """`build_summary.json`; it succeeded only if the build phase was run and said 0."""
-    build = next((phase for phase in facts.phases if phase.name == "build"), None)
+    """`build_summary.json`."""
+    told = facts.bundle.build if facts.bundle else None
     return BuildSummary(
         **envelope(job, created_at),
-        succeeded=build is not None and build.ok,
-        error_count=facts.log.error_count,
-        warning_count=facts.log.warning_count,
-        diagnostics=facts.log.diagnostics,
-        first_error=facts.log.first_error,
+        succeeded=_built(facts),
+        error_count=facts.error_count,
+        warning_count=facts.warning_count,
+        diagnostics=facts.diagnostics,
+        first_error=facts.first_error,
+        targets=told.targets if told else (),
+        failed_commands=tuple(one_line(command) for command in facts.log.commands[:_LISTED]),
     )
+
+
+def _built(facts: Facts) -> bool:
+    """Whether a build was run and said so; a `test` of xcodebuild has built where a test ran."""
+    build = next((phase for phase in facts.phases if phase.name == "build"), None)
+    if build is not None or not facts.xcode:
+        return build is not None and build.ok
+    return facts.last is not None and bool(facts.last.ok or facts.ran)
 
 
 def test_summary(job: Job, facts: Facts, failed: Sequence[TestFailure], *, created_at: str) -> TestSummary:
@@ -180,4 +235,69 @@ def test_summary(job: Job, facts: Facts, failed: Sequence[TestFailure], *, creat
         skipped=facts.count("skipped"),
         failures=tuple(failed),
         duration_ms=sum(phase.duration_ms for phase in facts.phases if phase.name == "test"),
+        expected_failures=facts.count("expected_failure"),
+        flaky=tuple(_flaky(case) for case in _first(case for case in facts.cases if case.flaky)),
+        skips=_notes(facts, "skipped"),
+        expected=_notes(facts, "expected_failure"),
+        slowest=tuple(_note(case, "") for case in nlargest(_SLOWEST, _timed(facts), key=_duration)),
+        devices=_devices(facts),
     )
+
+
+def _notes(facts: Facts, outcome: str) -> tuple[TestNote, ...]:
+    cases = _first(case for case in facts.cases if case.outcome == outcome)
+    return tuple(_note(case, case.message) for case in cases)
+
+
+def _flaky(case: Case) -> TestNote:
+    """A test that passed only on a retry, with what the first failed attempt said."""
+    texts = [text.message for one in case.lost_attempts for text in one.texts]
+    return _note(case, texts[0] if texts else "failed at first")
+
+
+def _note(case: Case, message: str) -> TestNote:
+    return TestNote(
+        name=case.name,
+        suite=case.suite,
+        message=one_line(message),
+        duration_ms=case.milliseconds,
+        identifier=case.identifier or UNSET,
+        device=case.device or UNSET,
+    )
+
+
+def _first(cases: Iterable[Case]) -> Iterable[Case]:
+    return islice(cases, MAX_FAILURES)
+
+
+def _timed(facts: Facts) -> Iterable[Case]:
+    return (case for case in facts.cases if case.milliseconds)
+
+
+def _duration(case: Case) -> int:
+    return case.milliseconds
+
+
+def _devices(facts: Facts) -> tuple[TestDevice, ...]:
+    tests = facts.bundle.tests if facts.bundle else None
+    return tuple(
+        TestDevice(
+            name=one_line(device.device_name),
+            os_version=one_line(device.os_version),
+            platform=one_line(device.platform),
+            model=one_line(device.model_name),
+            architecture=one_line(device.architecture),
+            os_build=one_line(device.os_build_number),
+            udid=one_line(device.device_id),
+        )
+        for device in (tests.devices[:_LISTED] if tests else ())
+    )
+
+
+def session_failure(
+    facts: Facts, decision: Decision, failed: Sequence[TestFailure]
+) -> tuple[str, str] | None:
+    """Outcome and sentence of a job that did not pass for more than failed tests; None for others."""
+    if decision.outcome in {PASSED, "TESTS_FAILED"}:
+        return None
+    return decision.outcome, one_line(_sentence(facts, decision, failed))

@@ -1,66 +1,48 @@
-"""The verdict on a Swift package's job, from what is known of it (spec section 9).
+"""The verdict on a job, from what is known of it: one order of rules for every tool (spec section 9).
 
-A pure function. The tool's exit code is evidence, never the verdict: `swift test` says 0 when
-no test matched, and when a test ended the whole process with code 0. The order of the rules is
-the contract's; whatever no rule calls a pass is none.
+A pure function. The tool's exit code is evidence, never the verdict: `swift test` and
+`xcodebuild` say 0 when no test matched, `swift test` when a test ended the whole process with
+code 0, and xcodebuild says 65 for a broken runner with every test passed. The order of the
+rules is the contract's; whatever no rule calls a pass is none.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
 from rch.contract.errors import Kind, lookup
 from rch.contract.records import Evidence
-from worker_agent.model import EndedByUs, PhaseExit
-from worker_agent.results.buildlog import LogFacts
-from worker_agent.results.lines import xctest_name
-from worker_agent.results.xunit import Case, XunitFile
+from worker_agent.model import PhaseExit
+from worker_agent.results import signs
+from worker_agent.results.doubts import doubts_of, problems_of
+from worker_agent.results.facts import Facts, OwnFailure, common_evidence, how
+from worker_agent.results.signs import Sign, runner_sign
+
+__all__ = ["PASSED", "Decision", "Facts", "OwnFailure", "decide"]
 
 PASSED = "PASSED"
 
 _CANCELLED = frozenset({"USER", "SIGNAL", "SUPERSEDED", "LEASE_EXPIRED"})
-
-
-@dataclass(frozen=True, slots=True)
-class OwnFailure:
-    """A failure of the worker itself before or between phases, such as no space at unpacking."""
-
-    kind: Kind
-    subkind: str | None
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """All that a verdict rests on. `xunit` holds the files that the toolchain must have written.
-
-    `lost` tells of earlier executions of the job that were lost, a sentence each.
-    """
-
-    action: str
-    phases: tuple[PhaseExit, ...]
-    ended: EndedByUs | None = None
-    failure: OwnFailure | None = None
-    log: LogFacts = field(default_factory=LogFacts)
-    xunit: tuple[XunitFile, ...] = ()
-    allow_no_tests: bool = False
-    lost: tuple[str, ...] = ()
-
-    @cached_property
-    def cases(self) -> tuple[Case, ...]:
-        """Every counted test case."""
-        return tuple(case for file in self.xunit for case in file.cases)
-
-    def count(self, outcome: str) -> int:
-        """How many cases ended so."""
-        return sum(case.outcome == outcome for case in self.cases)
-
-    @property
-    def last(self) -> PhaseExit | None:
-        """The phase that decided: the last one that was run."""
-        return self.phases[-1] if self.phases else None
+_REFUSALS = {
+    64: "USAGE",
+    66: "PROJECT_MISSING",
+    69: "LICENSE",
+    70: "NO_DESTINATION",
+    74: "PACKAGE_RESOLUTION",
+}
+# What xcodebuild said of the same with another code, before it built or tested anything.
+_REFUSAL_SIGNS = {
+    signs.LICENCE: "LICENSE",
+    signs.NO_DESTINATION: "NO_DESTINATION",
+    signs.PROJECT_MISSING: "PROJECT_MISSING",
+    signs.PACKAGE_RESOLUTION: "PACKAGE_RESOLUTION",
+    signs.USAGE: "USAGE",
+}
+_OWN_HEAD = re.compile(r"^[-\d:. +]{10,40}xcodebuild\[[\d:]{1,32}\]\s{0,4}|^xcodebuild: error: ")
+_NS_ERROR = re.compile(r'Error Domain=[\w.]{1,100} Code=-?\d{1,9} "([^"]{1,500})')
+_SCRIPT = re.compile(r"PhaseScriptExecution ((?:\\ |[^\s\\]){1,200})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,35 +77,15 @@ def _fail(
         status=status,
         outcome=subkind or str(kind),
         exit_code=lookup(kind, subkind).exit_code,
-        evidence=(*_common(facts), *further),
+        evidence=(*common_evidence(facts), *further),
         kind=kind,
         subkind=subkind,
         why=why,
     )
 
 
-def _common(facts: Facts) -> tuple[Evidence, ...]:
-    """What every verdict states: what was lost, how each phase ended, what each results file holds."""
-    lost = [Evidence(source="worker", fact=told) for told in facts.lost]
-    phases = [Evidence(source=f"phase {phase.name}", fact=_how(phase)) for phase in facts.phases]
-    files = [Evidence(source=file.name, fact=_contents(file)) for file in facts.xunit]
-    return (*lost, *phases, *files)
-
-
-def _how(phase: PhaseExit) -> str:
-    if phase.start_error is not None:
-        return f"could not start: {phase.start_error.encode(errors='replace').decode()}"
-    if phase.term_signal is not None:
-        return f"ended by signal {phase.term_signal}"
-    return f"exit code {phase.exit_code}"
-
-
-def _contents(file: XunitFile) -> str:
-    counts = f"{len(file.cases)} test cases"
-    for outcome in ("failed", "skipped"):
-        number = sum(case.outcome == outcome for case in file.cases)
-        counts += f", {number} {outcome}" if number else ""
-    return counts if file.problem is None else f"{file.problem} ({counts})"
+def _passed(facts: Facts) -> Decision:
+    return Decision(status="success", outcome=PASSED, exit_code=0, evidence=common_evidence(facts))
 
 
 # --- the rules, in the order of the contract --------------------------------------------
@@ -159,31 +121,105 @@ def _not_started(facts: Facts) -> Decision | None:
     if phase is None:
         return _fail(facts, Kind.EXECUTOR, "START_FAILED", "nothing was run")
     if phase.start_error is not None:
-        why = f"{phase.name} {_how(phase)}"
-        return _fail(facts, Kind.EXECUTOR, "START_FAILED", why)
+        return _fail(facts, Kind.EXECUTOR, "START_FAILED", f"{phase.name} {how(phase)}")
     if phase.exit_code is None and phase.term_signal is None:
         return _fail(facts, Kind.EXECUTOR, "WORKER_LOST", f"how {phase.name} ended is not known")
     return None
 
 
+def _refused(facts: Facts) -> Decision | None:
+    """Exit codes by which xcodebuild says that it did not get as far as the project's code."""
+    phase = facts.last
+    if not facts.xcode or phase is None or phase.exit_code in {0, None}:
+        return None
+    sign = facts.log.sign(*_REFUSAL_SIGNS)
+    subkind = _REFUSALS.get(phase.exit_code or 0)
+    if subkind is None and sign is not None and not facts.cases and not _build_signs(facts):
+        subkind = _REFUSAL_SIGNS[sign.kind]
+    if subkind is None:
+        return None
+    matching = sign if sign is not None and _REFUSAL_SIGNS[sign.kind] == subkind else None
+    first = facts.first_error
+    why = _own_words(matching.text) if matching else first.message if first else f"xcodebuild: {how(phase)}"
+    return _fail(facts, Kind.XCODEBUILD, subkind, why, *_seen(sign))
+
+
 def _build_failed(facts: Facts) -> Decision | None:
-    phase = next((one for one in facts.phases if one.name == "build" and not one.ok), None)
+    phase = _failed_build(facts)
     if phase is None:
         return None
     log = facts.log
     seen = Evidence(source="build.log", fact=f"{log.error_count} errors, {log.warning_count} warnings")
-    first = log.first_error
+    first = facts.first_error
     if log.no_space and (first is None or first.path is None or _about_space(first.message)):
         return _fail(facts, Kind.EXECUTOR, "NO_SPACE", "no space left on the worker", seen)
-    if first is not None:
+    locked = log.sign(signs.LOCKED_DATABASE)
+    if locked is not None and (first is None or first.path is None):
+        return _fail(facts, Kind.EXECUTOR, "INFRASTRUCTURE", _own_words(locked.text), seen, *_seen(locked))
+    sign = _build_signs(facts)
+    script = _script(facts)
+    if first is not None and (first.path is not None or script is None):
         place = ":".join(str(part) for part in (first.path, first.line, first.column) if part is not None)
         why = f"{place}: error: {first.message}" if place else f"error: {first.message}"
-        return _fail(facts, Kind.SWIFTPM, "BUILD_FAILED", why, seen)
-    return _fail(facts, Kind.SWIFTPM, "BUILD_FAILED", f"swift build: {_how(phase)}", seen)
+    else:
+        why = script or (sign.text if sign else f"{facts.tool('build')}: {how(phase)}")
+    return _fail(facts, facts.kind, "BUILD_FAILED", why, seen, *_seen(sign))
+
+
+def _failed_build(facts: Facts) -> PhaseExit | None:
+    """The phase in which the build failed; xcodebuild's `test` builds too, and runs nothing then."""
+    phase = next((one for one in facts.phases if one.name == "build" and not one.ok), None)
+    if phase is not None or not facts.xcode:
+        return phase
+    last = facts.last
+    if last is None or last.exit_code in {0, None} or facts.cases or _tests_began(facts):
+        return None
+    build = facts.bundle.build if facts.bundle else None
+    errors = build is not None and build.error_count > 0
+    return last if errors or _build_signs(facts) or facts.log.no_space or _locked(facts) else None
+
+
+def _tests_began(facts: Facts) -> bool:
+    log = facts.log
+    return bool(log.passed or log.failed or log.skipped or log.unfinished or log.running)
+
+
+def _build_signs(facts: Facts) -> Sign | None:
+    order = (signs.SCRIPT_PHASE, signs.DEPENDENCY_GRAPH, signs.SIGNING, signs.LINK, signs.COMPILE)
+    return next((one for kind in (*order, signs.BUILD_FAILED) if (one := facts.log.sign(kind))), None)
+
+
+def _locked(facts: Facts) -> bool:
+    return facts.log.sign(signs.LOCKED_DATABASE) is not None
+
+
+def _script(facts: Facts) -> str | None:
+    for command in facts.log.commands:
+        if (found := _SCRIPT.match(command)) is not None:
+            name = found[1].replace("\\ ", " ")
+            return f"the script phase {name!r} failed"
+    return None
 
 
 def _about_space(message: str) -> bool:
     return "No space left on device" in message
+
+
+def _infrastructure(facts: Facts) -> Decision | None:
+    """Trouble of the place where tests run; whatever failed beside it is no verdict on the code."""
+    phase = facts.last
+    if not facts.xcode or facts.action != "test" or phase is None or phase.exit_code in {0, None}:
+        return None
+    found = facts.log.sign(signs.INFRASTRUCTURE, signs.LOCKED_DATABASE)
+    told = "build.log"
+    if found is None:
+        said = [one for text in facts.runner_words if (one := runner_sign(text)) is not None]
+        found = next((one for one in said if one.kind == signs.INFRASTRUCTURE), None)
+        told = facts.bundle.name if facts.bundle else told
+    if found is None:
+        return None
+    note = Evidence(source=told, fact=found.text)
+    return _fail(facts, Kind.EXECUTOR, "INFRASTRUCTURE", _own_words(found.text), note)
 
 
 def _crashed(facts: Facts) -> Decision | None:
@@ -192,14 +228,34 @@ def _crashed(facts: Facts) -> Decision | None:
         return None
     log = facts.log
     if phase.term_signal is not None:
-        return _fail(
-            facts, Kind.SWIFTPM, "TESTS_CRASHED", f"swift test was ended by signal {phase.term_signal}"
-        )
+        why = f"{facts.tool('test')} was ended by signal {phase.term_signal}"
+        return _fail(facts, facts.kind, "TESTS_CRASHED", why)
+    if facts.xcode:
+        return _crashed_in_xcode(facts)
     if log.signal is None:
         return None
     where = f"{', '.join(log.unfinished[:3])}: " if log.unfinished else ""
-    signs = [Evidence(source="build.log", fact=text) for text in log.crashes[:5]]
-    return _fail(facts, Kind.SWIFTPM, "TESTS_CRASHED", f"{where}{log.crash}", *signs)
+    marks = [Evidence(source="build.log", fact=text) for text in log.crashes[:5]]
+    return _fail(facts, facts.kind, "TESTS_CRASHED", f"{where}{log.crash}", *marks)
+
+
+def _crashed_in_xcode(facts: Facts) -> Decision | None:
+    """A test that the bundle says crashed, a runner that did, or a restart that no time limit explains."""
+    failed = [case for case in facts.cases if case.outcome == "failed"]
+    for case in failed:
+        said = next((text.message for text in case.texts if text.message.startswith("Crash: ")), None)
+        if said is not None:
+            note = Evidence(source="result.xcresult", fact=said[: signs.MAX_TEXT])
+            return _fail(facts, facts.kind, "TESTS_CRASHED", f"{case.suite}.{case.name}: {said}", note)
+    found = next((one for text in facts.runner_words if (one := runner_sign(text)) is not None), None)
+    if found is None:
+        found = facts.log.sign(signs.CRASH)
+        if any("time allowance" in text.message for case in failed for text in case.texts):
+            found = None
+    if found is None:
+        return None
+    where = f"{', '.join(facts.log.unfinished[:3])}: " if facts.log.unfinished else ""
+    return _fail(facts, facts.kind, "TESTS_CRASHED", f"{where}{_own_words(found.text)}", *_seen(found))
 
 
 def _tests_failed(facts: Facts) -> Decision | None:
@@ -207,98 +263,47 @@ def _tests_failed(facts: Facts) -> Decision | None:
     phase = facts.last
     if facts.action != "test" or phase is None or phase.ok or not facts.count("failed"):
         return None
-    return _fail(facts, Kind.SWIFTPM, "TESTS_FAILED", "")
+    return _fail(facts, facts.kind, "TESTS_FAILED", "")
 
 
 def _no_tests_ran(facts: Facts) -> Decision | None:
     phase = facts.last
     if facts.action != "test" or phase is None or phase.name != "test":
         return None
-    explained = phase.ok or facts.log.no_tests_found
-    whole = facts.log.no_tests_found or (facts.xunit and not _problems(facts))
-    if facts.count("passed") or facts.count("failed") or not explained or not whole:
+    explained = phase.ok or (facts.log.no_tests_found and not facts.xcode)
+    read = facts.bundle is not None if facts.xcode else bool(facts.xunit)
+    whole = (facts.log.no_tests_found and not facts.xcode) or (read and not problems_of(facts))
+    if facts.ran or not explained or not whole or (facts.xcode and doubts_of(facts)):
         return None
     if facts.allow_no_tests:
         return _passed(facts)
-    return _fail(facts, Kind.SWIFTPM, "NO_TESTS_RAN", "no test ran")
-
-
-def _problems(facts: Facts) -> list[str]:
-    return [f"{file.name} {file.problem}" for file in facts.xunit if file.problem is not None]
+    return _fail(facts, facts.kind, "NO_TESTS_RAN", "no test ran")
 
 
 def _inconsistent(facts: Facts) -> Decision | None:
-    doubts = [doubt for check in _CHECKS for doubt in check(facts)]
+    doubts = doubts_of(facts)
     if not doubts:
         return None
     notes = [Evidence(source="comparison", fact=doubt) for doubt in doubts]
-    return _fail(facts, Kind.SWIFTPM, "INCONSISTENT", "; ".join(doubts[:3]), *notes)
+    return _fail(facts, facts.kind, "INCONSISTENT", "; ".join(doubts[:3]), *notes)
 
 
-def _passed(facts: Facts) -> Decision:
-    return Decision(status="success", outcome=PASSED, exit_code=0, evidence=_common(facts))
+def _seen(sign: Sign | None) -> tuple[Evidence, ...]:
+    return () if sign is None else (Evidence(source="build.log", fact=sign.text),)
 
 
-# --- what must agree before a pass --------------------------------------------------------
+def _own_words(text: str) -> str:
+    """A line of xcodebuild's own without time, process and name; of an `NSError` what it says."""
+    said = _NS_ERROR.search(text)
+    return said[1] if said is not None else _OWN_HEAD.sub("", text)
 
 
-def _exit_codes(facts: Facts) -> list[str]:
-    failed = facts.count("failed")
-    doubts = [
-        f"{one.name} said {one.exit_code} without a failed test" for one in facts.phases if not one.ok
-    ]
-    if failed and not doubts:
-        return [f"swift test said 0 with {failed} failed tests"]
-    return doubts
-
-
-def _all_phases(facts: Facts) -> list[str]:
-    run = [phase.name for phase in facts.phases]
-    wanted = ["build", "test"] if facts.action == "test" else ["build"]
-    return [] if run == wanted else [f"phases {', '.join(run)} were run in place of {', '.join(wanted)}"]
-
-
-def _files_whole(facts: Facts) -> list[str]:
-    if facts.action == "test" and not facts.xunit:
-        return ["there is no results file"]
-    problems, early = _problems(facts), _ended_early(facts)
-    return [f"{early}: {'; '.join(problems)}"] if problems and early else problems
-
-
-def _ended_early(facts: Facts) -> str | None:
-    """The likely reason of a results file that is not whole: one of the tests that ran called `exit`."""
-    if running := facts.log.running:
-        others = f" and {len(running) - 3} more" if len(running) > 3 else ""
-        return f"the tests ended early while {', '.join(name[:80] for name in running[-3:])}{others} ran"
-    cut = any(file.problem is not None and file.problem.startswith("is cut short") for file in facts.xunit)
-    return "the tests ended early" if cut else None
-
-
-def _build_said_errors(facts: Facts) -> list[str]:
-    first = facts.log.first_error
-    if first is None or first.path is None or first.path.startswith("/"):
-        return []
-    return [f"the build said 0 and {first.path}:{first.line}: error: {first.message}"]
-
-
-def _console_agrees(facts: Facts) -> list[str]:
-    """Only tests that the results file knows count: a test may print any other project's log."""
-    passed = {xctest_name(f"{case.suite}.{case.name}") for case in facts.cases if case.outcome == "passed"}
-    log = facts.log
-    return [
-        *(
-            f"{name} failed on the console and passed in the results"
-            for name in sorted(passed & log.failed)
-        ),
-        *(f"{name} started and never ended" for name in sorted(passed.intersection(log.unfinished))),
-    ]
-
-
-_CHECKS = (_exit_codes, _all_phases, _files_whole, _build_said_errors, _console_agrees)
 _RULES: tuple[Rule, ...] = (
     _ended_by_us,
     _not_started,
+    _refused,
     _build_failed,
+    _infrastructure,
     _crashed,
     _tests_failed,
     _no_tests_ran,

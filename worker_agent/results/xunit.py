@@ -17,25 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
+from worker_agent.results.cases import MAX_MESSAGE, Case
+
 MAX_BYTES = 64 << 20
 MAX_CASES = 200_000
 MAX_DEPTH = 32
-MAX_MESSAGE = 2000
 
 # What XML 1.0 cannot hold, and references to it, which Swift Testing writes all the same.
 _BAD_BYTES = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _REFERENCE = re.compile(rb"&#(?:x([0-9a-fA-F]{1,8})|([0-9]{1,10}));")
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One `testcase`. `suite` is its `classname` (`Module.Class`); `outcome` passed, failed or skipped."""
-
-    suite: str
-    name: str
-    outcome: str
-    message: str = ""
-    milliseconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,16 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from rch.contract.records.base import JobRecord
-from rch.contract.records.parts import ConfigSource, Diagnostic, Entry, Reason, TestFailure, Verdict
+from rch.contract.records.parts import (
+    ConfigSource,
+    Diagnostic,
+    Entry,
+    Reason,
+    TestDevice,
+    TestFailure,
+    TestNote,
+    Verdict,
+)
 
 
 class JobKeyInputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,7 +205,7 @@ class JobIndex(JobRecord, frozen=True, kw_only=True):
 
 
 class BuildSummary(JobRecord, frozen=True, kw_only=True):
-    """What the build said."""
+    """What the build said. `targets` are those that a message names."""
 
     succeeded: bool
     error_count: int
@@ -204,10 +213,17 @@ class BuildSummary(JobRecord, frozen=True, kw_only=True):
     diagnostics: tuple[Diagnostic, ...]
     first_error: Diagnostic | None
     schema_id: str = "rch-xcode/build_summary@1"
+    targets: tuple[str, ...] = ()
+    failed_commands: tuple[str, ...] = ()
 
 
 class TestSummary(JobRecord, frozen=True, kw_only=True):
-    """What the tests said; counts come from counted elements, never from attributes."""
+    """What the tests said; counts come from counted elements, never from attributes.
+
+    `flaky` passed only on a retry and count as passed; `expected` failed as the test said it
+    would; `skips` tell why; `slowest` are the ten that took longest, slowest first. Lists of
+    tests hold the first 500.
+    """
 
     __test__ = False
 
@@ -218,3 +234,9 @@ class TestSummary(JobRecord, frozen=True, kw_only=True):
     failures: tuple[TestFailure, ...]
     duration_ms: int
     schema_id: str = "rch-xcode/test_summary@1"
+    expected_failures: int = 0
+    flaky: tuple[TestNote, ...] = ()
+    skips: tuple[TestNote, ...] = ()
+    expected: tuple[TestNote, ...] = ()
+    slowest: tuple[TestNote, ...] = ()
+    devices: tuple[TestDevice, ...] = ()

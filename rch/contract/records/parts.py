@@ -135,6 +135,36 @@ class TestFailure(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     path: str | None = None
     line: int | None = None
+    identifier: str | UnsetType = UNSET
+    device: str | UnsetType = UNSET
+    duration_ms: int | UnsetType = UNSET
+
+
+class TestNote(msgspec.Struct, frozen=True, kw_only=True):
+    """One test that is worth a word: flaky, skipped, failed as expected, or slow."""
+
+    __test__ = False
+
+    name: str
+    suite: str
+    message: str = ""
+    duration_ms: int = 0
+    identifier: str | UnsetType = UNSET
+    device: str | UnsetType = UNSET
+
+
+class TestDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that tests ran on."""
+
+    __test__ = False
+
+    name: str
+    os_version: str
+    platform: str = ""
+    model: str = ""
+    architecture: str = ""
+    os_build: str = ""
+    udid: str = ""
 
 
 class ProbeFailure(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,163 @@
+"""What must agree before a pass: each check gives the sentences of what does not (spec section 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from worker_agent.results.cases import Case
+from worker_agent.results.facts import Facts, console_names
+from worker_agent.results.xcresult import Bundle
+from worker_agent.results.xcresult_db import DatabaseRead
+from worker_agent.results.xcresult_summary import SummaryRead
+
+MAX_DOUBTS = 50
+_RESULTS = frozenset({"Passed", "Failed", "Skipped", "Expected Failure"})
+_PHASES = {
+    ("swiftpm", "build"): (("build",),),
+    ("swiftpm", "test"): (("build", "test"),),
+    ("xcodebuild", "build"): (("build",),),
+    ("xcodebuild", "test"): (("test",), ("build", "test")),
+}
+
+
+def doubts_of(facts: Facts) -> list[str]:
+    """Every doubt, the first 50."""
+    return [doubt for check in _CHECKS for doubt in check(facts)][:MAX_DOUBTS]
+
+
+def problems_of(facts: Facts) -> list[str]:
+    """What is wrong with the sources of results themselves."""
+    problems = [f"{file.name} {file.problem}" for file in facts.xunit if file.problem is not None]
+    if facts.bundle is not None and facts.action == "test" and facts.bundle.unread is not None:
+        problems.append(f"{facts.bundle.name} {facts.bundle.unread}")
+    return problems
+
+
+def _exit_codes(facts: Facts) -> list[str]:
+    failed = facts.count("failed")
+    doubts = [
+        f"{one.name} said {one.exit_code} without a failed test" for one in facts.phases if not one.ok
+    ]
+    if failed and not doubts:
+        return [f"{facts.tool('test')} said 0 with {failed} failed tests"]
+    return doubts
+
+
+def _all_phases(facts: Facts) -> list[str]:
+    run = tuple(phase.name for phase in facts.phases)
+    wanted = _PHASES[facts.backend, facts.action]
+    if run in wanted:
+        return []
+    return [f"phases {', '.join(run)} were run in place of {', '.join(wanted[0])}"]
+
+
+def _sources_whole(facts: Facts) -> list[str]:
+    if facts.action == "test" and facts.xcode and facts.bundle is None:
+        return ["there is no result bundle"]
+    if facts.action == "test" and not facts.xcode and not facts.xunit:
+        return ["there is no results file"]
+    problems, early = problems_of(facts), _ended_early(facts)
+    return [f"{early}: {'; '.join(problems)}"] if problems and early else problems
+
+
+def _ended_early(facts: Facts) -> str | None:
+    """The likely reason of a results file that is not whole: one of the tests that ran called `exit`."""
+    if running := facts.log.running:
+        others = f" and {len(running) - 3} more" if len(running) > 3 else ""
+        return f"the tests ended early while {', '.join(name[:80] for name in running[-3:])}{others} ran"
+    cut = any(file.problem is not None and file.problem.startswith("is cut short") for file in facts.xunit)
+    return "the tests ended early" if cut else None
+
+
+def _build_said_errors(facts: Facts) -> list[str]:
+    first = facts.first_error
+    if first is not None and first.path is not None and not first.path.startswith("/"):
+        return [f"the build said 0 and {first.path}:{first.line}: error: {first.message}"]
+    build = facts.bundle.build if facts.bundle else None
+    return [f"the build said 0 with {build.error_count} errors"] if build and build.error_count else []
+
+
+def _console_agrees(facts: Facts) -> list[str]:
+    """Only tests that the results know count: a test may print any other project's log."""
+    green = [case for case in facts.cases if case.outcome == "passed" and not case.flaky]
+    passed = {name for case in green for name in console_names(case)}
+    log = facts.log
+    red = log.failed | log.failing
+    return [
+        *(f"{name} failed on the console and passed in the results" for name in sorted(passed & red)),
+        *(f"{name} started and never ended" for name in sorted(passed.intersection(log.unfinished))),
+    ]
+
+
+def _every_result(facts: Facts) -> list[str]:
+    unknown = [case for case in facts.cases if case.outcome == "unknown"]
+    return [f"{case.suite}.{case.name} has no result" for case in unknown[:MAX_DOUBTS]]
+
+
+def _bundle_agrees(facts: Facts) -> list[str]:
+    """A bundle's parts with one another; those that cannot be read are told elsewhere."""
+    bundle = facts.bundle
+    if facts.action != "test" or bundle is None or bundle.unread is not None:
+        return []
+    if bundle.tests is None or bundle.summary is None:
+        return [f"{bundle.name} was not asked for its tests"]
+    return [*bundle.tests.doubts, *_summary(bundle, bundle.summary), *_database(bundle, bundle.database)]
+
+
+def _summary(bundle: Bundle, summary: SummaryRead) -> Iterator[str]:
+    cases = bundle.cases
+    failed = _number(cases, "failed")
+    if summary.result not in _RESULTS and (cases or summary.result != "unknown"):
+        yield f"the bundle's result is {summary.result!r}"
+    if (summary.result == "Failed" or summary.failed) and not failed:
+        said = f"{summary.result} with {summary.failed} failed tests"
+        yield f"the bundle's summary says {said}, its tests none"
+    if failed and (summary.result != "Failed" or not summary.failed):
+        yield f"{failed} tests of the bundle failed and its summary says {summary.result}"
+    if bool(summary.total) != bool(cases):
+        yield f"the bundle's summary counts {summary.total} tests, and it holds {len(cases)}"
+    # Parametrised tests, repetitions and devices are not counted in one way by all versions.
+    if all(not one.device and not one.attempts and not one.arguments for one in cases):
+        counts = (summary.passed, summary.failed, summary.skipped, summary.expected)
+        held = tuple(_number(cases, one) for one in ("passed", "failed", "skipped", "expected_failure"))
+        if counts != held:
+            yield f"the bundle's summary counts {_listed(counts)}, and it holds {_listed(held)}"
+
+
+def _database(bundle: Bundle, database: DatabaseRead | None) -> Iterator[str]:
+    """The database; a layout that is not known proves nothing."""
+    if database is None or database.foreign:
+        return
+    if database.problem is not None:
+        yield f"the bundle's database {database.problem}"
+        return
+    failed = _number(bundle.cases, "failed")
+    if database.failed != failed:
+        yield f"the bundle's database holds {database.failed} failed tests, its report {failed}"
+    green = {case.identifier for case in bundle.cases if case.outcome == "passed"}
+    red = {case.identifier for case in bundle.cases if case.outcome != "passed"}
+    for name in database.failing:
+        if name in green and name not in red:
+            yield f"{name} failed in the bundle's database and passed in its report"
+    if bool(database.total) != bool(bundle.cases):
+        yield f"the bundle's database holds {database.total} results, its report {len(bundle.cases)}"
+
+
+def _number(cases: tuple[Case, ...], outcome: str) -> int:
+    return sum(case.outcome == outcome for case in cases)
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    words = ("passed", "failed", "skipped", "expected to fail")
+    return ", ".join(f"{number} {word}" for number, word in zip(numbers, words, strict=True))
+
+
+_CHECKS: tuple[Callable[[Facts], list[str]], ...] = (
+    _exit_codes,
+    _all_phases,
+    _sources_whole,
+    _build_said_errors,
+    _every_result,
+    _console_agrees,
+    _bundle_agrees,
+)
