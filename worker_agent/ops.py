@@ -31,6 +31,7 @@ from rch.contract.worker_rpc import (
     UploadRequest,
     UploadResult,
 )
+from worker_agent.backends import offers_xcodebuild
 from worker_agent.clock import in_seconds, now
 from worker_agent.source_words import Readable
 from worker_agent.worker import Worker
@@ -49,6 +50,7 @@ FEATURES = (
     Feature.UPLOAD_THIN,
     Feature.ATTESTATION_SIGNING,
 )
+"""What every worker offers; one with an Xcode offers that backend too."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,12 +78,14 @@ def perform(call: Call) -> Any:
 
 
 def _probe(call: Call) -> msgspec.Struct:
+    here = call.worker.capabilities()
+    more = (Feature.BACKEND_XCODEBUILD,) if offers_xcodebuild(here.toolchains) else ()
     return ProbeResult(
         rch_xcode_lane_version=LANE_VERSION,
         protocol_min=PROTOCOL_MIN,
         protocol_max=PROTOCOL_MAX,
-        features=tuple(map(str, FEATURES)),
-        capabilities=call.worker.capabilities(),
+        features=tuple(map(str, (*FEATURES, *more))),
+        capabilities=here,
     )
 
 

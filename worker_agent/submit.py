@@ -10,6 +10,7 @@ import msgspec
 from rch.contract.canonical import jcs_sha256
 from rch.contract.records import ClassifierPolicyRecord, JobStateRecord
 from rch.contract.worker_rpc import Code, Feature, RpcError, SubmitRequest, SubmitResult
+from worker_agent.backends import offers_xcodebuild
 from worker_agent.cache_keys import cache_config
 from worker_agent.jobs import MAX_ATTEMPTS, Standing
 from worker_agent.results.given import envelope, fault_of
@@ -30,7 +31,7 @@ _LOOK_SECONDS = 0.005
 
 def submit(worker: Worker, request: SubmitRequest) -> SubmitResult:
     """Start the job, or say where it stands; two executions of one id are never alive at once."""
-    _check_request(request)
+    _check_request(worker, request)
     job_id = request.job.job_id
     deadline = time.monotonic() + _START_PATIENCE_SECONDS
     starts = 0
@@ -74,7 +75,7 @@ def _result(state: JobStateRecord) -> SubmitResult:
     return SubmitResult(state=state.state, seq=state.seq)
 
 
-def _check_request(request: SubmitRequest) -> None:
+def _check_request(worker: Worker, request: SubmitRequest) -> None:
     job = request.job
     try:
         found = jcs_sha256(job.job_key_inputs)
@@ -95,14 +96,12 @@ def _check_request(request: SubmitRequest) -> None:
     fault = fault_of(request)
     if fault is not None:
         raise RpcError(Code.INVALID_REQUEST, fault)
-    _check_backend(job)
+    _check_backend(worker, job)
 
 
-def _check_backend(job: Job) -> None:
+def _check_backend(worker: Worker, job: Job) -> None:
     """What is not offered is refused before anything of the job is kept."""
-    from worker_agent.ops import FEATURES
-
-    if "xcode_build" in job.job_key_inputs.toolchain and Feature.BACKEND_XCODEBUILD not in FEATURES:
+    if "xcode_build" in job.job_key_inputs.toolchain and not offers_xcodebuild(worker.toolchains()):
         needed = Feature.BACKEND_XCODEBUILD
         message = (
             f"job.job_key_inputs.toolchain names an Xcode, which needs the feature {needed}, not offered"
@@ -143,7 +142,7 @@ def _admit(worker: Worker, request: SubmitRequest, standing: Standing) -> None:
 def _check_toolchain(worker: Worker, request: SubmitRequest) -> None:
     from worker_agent.capabilities import unchanged
 
-    changed = unchanged(worker.config, worker.probe_cache, request.job.job_key_inputs)
+    changed = unchanged(worker.config, worker.probe_cache, request.job.job_key_inputs, worker.apple)
     if changed is not None:
         raise RpcError(Code.TOOLCHAIN_CHANGED, changed)
 

@@ -8,15 +8,12 @@ from rch.contract.errors import Failure, Kind
 
 _NOT_YET: Mapping[str, Mapping[object, str]] = {
     "backend": {"mcp": "use xcodebuild or swiftpm"},
-    "destination.provisioning": {"ephemeral": 'use "existing"'},
 }
 
 
 def refuse_not_offered(key: str, value: object, file: str) -> None:
     """CONFIG / NOT_OFFERED for a value that a later version will take."""
     instead = _NOT_YET.get(key, {}).get(value) if isinstance(value, str) else None
-    if key == "run.retry_infrastructure" and isinstance(value, int) and value > 0:
-        instead = "use 0"
     if key == "project.package" and isinstance(value, str) and value not in {".", ""}:
         instead = 'use "."'
     if instead is not None:

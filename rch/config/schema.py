@@ -50,10 +50,13 @@ class Actions(Table, frozen=True, kw_only=True):
 
 
 class Destination(Table, frozen=True, kw_only=True):
-    """Where an Xcode job runs: a constraint that is resolved against the chosen worker."""
+    """Where an Xcode job runs: a constraint that is resolved against the chosen worker.
+
+    `ephemeral`: a simulator is made for each job and deleted after it.
+    """
 
     value: str | None = None
-    provisioning: Literal["existing"] = "existing"
+    provisioning: Literal["existing", "ephemeral"] = "existing"
 
 
 class Toolchain(Table, frozen=True, kw_only=True):
@@ -92,14 +95,17 @@ class Cache(Table, frozen=True, kw_only=True):
 
 
 class Run(Table, frozen=True, kw_only=True):
-    """How a run goes on and what counts; `retry_tests` is the most runs of one failing test."""
+    """How a run goes on and what counts; `retry_tests` is the most runs of one failing test.
+
+    `retry_infrastructure`: how often a job begins anew whose runner, not whose tests, broke.
+    """
 
     continue_on_failure: bool = False
     artifact_profile: Literal["minimal", "rich"] = "rich"
     allow_no_tests: bool = False
     allow_narrowing: bool = False
     retry_tests: Annotated[int, Meta(ge=0, le=5)] = 0
-    retry_infrastructure: Annotated[int, Meta(ge=0, le=0)] = 0
+    retry_infrastructure: Annotated[int, Meta(ge=0, le=1)] = 0
 
 
 class Selection(Table, frozen=True, kw_only=True):

@@ -16,6 +16,11 @@ from rch.contract.errors import Failure, Kind
 # sizeof(sockaddr_un.sun_path), its closing NUL included.
 _SUN_PATH_BYTES = 104 if sys.platform == "darwin" else 108
 
+HOME_VARIABLE = "RCH_WORKER_HOME"
+"""Moves all of a worker under one folder."""
+SIMULATE_VARIABLE = "RCH_WORKER_SIMULATE"
+"""`1` makes a simulated worker of the one that is started, as `simulate = true` in its config does."""
+
 
 class HostPaths(NamedTuple):
     """Where the daemon and its clients keep their things. All paths are absolute."""
@@ -169,7 +174,7 @@ def worker_paths(env: Mapping[str, str]) -> WorkerPaths:
     `XDG_*` has no say: an SSH command and a terminal on the same machine often differ in
     it, and would then keep two sets of leases and locks.
     """
-    if (base := _place(env, "RCH_WORKER_HOME")) is not None:
+    if (base := _place(env, HOME_VARIABLE)) is not None:
         return WorkerPaths(
             config_file=base / "config" / "worker.toml", data_dir=base / "data", state_dir=base / "state"
         )

@@ -28,7 +28,7 @@ PACKAGES = Path(__file__).parents[1] / "packages"
 
 def phases(tmp_path: Path, *argv: str) -> tuple[Phase, ...]:
     asked = jobs.job(*argv)
-    return backend_for(asked).phases(asked, jobs.layout(tmp_path))
+    return tuple(backend_for(asked).phases(asked, jobs.layout(tmp_path)))
 
 
 def words(phase: Phase) -> str:

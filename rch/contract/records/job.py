@@ -98,8 +98,17 @@ class Toolchain(JobRecord, frozen=True, kw_only=True):
     os_version: str | UnsetType = UNSET
 
 
+class Ephemeral(msgspec.Struct, frozen=True, kw_only=True):
+    """The simulator that was made for one job; `deleted_at` is null where it could not be deleted."""
+
+    udid: str
+    created_at: str
+    deleted_at: str | None
+    cleanup_ok: bool
+
+
 class Destination(JobRecord, frozen=True, kw_only=True):
-    """Where the job ran."""
+    """Where the job ran; `ephemeral` where a device was made for it."""
 
     platform: str
     name: str
@@ -111,6 +120,7 @@ class Destination(JobRecord, frozen=True, kw_only=True):
     sim_runtime_build: str | UnsetType = UNSET
     device_type_identifier: str | UnsetType = UNSET
     udid: str | UnsetType = UNSET
+    ephemeral: Ephemeral | UnsetType = UNSET
 
 
 class Summary(JobRecord, frozen=True, kw_only=True):
