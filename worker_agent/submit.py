@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rch.contract.policy import ClassifierPolicy
-    from rch.contract.records import Job
     from rch.files.locks import FileLock
 
 _START_PATIENCE_SECONDS = 60.0
@@ -31,7 +30,7 @@ _LOOK_SECONDS = 0.005
 
 def submit(worker: Worker, request: SubmitRequest) -> SubmitResult:
     """Start the job, or say where it stands; two executions of one id are never alive at once."""
-    _check_request(worker, request)
+    _check_request(request)
     job_id = request.job.job_id
     deadline = time.monotonic() + _START_PATIENCE_SECONDS
     starts = 0
@@ -75,7 +74,7 @@ def _result(state: JobStateRecord) -> SubmitResult:
     return SubmitResult(state=state.state, seq=state.seq)
 
 
-def _check_request(worker: Worker, request: SubmitRequest) -> None:
+def _check_request(request: SubmitRequest) -> None:
     job = request.job
     try:
         found = jcs_sha256(job.job_key_inputs)
@@ -96,17 +95,6 @@ def _check_request(worker: Worker, request: SubmitRequest) -> None:
     fault = fault_of(request)
     if fault is not None:
         raise RpcError(Code.INVALID_REQUEST, fault)
-    _check_backend(worker, job)
-
-
-def _check_backend(worker: Worker, job: Job) -> None:
-    """What is not offered is refused before anything of the job is kept."""
-    if "xcode_build" in job.job_key_inputs.toolchain and not offers_xcodebuild(worker.toolchains()):
-        needed = Feature.BACKEND_XCODEBUILD
-        message = (
-            f"job.job_key_inputs.toolchain names an Xcode, which needs the feature {needed}, not offered"
-        )
-        raise RpcError(Code.FEATURE_MISSING, message)
 
 
 def _check_same(request: SubmitRequest, standing: Standing) -> None:
@@ -142,9 +130,17 @@ def _admit(worker: Worker, request: SubmitRequest, standing: Standing) -> None:
 def _check_toolchain(worker: Worker, request: SubmitRequest) -> None:
     from worker_agent.capabilities import unchanged
 
-    changed = unchanged(worker.config, worker.probe_cache, request.job.job_key_inputs, worker.apple)
-    if changed is not None:
-        raise RpcError(Code.TOOLCHAIN_CHANGED, changed)
+    inputs = request.job.job_key_inputs
+    changed = unchanged(worker.config, worker.probe_cache, inputs, worker.apple)
+    if changed is None:
+        return
+    if "xcode_build" in inputs.toolchain and not offers_xcodebuild(worker.toolchains()):
+        needed = Feature.BACKEND_XCODEBUILD
+        message = (
+            f"job.job_key_inputs.toolchain names an Xcode, which needs the feature {needed}, not offered"
+        )
+        raise RpcError(Code.FEATURE_MISSING, message)
+    raise RpcError(Code.TOOLCHAIN_CHANGED, changed)
 
 
 def _with_policy(request: SubmitRequest, policy: ClassifierPolicy) -> SubmitRequest:

@@ -259,8 +259,6 @@ def test_unknown_key_of_host_and_command_line(package: Tree) -> None:
     ("key", "value"),
     [
         ("backend", "mcp"),
-        ("destination.provisioning", "ephemeral"),
-        ("run.retry_infrastructure", 1),
         ("project.package", "Packages/Core"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from support import jobs
 from support.standin import DEMO
-from support.worker_pipe import Bench, Pipe, artifacts, follow, submit, summary, tar
+from support.worker_pipe import Bench, Pipe, artifacts, follow, is_running, submit, summary, tar
 
 from rch.config.invocation import policy_from_bundle
 from rch.config.worker_config import WorkerConfig
@@ -109,6 +109,15 @@ class XcodeBench(Bench):
             xcode_version=entry.version,
             original_constraint=WANTED,
         )
+
+    def running(self, job_id: str) -> list[int]:
+        """The processes that were started for a job and live."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit() and f"/{job_id}/".encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+        return [pid for pid in found if is_running(pid)]
 
     def run(self, scenario: str, *argv: str, files: Mapping[str, str] | None = None, **more: Any) -> Done:
         """Upload, submit, follow to the end."""
