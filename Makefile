@@ -23,7 +23,7 @@ setup: $(STAMP)  ## make .venv with rchctl, rchd and rch-worker
 demo: $(STAMP)  ## verify the demo package end to end in a throw-away home (.demo/)
 	@scripts/demo
 
-bench: $(STAMP)  ## measure starts, watching and idle clients (benchmarks/README.md)
+bench: $(STAMP)  ## measure against what people use today, and under load (benchmarks/README.md)
 	@$(BIN)/python benchmarks/bench.py $(or $(BENCH_ARGS),all)
 
 test: $(STAMP)  ## run the tests

@@ -1,225 +1,118 @@
-"""What the daemon costs under load: `bench.py start | watchers | idle | all [--json]` (README.md here).
+"""Benchmarks: `bench.py NAME… [--rounds N] [--quick] [--json]` (README.md here tells what each one is).
 
-Each figure is the median of several rounds; rounds with and without the load take turns, so that a
-machine which is busy with other things is busy with both. Ratios are what to look at.
+`load` is start, watchers and idle: what a daemon costs under load. `fast` is all others: ours beside
+what people use today. `all` is both.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
+import logging
 import signal
-import statistics
 import sys
-import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from rig import Client, Machine, fill_queue, greeted, machine
-
-TIMED = Path(__file__).with_name("timed_daemon.py")
-MEGA = 1e6
-PAUSE_SECONDS = 0.2  # between two submits: what is measured is the way, not the jam
-Table = dict[str, float]
-
-
-def percentile(values: Sequence[float], part: float) -> float:
-    """The value below which `part` of them lie."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
+import load
+import structlog
+from bundle import bundle
+from edit import edit
+from line import ssh, status
+from memory import memory
+from sync import sync
+from table import Found, Missing, print_table
+from tail import tail
+from theirs import LoopbackError
+from transfer import change, unchanged, upload
 
 
-# --- a long queue -------------------------------------------------------------------------
+class Benchmark(Protocol):
+    """Takes figures in so many rounds; `quick`: the smallest that shows that it works, without goals."""
+
+    def __call__(self, rounds: int, *, quick: bool) -> list[Found]:
+        """The figures."""
 
 
-async def one_start(made: Machine, order: list[str]) -> Table:
-    """Kill, start, and look: the first answer, the whole queue, the quiet after it."""
-    made.kill()
-    began = made.start()
-    async with greeted(made) as client:
-        await client.call("daemon.health")
-        answered, processor = time.monotonic() - began, made.processor
-        listed = await newest(client, 1000)
-        all_there = time.monotonic() - began
-        health = await client.call("daemon.health")
-        if health["runs_queued"] != len(order) or listed != sorted(order, reverse=True)[:1000]:
-            raise RuntimeError("runs were lost, or their order")
-        waits = [await timed(client, "daemon.health") for _ in range(100)]
-        return {
-            "health answers, s": answered,
-            "health answers, s of processor": processor,
-            "queue is listed, s": all_there,
-            "health while it looks over the files, p99 ms": percentile(waits, 0.99) * 1000,
-            "memory, MB": made.rss / MEGA,
-            "most memory, MB": made.peak / MEGA,
-        }
-
-
-async def newest(client: Client, limit: int) -> list[str]:
-    """The ids of the newest runs, message by message."""
-    found: list[str] = []
-    more = True
-    while more and len(found) < limit:
-        before = {"before": found[-1]} if found else {}
-        listed = await client.call("runs.list", {"limit": limit - len(found), **before})
-        found += [run["run_id"] for run in listed["runs"]]
-        more = bool(listed.get("more"))
-    return found
-
-
-async def timed(client: Client, method: str, params: dict[str, Any] | None = None) -> float:
-    """Seconds that a call takes."""
-    began = time.monotonic()
-    await client.call(method, params)
-    return time.monotonic() - began
-
-
-def start(runs: int, rounds: int) -> Table:
-    """Starts of a daemon with few and with many queued runs, in turns."""
-    with machine() as few, machine() as many:
-        orders = [(few, fill_queue(few, 10)), (many, fill_queue(many, runs))]
-        found: dict[int, list[Table]] = {0: [], 1: []}
-        for _ in range(rounds):
-            for index, (made, order) in enumerate(orders):
-                found[index].append(asyncio.run(one_start(made, order)))
-                made.kill()
-    small, large = middle(found[0]), middle(found[1])
-    table = {f"10 runs: {name}": value for name, value in small.items()}
-    table |= {f"{runs} runs: {name}": value for name, value in large.items()}
-    table["processor per run, µs"] = (
-        (large["health answers, s of processor"] - small["health answers, s of processor"]) / runs * 1e6
-    )
-    table["memory per run, kB"] = (large["memory, MB"] - small["memory, MB"]) / runs * 1e3
-    return table
-
-
-def middle(tables: list[Table]) -> Table:
-    """The median of each figure."""
-    return {name: statistics.median(table[name] for table in tables) for name in tables[0]}
-
-
-# --- watching clients ---------------------------------------------------------------------
-
-
-async def one_crowd(made: Machine, out: Path, watchers: int, submits: int) -> Table:
-    """Submit while `watchers` clients watch all runs, and as many as a quarter of them read nothing."""
-    async with AsyncExitStack() as stack:
-        crowd = [await stack.enter_async_context(greeted(made)) for _ in range(watchers)]
-        for client in crowd:
-            await client.call("runs.watch", {"run": "all"})
-        for client in crowd[: len(crowd) // 4]:
-            client.stop_reading()
-        one = await stack.enter_async_context(greeted(made))
-        delays_of(made, out)
-        used, before = made.processor, made.rss
-        waits = []
-        for _ in range(submits):
-            waits.append(await timed(one, "runs.submit", {"start": str(made.project)}))
-            await asyncio.sleep(PAUSE_SECONDS)
-        while (await one.call("daemon.health"))["activity"] != "idle":  # noqa: ASYNC110  (nothing tells of it)
-            await asyncio.sleep(0.02)
-        delays = delays_of(made, out)
-        return {
-            "submit, p50 ms": percentile(waits, 0.5) * 1000,
-            "submit, p99 ms": percentile(waits, 0.99) * 1000,
-            "dispatch, p50 ms": percentile(delays, 0.5) * 1000,
-            "dispatch, p99 ms": percentile(delays, 0.99) * 1000,
-            "processor per run, ms": (made.processor - used) / submits * 1000,
-            "memory that came, MB": max(0.0, made.rss - before) / MEGA,
-            "most memory, MB": made.peak / MEGA,
-        }
-
-
-def delays_of(made: Machine, out: Path) -> list[float]:
-    """The dispatch delays since the last call."""
-    out.unlink(missing_ok=True)
-    assert made.daemon is not None  # noqa: S101  (a rig's own misuse)
-    made.daemon.send_signal(signal.SIGUSR1)
-    while not out.exists():
-        time.sleep(0.005)
-    delays: list[float] = json.loads(out.read_text())
-    return delays
-
-
-def watchers(count: int, submits: int, rounds: int) -> Table:
-    """With nobody and with a crowd, in turns."""
-    with machine() as made:
-        out = made.root / "delays.json"
-        made.start(str(TIMED), str(out), "20")
-        found: dict[int, list[Table]] = {0: [], count: []}
-        asyncio.run(one_crowd(made, out, 0, 5))
-        for _ in range(rounds):
-            for many, tables in found.items():
-                tables.append(asyncio.run(one_crowd(made, out, many, submits)))
-    return against(middle(found[0]), middle(found[count]), "nobody watches", f"{count} watch")
-
-
-def against(quiet: Table, loaded: Table, first: str, second: str) -> Table:
-    """Both, and their ratios."""
-    table: Table = {}
-    for name, value in quiet.items():
-        table |= {f"{first}: {name}": value, f"{second}: {name}": loaded[name]}
-        if value > 0 and "memory that came" not in name:
-            words = name.replace(",", "").removesuffix(" ms").removesuffix(" MB")
-            table[f"ratio: {words}"] = loaded[name] / value
-    return table
-
-
-# --- idle connections ---------------------------------------------------------------------
-
-
-async def one_idle(made: Machine, idle: int, calls: int) -> Table:
-    """A good client's calls while `idle` others have said half a line and nothing since."""
-    opened = [await asyncio.open_unix_connection(made.paths.socket) for _ in range(idle)]
-    for _, writer in opened:
-        writer.write(b"{")
-    try:
-        async with greeted(made) as client:
-            waits = [await timed(client, "daemon.health") for _ in range(calls)]
-    finally:
-        for _, writer in opened:
-            writer.close()
-    return {"call, p50 ms": percentile(waits, 0.5) * 1000, "call, p99 ms": percentile(waits, 0.99) * 1000}
-
-
-def idle(count: int, calls: int, rounds: int) -> Table:
-    """With nobody and with a crowd of idle connections, in turns."""
-    with machine() as made:
-        made.start()
-        found: dict[int, list[Table]] = {0: [], count: []}
-        for _ in range(rounds):
-            for many, tables in found.items():
-                tables.append(asyncio.run(one_idle(made, many, calls)))
-    return against(middle(found[0]), middle(found[count]), "alone", f"{count} idle")
+FAST: dict[str, Benchmark] = {
+    "bundle": bundle,
+    "unchanged": unchanged,
+    "change": change,
+    "upload": upload,
+    "sync": sync,
+    "ssh": ssh,
+    "status": status,
+    "tail": tail,
+    "memory": memory,
+    "edit": edit,
+}
+LOAD: dict[str, Callable[[argparse.Namespace, int], load.Table]] = {
+    "start": lambda args, rounds: load.start(args.runs, rounds),
+    "watchers": lambda args, rounds: load.watchers(args.watchers, args.submits, rounds),
+    "idle": lambda args, rounds: load.idle(args.idle, 300, rounds),
+}
+GROUPS = {"load": list(LOAD), "fast": list(FAST), "all": [*LOAD, *FAST]}
+LOAD_ROUNDS, FAST_ROUNDS = 5, 7
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["start", "watchers", "idle", "all"])
-    parser.add_argument("--runs", type=int, default=10_000)
+    args = _arguments()
+    signal.signal(signal.SIGTERM, _leave)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    names = [name for word in args.what for name in GROUPS.get(word, [word])]
+    table: load.Table = {}
+    figures: list[Found] = []
+    for name in dict.fromkeys(names):
+        if name in LOAD:
+            table |= LOAD[name](args, args.rounds or LOAD_ROUNDS)
+            continue
+        figures += _figures(name, 1 if args.quick else args.rounds or FAST_ROUNDS, quick=args.quick)
+    if args.json:
+        json.dump({**table, **_as_json(figures)}, sys.stdout)
+        return
+    width = max(map(len, table), default=0)
+    for label, value in table.items():
+        print(f"{label:{width}}  {value:10.2f}")
+    print_table(figures)
+
+
+def _leave(number: int, _frame: object) -> None:
+    """Whoever ends us gets what an interrupt gets: everything that was started is ended first."""
+    signal.signal(number, signal.SIG_IGN)  # once is enough
+    sys.exit(128 + number)
+
+
+def _figures(name: str, rounds: int, *, quick: bool) -> list[Found]:
+    print(f"{name} …", file=sys.stderr)
+    try:
+        return FAST[name](rounds, quick=quick)
+    except LoopbackError as error:
+        return [Missing(name, str(error))]
+
+
+def _as_json(figures: list[Found]) -> dict[str, Any]:
+    """Nothing where none was asked for: the load has a table of its own."""
+    if not figures:
+        return {}
+    missing = {one.name: one.why for one in figures if isinstance(one, Missing)}
+    taken = [one.as_json() for one in figures if not isinstance(one, Missing)]
+    return {"figures": taken, "missing": missing}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="+", choices=[*LOAD, *FAST, *GROUPS], metavar="NAME")
+    parser.add_argument("--runs", type=int, default=10_000, help="start: how many are queued")
     parser.add_argument("--watchers", type=int, default=200)
     parser.add_argument("--idle", type=int, default=500)
     parser.add_argument("--submits", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help=f"{LOAD_ROUNDS} for the load, else {FAST_ROUNDS}")
+    parser.add_argument("--quick", action="store_true", help="small trees, one round, no goals")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    args = parser.parse_args()
-    table: Table = {}
-    if args.what in {"start", "all"}:
-        table |= start(args.runs, args.rounds)
-    if args.what in {"watchers", "all"}:
-        table |= watchers(args.watchers, args.submits, args.rounds)
-    if args.what in {"idle", "all"}:
-        table |= idle(args.idle, 300, args.rounds)
-    if args.json:
-        json.dump(table, sys.stdout)
-        return
-    width = max(map(len, table))
-    for name, value in table.items():
-        print(f"{name:{width}}  {value:10.2f}")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from rchctl.console import Console
-from rchctl.render import is_over, size, worker_name
+from rchctl.render import duration, is_over, size, worker_name
 from rchctl.terminal import one_line
 
 _PHASES = {
@@ -23,6 +23,8 @@ _PHASES = {
     "releasing": "releasing the slot",
 }
 _HOLD_SECONDS = 5.0
+# A stage that took so long is told of at its end too, where lines stay.
+_LONG_SECONDS = 2.0
 # Over in a moment, and of no use as a line in a log.
 _BRIEF = frozenset(
     {"fetching", "reserving", "checkingsource", "uploading", "submitting", "publishing", "releasing"}
@@ -40,6 +42,8 @@ class Progress:
         self._enabled = enabled
         self._stage = ""
         self._said = ""
+        self._timed = ""
+        self._since = self._lasted = 0.0
         self._worker = ""
         self._held = ""
         self._held_since = 0.0
@@ -57,8 +61,12 @@ class Progress:
             return
         name = one_line(data.get("stage", ""))
         done, total = _number(data.get("done")), _number(data.get("total"))
+        self._time(name, done, total)
         if self._console.live:
             self._console.status(f"{name} {_live_amount(data, done, total)}".strip())
+            return
+        if total and done >= total and self._lasted >= _LONG_SECONDS:
+            self._line(f"{name} done: {_amount(total, data)} in {duration(int(self._lasted * 1000))}")
             return
         text = f"{name} {_plain_amount(data, done, total)}".strip()
         if name != self._stage:
@@ -73,6 +81,15 @@ class Progress:
             self._line(text)
         else:
             self._held = text
+
+    def _time(self, name: str, done: int, total: int) -> None:
+        """How long the stage takes by now; it begins with its first news, and anew after its end."""
+        now = time.monotonic()
+        if name != self._timed:
+            self._timed, self._since = name, now
+        self._lasted = now - self._since
+        if total and done >= total:
+            self._timed = ""
 
     def run(self, run: dict[str, Any]) -> None:
         """A run's view changed."""
@@ -144,9 +161,16 @@ def _number(value: object) -> int:
 
 
 def _live_amount(data: dict[str, Any], done: int, total: int) -> str:
+    """`41% of 45.0 MB, 3.2 MB/s, 8.0 s left, 12 files`: what is known of it, what matters most first."""
     if not total:
         return _plain_amount(data, done, total)
-    return f"{min(100 * done // total, 100)}% {data.get('detail') or ''}".strip()
+    rate, left = _number(data.get("rate")), data.get("left_seconds")
+    share = f"{min(100 * done // total, 100)}%"
+    parts = [f"{share} of {_amount(total, data)}, {_amount(rate, data)}/s" if rate else share]
+    if rate and isinstance(left, (int, float)) and done < total:
+        parts.append(f"{duration(int(left * 1000))} left")
+    detail = str(data.get("detail") or "")
+    return f"{', '.join(parts)}{',' if rate and detail else ''} {detail}".strip()
 
 
 def _plain_amount(data: dict[str, Any], done: int, total: int) -> str:

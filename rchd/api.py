@@ -20,8 +20,10 @@ from rch.contract.ids import timestamp
 from rch.contract.states import is_terminal
 from rch.files.paths import HostPaths
 from rchd.api_daemon import DaemonApi, Replies
+from rchd.api_gc import GcApi
 from rchd.api_pages import Page
 from rchd.api_plan import PlanApi
+from rchd.api_progress import teller
 from rchd.api_taking import Taking
 from rchd.api_workers import WorkersApi
 from rchd.core import effects as fx
@@ -32,7 +34,6 @@ from rchd.core.views import run_view
 from rchd.driver import Driver, decode_run
 from rchd.edges.hub import Held, Hub, with_text
 from rchd.edges.intake import Intake, request_sha256
-from rchd.edges.snapshot import Progress
 from rchd.edges.socket import Connection
 from rchd.edges.store import RunRow, StateStore
 
@@ -57,6 +58,7 @@ class Api:
         intake: Intake,
         workers: WorkersApi,
         plan: PlanApi,
+        gc: GcApi,
         daemon: DaemonApi,
         replies: Replies,
     ) -> None:
@@ -84,6 +86,7 @@ class Api:
             "runs.unwatch": self._unwatch,
             "workers.list": workers.listed,
             "workers.probe": workers.probed,
+            "workers.gc": gc.collected,
             "workers.explain": plan.explained,
         }
 
@@ -174,7 +177,7 @@ class Api:
         try:
             accepted = None
             with taking.scope:
-                accepted = await self._intake.take(params, _teller(connection) if params.progress else None)
+                accepted = await self._intake.take(params, teller(connection) if params.progress else None)
             if accepted is None:
                 raise Failure(Kind.CANCELLED, "cancelled before the source was taken")
             number, future = self._replies.expect()
@@ -364,27 +367,3 @@ def _answered(reply: fx.Reply) -> api.RunView:
     if reply.view is None:
         raise Failure(Kind.INTERNAL, "the daemon gave no answer")
     return reply.view
-
-
-def _teller(connection: Connection) -> Callable[[Progress], None]:
-    """Passes a snapshot's progress from its thread to the client that waits for it."""
-    loop = asyncio.get_running_loop()
-
-    def tell(progress: Progress) -> None:
-        event = api.RunEvent(
-            subscription=0,
-            seq=0,
-            type="stage",
-            run_id=None,
-            at=timestamp(time.time()),
-            data={
-                "stage": "bundle",
-                "done": progress.bytes_done,
-                "total": progress.bytes_total,
-                "unit": "bytes",
-                "detail": f"{progress.files} files",
-            },
-        )
-        loop.call_soon_threadsafe(connection.tell, event)
-
-    return tell

@@ -19,6 +19,7 @@ from rch.files.locks import FileLock, NoLocks
 from rch.files.paths import HostPaths, check_socket_path
 from rchd.api import Api
 from rchd.api_daemon import DaemonApi, Replies
+from rchd.api_gc import GcApi
 from rchd.api_plan import PlanApi
 from rchd.api_workers import WorkersApi
 from rchd.core import events as ev
@@ -158,6 +159,7 @@ async def _run(
                 intake=intake,
                 workers=WorkersApi(paths.workers_toml, prober, driver),
                 plan=PlanApi(intake, prober, driver),
+                gc=GcApi(paths.workers_toml, pool),
                 daemon=daemon,
                 replies=replies,
             )

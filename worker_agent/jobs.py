@@ -34,6 +34,7 @@ from worker_agent.model import JobLayout
 from worker_agent.processes import Group, end_at_once
 
 MAX_ATTEMPTS = 2
+_PIECE = 1 << 16
 _GROUP_DRAFT = "group.new"
 
 T = TypeVar("T")
@@ -81,6 +82,8 @@ class Jobs:
 
     def __init__(self, paths: WorkerPaths) -> None:
         self._paths = paths
+        # As text: what is asked again and again has no time to join paths.
+        self._jobs, self._locks = str(paths.jobs), str(paths.locks)
 
     # --- places -----------------------------------------------------------------------
 
@@ -116,7 +119,7 @@ class Jobs:
 
     def state(self, job_id: str) -> JobStateRecord | None:
         """The last state; None for a job that never began."""
-        data = _bytes(self.folder(job_id) / "state.json")
+        data = _bytes(f"{self._jobs}/{job_id}/state.json")
         return None if data is None else decode_record(data, JobStateRecord)
 
     def request(self, job_id: str) -> SubmitRequest | None:
@@ -125,7 +128,7 @@ class Jobs:
 
     def attempt(self, job_id: str) -> Attempt | None:
         """The execution that is on or was the last."""
-        return _decoded(self.folder(job_id) / "attempt.json", Attempt)
+        return _decoded(f"{self._jobs}/{job_id}/attempt.json", Attempt)
 
     def group(self, job_id: str) -> Group | None:
         """The process group of the last phase; a record that a power cut tore tells of none alive."""
@@ -144,8 +147,12 @@ class Jobs:
 
     def summary(self, job_id: str) -> Summary | None:
         """The sealed summary of the last execution, None while there is none."""
-        artifacts = self.artifacts(job_id)
-        data = _bytes(artifacts / "summary.json") if artifacts is not None else None
+        attempt = self.attempt(job_id)
+        if attempt is None:
+            return None
+        folder = f"{self._jobs}/{job_id}/attempt-{attempt.number}/artifacts"
+        sealed = os.path.exists(f"{folder}/job_index.json")  # noqa: PTH110  (asked again and again)
+        data = _bytes(f"{folder}/summary.json") if sealed else None
         return None if data is None else decode_record(data, Summary)
 
     def artifacts(self, job_id: str) -> Path | None:
@@ -156,9 +163,16 @@ class Jobs:
         artifacts = self.attempt_folder(job_id, attempt.number) / "artifacts"
         return artifacts if (artifacts / "job_index.json").is_file() else None
 
+    def log_bytes(self, job_id: str, number: int) -> int:
+        """How long the log of an execution is by now."""
+        try:
+            return os.stat(f"{self._jobs}/{job_id}/attempt-{number}/artifacts/build.log").st_size  # noqa: PTH116
+        except FileNotFoundError:
+            return 0
+
     def alive(self, job_id: str) -> bool:
         """Whether somebody owns the job now."""
-        return not is_free(self.lock_path(job_id))
+        return not is_free(f"{self._locks}/job-{job_id}.lock")
 
     def standing(self, job_id: str) -> Standing:
         """What stands, as every asker must see it: a sealed job is at its end, a lost one is lost."""
@@ -275,13 +289,22 @@ class Jobs:
         return self._paths.state_dir / "cancels" / job_id
 
 
-def _bytes(path: Path) -> bytes | None:
+def _bytes(path: str | Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    try:
+        data = b""
+        while piece := os.read(fd, _PIECE):
+            data += piece
+            if len(piece) < _PIECE:
+                break
+        return data
+    finally:
+        os.close(fd)
 
 
-def _decoded(path: Path, kind: type[T]) -> T | None:
+def _decoded(path: str | Path, kind: type[T]) -> T | None:
     data = _bytes(path)
     return None if data is None else msgspec.json.decode(data, type=kind)

@@ -8,13 +8,24 @@ import select
 import subprocess
 import sys
 import time
+from typing import Protocol
 
 from rch.contract.worker_rpc import Code, RpcError, SubmitResult
 from rch.files.locks import FileLock
+from worker_agent.nursery import nursery
 from worker_agent.worker import Worker
 
 _PATIENCE_SECONDS = 60.0
-_started: list[subprocess.Popen[bytes]] = []
+
+
+class _Child(Protocol):
+    """What was started and is to be collected."""
+
+    def poll(self) -> int | None:
+        """How it ended, None while it runs."""
+
+
+_started: list[_Child] = []
 
 
 class Stillborn(RpcError):  # noqa: N818  (as its base: an answer)
@@ -33,28 +44,9 @@ def launch(worker: Worker, job_id: str, lock: FileLock) -> SubmitResult:
     errors = os.open(
         worker.jobs.folder(job_id) / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
     )
+    begin = _forked if nursery.is_open() else _executed
     try:
-        child = subprocess.Popen(
-            # -P: what lies in the current folder is none of our modules.
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "worker_agent",
-                "xcode",
-                "supervise",
-                job_id,
-                str(lock.fd),
-                str(saying),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=errors,
-            stderr=errors,
-            cwd="/",
-            env=dict(worker.env),
-            pass_fds=(lock.fd, saying),
-            start_new_session=True,
-        )
+        child = begin(worker, job_id, lock.fd, saying, errors)
     except OSError as error:
         os.close(said)
         raise RpcError(
@@ -70,6 +62,55 @@ def launch(worker: Worker, job_id: str, lock: FileLock) -> SubmitResult:
         return SubmitResult(state=state, seq=int(seq))
     finally:
         os.close(said)
+
+
+def _executed(worker: Worker, job_id: str, lock_fd: int, saying: int, errors: int) -> _Child:
+    return subprocess.Popen(
+        # -P: what lies in the current folder is none of our modules.
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "worker_agent",
+            "xcode",
+            "supervise",
+            job_id,
+            str(lock_fd),
+            str(saying),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=errors,
+        stderr=errors,
+        cwd="/",
+        env=dict(worker.env),
+        pass_fds=(lock_fd, saying),
+        start_new_session=True,
+    )
+
+
+def _forked(worker: Worker, job_id: str, lock_fd: int, saying: int, errors: int) -> _Child:
+    def life() -> int:
+        from worker_agent.supervisor import supervise
+
+        # A worker of its own: what was read of the disk is read again, as a new program would.
+        return supervise(Worker(worker.env), job_id, lock_fd, saying)
+
+    return _Fork(nursery.fork(life, (lock_fd, saying), errors))
+
+
+class _Fork:
+    """A forked child, as far as it is to be collected."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def poll(self) -> int | None:
+        """How it ended, None while it runs."""
+        try:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+        except ChildProcessError:
+            return 0
+        return status if pid else None
 
 
 def sweep_later(worker: Worker) -> None:

@@ -39,6 +39,8 @@ def _sweep_unlocked(worker: Worker, now: float) -> None:
     packed = _folders(worker.paths.jobs, "*/attempt-*/packed")
     for folder in (worker.probe_cache, worker.paths.sources, *packed):
         _remove(path for path in _temps(folder) if now - path.lstat().st_mtime > YOUNG_SECONDS)
+    # An upload writes them a moment before its source has a name.
+    _remove(path for path in worker.sources.shelf.stray() if now - path.lstat().st_mtime > YOUNG_SECONDS)
 
 
 def _sweep_jobs(worker: Worker, now: float) -> None:

@@ -18,6 +18,7 @@ from rch.contract.worker_rpc import (
     Empty,
     Feature,
     FetchRequest,
+    GcRequest,
     HasSourceRequest,
     HasSourceResult,
     JobRequest,
@@ -48,6 +49,7 @@ FEATURES = (
     Feature.FETCH_RESUME,
     Feature.UPLOAD_RESUMABLE,
     Feature.UPLOAD_THIN,
+    Feature.GC,
     Feature.ATTESTATION_SIGNING,
 )
 """What every worker offers; one with an Xcode offers that backend too."""
@@ -57,14 +59,14 @@ FEATURES = (
 class Call:
     """One request and what its operation may need of the channel.
 
-    `body` is what follows a framed request, empty for others; `pause` sleeps, and says whether the
-    caller is gone.
+    `body` is what follows a framed request, empty for others; `pause` sleeps, or waits for a
+    descriptor, and says whether the caller is gone.
     """
 
     worker: Worker
     request: Request
     body: Readable
-    pause: Callable[[float], bool]
+    pause: Callable[..., bool]
 
     @property
     def payload(self) -> Any:
@@ -174,7 +176,8 @@ def _status(call: Call) -> msgspec.Struct:
 def _tail(call: Call) -> msgspec.Struct:
     from worker_agent.tail import tail
 
-    return tail(call.worker.jobs, cast("TailRequest", call.payload), call.pause)
+    worker = call.worker
+    return tail(worker.jobs, cast("TailRequest", call.payload), call.pause, lambda: worker.watch)
 
 
 def _cancel(call: Call) -> msgspec.Struct:
@@ -194,6 +197,12 @@ def _fetch(call: Call) -> Any:
     )
 
 
+def _gc(call: Call) -> msgspec.Struct:
+    from worker_agent.gc import gc
+
+    return gc(call.worker, cast("GcRequest", call.payload))
+
+
 _OPERATIONS: Mapping[str, Callable[[Call], Any]] = {
     "probe": _probe,
     "reserve": _reserve,
@@ -205,4 +214,5 @@ _OPERATIONS: Mapping[str, Callable[[Call], Any]] = {
     "tail": _tail,
     "cancel": _cancel,
     "fetch": _fetch,
+    "gc": _gc,
 }

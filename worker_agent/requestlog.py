@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from rch.contract.framing import encode_line
+import msgspec
+
 from worker_agent.clock import now
 
 _MOST_BYTES = 16 << 20
@@ -39,14 +40,14 @@ class RequestLog:
         }
         if self._command is not None:
             line["ssh_original_command"], self._command = self._command[:_MOST_COMMAND], None
-        self._append(encode_line(line))
+        self._append(msgspec.json.encode(line) + b"\n")
 
     def trace(self, error: Exception) -> None:
         """Note what a defect left behind; the caller is told none of it."""
         import traceback
 
         text = "".join(traceback.format_exception(error))
-        self._append(encode_line({"at": now(), "pid": os.getpid(), "trace": text}))
+        self._append(msgspec.json.encode({"at": now(), "pid": os.getpid(), "trace": text}) + b"\n")
 
     def _append(self, data: bytes) -> None:
         with suppress(OSError):

@@ -27,6 +27,7 @@ from rch.contract.worker_envelope import (
     request_id_to_echo,
 )
 from rch.contract.worker_rpc import PROTOCOL_MAX, Code, RpcError
+from worker_agent.nursery import nursery
 from worker_agent.ops import Call, perform
 from worker_agent.requestlog import RequestLog
 from worker_agent.worker import Worker
@@ -44,6 +45,7 @@ def serve_stdio(env: Mapping[str, str]) -> int:
     os.close(nothing)
     os.dup2(2, 1)
     worker = Worker(env)
+    nursery.open()
     channel = Channel(worker, reading, writing, RequestLog(worker.paths.log, env))
     try:
         channel.serve()
@@ -63,6 +65,9 @@ class Channel:
         self._lines = LineReader()
         self._hangup = select.poll()
         self._hangup.register(writing, 0)
+        self._asked = select.poll()
+        self._asked.register(reading, select.POLLIN)
+        self._expects_a_job = False
 
     def serve(self) -> None:
         """Answer every request; return at the end of the input or after a refused frame."""
@@ -78,11 +83,17 @@ class Channel:
     def _next_line(self) -> bytes | None:
         """The next line; a last one without its newline counts, if it is all there is."""
         while (line := self._lines.line()) is None:
+            self._use_the_silence()
             data = os.read(self._reading, _PIECE)
             if not data:
                 return self._lines.body(self._lines.pending) if self._lines.pending else None
             self._lines.feed(data)
         return line
+
+    def _use_the_silence(self) -> None:
+        """Load what a job needs while nobody asks, once a lease was given: a submit follows."""
+        while self._expects_a_job and not self._asked.poll(0):
+            self._expects_a_job = nursery.warm()
 
     def _answer(self, line: bytes) -> bool:
         """Answer one request; False if the channel is of no further use."""
@@ -110,6 +121,7 @@ class Channel:
             self._refuse(self._explain(error), request.request_id, request.protocol_version)
         finally:
             self._log.write(request.op, request.request_id, outcome, began)
+        self._expects_a_job |= request.op == "reserve"
         return outcome == "ok" or stream is None
 
     def _explain(self, error: Exception) -> RpcError:
@@ -153,9 +165,16 @@ class Channel:
         while rest:
             rest = rest[os.write(self._writing, rest) :]
 
-    def _pause(self, seconds: float) -> bool:
-        """Sleep; True at once when nobody reads the answers any more."""
-        return bool(self._hangup.poll(seconds * 1000))
+    def _pause(self, seconds: float, wake: int = -1, /) -> bool:
+        """Sleep, until `wake` can be read if it is given; True at once when nobody reads the answers."""
+        if wake < 0:
+            return bool(self._hangup.poll(seconds * 1000))
+        self._hangup.register(wake, select.POLLIN)
+        try:
+            heard = self._hangup.poll(seconds * 1000)
+        finally:
+            self._hangup.unregister(wake)
+        return any(fd != wake for fd, _ in heard)
 
     def take(self, size: int) -> bytes:
         """Up to `size` bytes that follow the last line; b"" at the end of the input."""

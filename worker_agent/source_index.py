@@ -129,10 +129,18 @@ class SourceReader:
         return self._starts[-1]
 
     def read(self, size: int, /) -> bytes:
-        """Up to `size` more bytes of the tar; b"" at its end."""
-        piece = self._piece(self._at, size)
-        self._at += len(piece)
-        return piece
+        """`size` more bytes of the tar, fewer at its end alone."""
+        data = self.read_at(self._at, size)
+        self._at += len(data)
+        return data
+
+    def read_at(self, at: int, size: int) -> bytes:
+        """`size` bytes from `at` on, fewer at the end alone. Good for several threads at once."""
+        pieces, left = [], size
+        while left > 0 and (piece := self._piece(at, left)):
+            at, left = at + len(piece), left - len(piece)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def pieces(self) -> Iterator[bytes]:
         """All of the tar."""

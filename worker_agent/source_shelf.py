@@ -78,10 +78,6 @@ class Shelf:
         """When it was last asked for, and verified."""
         return self.folder / f"{source_sha256}.seen"
 
-    def tree(self, source_sha256: str) -> Path:
-        """It, unpacked; see `trees`."""
-        return self.folder / "trees" / source_sha256
-
     # --- reading --------------------------------------------------------------------------
 
     def open(self, source_sha256: str) -> Opened:
@@ -93,7 +89,7 @@ class Shelf:
         return Opened((tar,), (Segment(0, 0, os.fstat(tar.fileno()).st_size),), None)
 
     def _open_thin(self, source_sha256: str) -> Opened:
-        with suppress_closing(self.thin(source_sha256).open("rb", buffering=0)) as delta:
+        with closed_on_error(self.thin(source_sha256).open("rb", buffering=0)) as delta:
             plan = read_plan(delta)
             base = self.tar(plan.base_sha256).open("rb", buffering=0)
             if os.fstat(base.fileno()).st_size != plan.base_size:
@@ -106,7 +102,7 @@ class Shelf:
         found = []
         for entry in os.scandir(self.folder) if self.folder.is_dir() else ():
             name, _, suffix = entry.name.partition(".")
-            if suffix in {"tar", "thin"} and is_sha256(name):
+            if is_sha256(name) and (suffix == "tar" or (suffix == "thin" and not self.tar(name).exists())):
                 with suppress(FileNotFoundError):
                     found.append(self._stored(name, suffix, entry.stat(follow_symlinks=False)))
         return tuple(sorted(found, key=lambda one: one.used, reverse=True))
@@ -118,7 +114,7 @@ class Shelf:
         if suffix == "tar":
             return Stored(source_sha256=name, size=facts.st_size, used=used)
         base = self.base_of(name)
-        whole = base is not None and self.tar(base).is_file() and not self.tar(name).exists()
+        whole = base is not None and self.tar(base).is_file()
         return Stored(source_sha256=name, size=facts.st_size, used=used, base=base, whole=whole)
 
     def base_of(self, source_sha256: str) -> str | None:
@@ -172,13 +168,35 @@ class Shelf:
                     path.unlink(missing_ok=True)
                 return
 
-    def sweep_incoming(self) -> None:
-        """Remove what uploads left behind that are over: nobody has it locked."""
+    def abandoned(self) -> Iterator[Path]:
+        """What uploads left behind that are over: nobody has it locked."""
         for entry in os.scandir(self.incoming) if self.incoming.is_dir() else ():
-            if is_temp_name(entry.name):
-                with suppress(OSError), open(entry.path, "rb") as file:  # noqa: PTH123  (a scandir entry)
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.unlink(entry.path)  # noqa: PTH108  (as above)
+            if is_temp_name(entry.name) and (held := _held_alone(Path(entry.path))) is not None:
+                held.close()
+                yield Path(entry.path)
+
+    def drop(self, temp: Path) -> bool:
+        """Remove one of those, unless it is in use."""
+        held = _held_alone(temp)
+        if held is None:
+            return False
+        with held:
+            temp.unlink(missing_ok=True)
+        return True
+
+    def sweep_incoming(self) -> None:
+        """Remove all of them."""
+        for path in self.abandoned():
+            self.drop(path)
+
+    def stray(self) -> Iterator[Path]:
+        """Files that stand beside a source which is not there: its upload died, or it was removed."""
+        for entry in os.scandir(self.folder) if self.folder.is_dir() else ():
+            name, _, suffix = entry.name.partition(".")
+            if suffix in {"json", "index", "seen"} and is_sha256(name):
+                beside = (self.tar(name),) if suffix != "seen" else (self.tar(name), self.thin(name))
+                if not any(path.exists() for path in beside):
+                    yield Path(entry.path)
 
     def lose(self, source_sha256: str) -> None:
         """Remove the names by which a source is found: what is damaged would drop its next upload."""
@@ -188,21 +206,29 @@ class Shelf:
     def remove(self, source_sha256: str) -> bool:
         """Remove a source; False for one that another one needs, or that somebody builds on just now."""
         tar = self.tar(source_sha256)
-        with suppress(FileNotFoundError), tar.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        if tar.exists():
+            held = _held_alone(tar)
+            if held is None:
                 return False
-            if self.built_on(source_sha256):  # under the lock: nobody who builds on it comes meanwhile
-                return False
-            tar.unlink(missing_ok=True)
+            with held:
+                if self.built_on(source_sha256):  # under the lock: nobody comes to build on it meanwhile
+                    return False
+                tar.unlink(missing_ok=True)
         for path in (self.thin, self.facts, self.index, self.seen):
             path(source_sha256).unlink(missing_ok=True)
         return True
 
 
+def _held_alone(path: Path) -> BinaryIO | None:
+    """The file, locked; None where it is gone or somebody has it locked."""
+    with suppress(OSError), closed_on_error(path.open("rb")) as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return file
+    return None
+
+
 @contextmanager
-def suppress_closing(file: BinaryIO) -> Iterator[BinaryIO]:
+def closed_on_error(file: BinaryIO) -> Iterator[BinaryIO]:
     """The file, which is closed only where the body raises."""
     try:
         yield file

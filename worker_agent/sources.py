@@ -272,22 +272,24 @@ class Sources:
     def based(self, source_sha256: str) -> Iterator[Ground]:
         """A base, which stays while the body runs; RpcError BASE_MISSING where it is not all there."""
         try:
-            with self.shelf.open(source_sha256) as opened:
-                full, plan = opened.files[0], opened.plan
-                name = source_sha256 if plan is None else plan.base_sha256
-                fcntl.flock(full, fcntl.LOCK_SH)
-                same = os.path.samestat(os.fstat(full.fileno()), self.path(name).stat())
-                if not same:  # it was removed before we had the lock
-                    raise base_missing(source_sha256)
-                index = self._full_index(name)
-                facts = self._full_facts(name) if plan is None else plan.facts
-                yield Ground(source_sha256, name, opened, runs_of(index, plan), facts)
-        except (*_LOST, CutShort) as error:
+            opened = self.shelf.open(source_sha256)
+        except _LOST as error:
             raise base_missing(source_sha256) from error
-        except RpcError as error:
-            if error.code is Code.SOURCE_MISSING:
-                raise base_missing(source_sha256) from error
-            raise
+        with opened:
+            yield self._ground(source_sha256, opened)
+
+    def _ground(self, source_sha256: str, opened: Opened) -> Ground:
+        full, plan = opened.files[0], opened.plan
+        name = source_sha256 if plan is None else plan.base_sha256
+        fcntl.flock(full, fcntl.LOCK_SH)
+        try:
+            if not os.path.samestat(os.fstat(full.fileno()), self.path(name).stat()):
+                raise base_missing(source_sha256)  # it was removed before we had the lock
+            index = self._full_index(name)
+            facts = self._full_facts(name) if plan is None else plan.facts
+        except (FileNotFoundError, RpcError) as error:
+            raise base_missing(source_sha256) from error
+        return Ground(source_sha256, name, opened, runs_of(index, plan), facts)
 
     def require_sound(self, source_sha256: str) -> None:
         """BASE_MISSING unless a base's bytes, read anew, are its own; what is damaged is removed."""

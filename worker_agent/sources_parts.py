@@ -130,17 +130,26 @@ class Partials:
     # --- what is kept ---------------------------------------------------------------------
 
     def sweep(self, now: float, *, room: int = 0) -> None:
-        """Remove what nobody went on with for too long, and the idlest beyond number and bytes.
+        """Remove what `over` names and nobody adds to just now."""
+        for path, _ in self.over(now, room=room):
+            remove(path, unless_used=True)
+
+    def over(self, now: float, *, room: int = 0) -> tuple[tuple[Path, str], ...]:
+        """What nobody went on with for too long, and the idlest beyond number and bytes; each with why.
 
         `room` is how many more are to find a place.
         """
-        found = self._found()
-        kept, total = room, room
-        for idle, size, path in sorted((now - changed, size, path) for changed, size, path in found):
+        kept, total, over = room, room, []
+        for idle, size, path in sorted(
+            (now - changed, size, path) for changed, size, path in self._found()
+        ):
             kept, total = kept + 1, total + size
             beyond = kept > KEEP_PARTIALS or bool(self._max_bytes and total > self._max_bytes)
-            if idle > KEEP_SECONDS or (beyond and idle > IDLE_SECONDS):
-                remove(path, unless_used=True)
+            if idle > KEEP_SECONDS:
+                over.append((path, "nobody went on with it for a day"))
+            elif beyond and idle > IDLE_SECONDS:
+                over.append((path, "it is idle, and newer ones need its place"))
+        return tuple(over)
 
     def _admit_new(self, path: Path) -> None:
         """Make room for an upload that begins; FEATURE_MISSING sends the host back to a whole one."""
@@ -208,9 +217,11 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
             # It was removed or stored between open and lock.
 
 
-def remove(path: Path, *, unless_used: bool = False) -> None:
+def remove(path: Path, *, unless_used: bool = False) -> bool:
     """Remove an upload that nobody adds to just now; waits for who does, or leaves it to them."""
     with suppress(OSError), path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if unless_used else 0))
         if os.path.samestat(os.fstat(file.fileno()), path.stat()):
             path.unlink()
+            return True
+    return False

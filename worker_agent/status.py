@@ -52,7 +52,6 @@ def status(jobs: Jobs, job_id: str) -> StatusResult:
     """Where a job stands."""
     known = require_known(jobs, job_id)
     state = known.state
-    log = jobs.attempt_folder(job_id, known.attempt) / "artifacts" / "build.log"
     summary = jobs.summary(job_id) if known.terminal else None
     return StatusResult(
         state=state.state,
@@ -60,8 +59,8 @@ def status(jobs: Jobs, job_id: str) -> StatusResult:
         job_key=state.job_key,
         created_at=state.created_at,
         updated_at=state.updated_at,
-        log_bytes=log.stat().st_size if log.exists() else 0,
-        artifacts_available=known.terminal and jobs.artifacts(job_id) is not None,
+        log_bytes=jobs.log_bytes(job_id, known.attempt),
+        artifacts_available=summary is not None,
         exit_code=summary.exit_code if summary else None,
     )
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # it comes in once the submitter has its answer: it takes its
     from worker_agent.execution import Execution
 
 
+NAME = "rch-supervise"
+"""What a supervisor is called in lists of processes; at most 15 letters."""
 _SPACE_PATIENCE_SECONDS = 600.0
 _SPACE_LOOK_SECONDS = 0.5
 
@@ -36,6 +38,8 @@ def supervise(worker: Worker, job_id: str, lock_fd: int, ready_fd: int) -> int:
     """Own the job behind the lock `lock_fd`; say its state and `seq` on `ready_fd` once that is durable."""
     # Ours until the process ends: letting go is the last thing that it does.
     lock = FileLock.adopt(lock_fd, worker.jobs.lock_path(job_id))
+    lock.describe(f"job {job_id}")
+    _take_a_name()
     os.set_inheritable(ready_fd, False)
     for number in (signal.SIGHUP, signal.SIGINT):
         # A handler, not SIG_IGN: a tool would inherit that, and never heed the INT of a cancel.
@@ -109,6 +113,13 @@ class Patience:
                 if not is_no_space(error) or time.monotonic() > self._deadline:
                     raise
             time.sleep(_SPACE_LOOK_SECONDS)
+
+
+def _take_a_name() -> None:
+    """On Linux `ps` and `top` tell us from the channel that we were forked from."""
+    if sys.platform == "linux":
+        with suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123
+            comm.write(NAME)
 
 
 def _stay_awake() -> None:

@@ -10,53 +10,84 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
 from rch.contract.ids import is_id
 from rch.files.durable import remove_tree
-from rch.files.locks import FileLock
+from rch.files.locks import FileLock, is_free
 from worker_agent import leftovers
 from worker_agent.litter import sweep_litter
-from worker_agent.sweep_kept import sweep_kept
+from worker_agent.sweep_kept import plan_kept, sweep_uses
+from worker_agent.upkeep import Doomed, Planner, removed, size_of
 from worker_agent.worker import Worker
 from worker_agent.workspaces import RunRoom
 
 NICENESS = 10
 
+T = TypeVar("T")
+
 
 def sweep(worker: Worker) -> tuple[str, ...]:
     """Remove what is over; the run ids whose trees are gone. One sweep runs at a time."""
-    paths, lock = worker.paths, FileLock(worker.paths.locks / "sweep.lock", "sweep")
-    if not any(folder.is_dir() for folder in (paths.runs, paths.jobs, paths.sources)):
-        return ()
-    if not lock.try_acquire():
+    lock = FileLock(worker.paths.locks / "sweep.lock", "sweep")
+    if not has_anything(worker) or not lock.try_acquire():
         return ()
     try:
-        gone = _sweep_trees(worker)
-        rest = (
-            leftovers.sweep_sources,
-            leftovers.sweep_jobs,
-            leftovers.sweep_notes,
-            sweep_kept,
-            sweep_litter,
-        )
-        for sweep_some in rest:
-            with suppress(OSError):  # one that fails keeps none of the others
-                sweep_some(worker, time.time())
-        return gone
+        gone = remove_each(worker, lambda doomed: doomed.name)
+        return tuple(name for doomed, name in gone if doomed.kind == "run")
     finally:
         lock.release()
 
 
-def _sweep_trees(worker: Worker) -> tuple[str, ...]:
+def has_anything(worker: Worker) -> bool:
+    """Whether the worker ever kept something."""
+    paths = worker.paths
+    kept = (paths.runs, paths.jobs, paths.sources, paths.workspaces, paths.caches)
+    return any(folder.is_dir() for folder in kept)
+
+
+def remove_each(worker: Worker, note: Callable[[Doomed], T]) -> list[tuple[Doomed, T]]:
+    """Remove what is over, under the sweep's lock; what went, with what `note` made of it before."""
+    gone: list[tuple[Doomed, T]] = []
+    for planner in PLANNERS:
+        with suppress(OSError):  # one that fails keeps none of the others
+            for doomed in planner(worker, time.time()):
+                noted = note(doomed)
+                if removed(doomed):
+                    gone.append((doomed, noted))
+    for sweep_some in _BESIDES:
+        with suppress(OSError):
+            sweep_some(worker, time.time())
+    return gone
+
+
+def plan_all(worker: Worker) -> tuple[Doomed, ...]:
+    """What would go now."""
+    now = time.time()
+    return tuple(doomed for planner in PLANNERS for doomed in planner(worker, now))
+
+
+def plan_runs(worker: Worker, now: float) -> Iterator[Doomed]:
+    """Trees of runs whose lease is over and that no job uses."""
     runs = worker.paths.runs
     kept = leftovers.runs_that_live(worker)
-    found = [each.name for each in runs.iterdir() if is_id(each.name)] if runs.is_dir() else []
-    return tuple(name for name in sorted(found) if name not in kept and _removed(worker, name))
+    for name in sorted(each.name for each in runs.iterdir()) if runs.is_dir() else ():
+        room = RunRoom(worker.paths, name)
+        if is_id(name) and name not in kept and is_free(room.lock.path):
+            yield Doomed(
+                kind="run",
+                name=name,
+                age_seconds=now - room.folder.lstat().st_mtime,
+                reason="its run has no lease",
+                size=partial(size_of, room.folder),
+                remove=partial(_removed, room),
+            )
 
 
-def _removed(worker: Worker, run_id: str) -> bool:
-    room = RunRoom(worker.paths, run_id)
+def _removed(room: RunRoom) -> bool:
     if not room.lock.try_acquire():
         return False
     try:
@@ -64,6 +95,19 @@ def _removed(worker: Worker, run_id: str) -> bool:
     finally:
         room.lock.release()
     return True
+
+
+PLANNERS: tuple[Planner, ...] = (
+    plan_runs,
+    leftovers.plan_uploads,
+    leftovers.plan_sources,
+    leftovers.plan_jobs,
+    plan_kept,
+)
+"""All that is removed by plan, in this order: who keeps more on a worker adds a planner of it."""
+
+_BESIDES = (leftovers.sweep_removals, leftovers.sweep_notes, sweep_uses, sweep_litter)
+"""Small things that processes leave which were killed: nobody need see them before."""
 
 
 def start(worker: Worker) -> subprocess.Popen[bytes]:

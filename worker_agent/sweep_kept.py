@@ -1,7 +1,8 @@
 """How much of the warm workspaces and caches is kept (spec section 11).
 
-`found` looks, `planned` decides, `sweep_kept` does. Age and size only choose: whether a folder is in
-use is asked of its lock, which is held while the folder is renamed away, and never of its times.
+`found` looks, `planned` decides, `plan_kept` hands that to the sweep. Age and size only choose: whether
+a folder is in use is asked of its lock, which is held while the folder is renamed away, and never of
+its times.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +18,7 @@ import msgspec
 
 from rch.files.durable import is_temp_name, remove_tree, write_whole
 from rch.files.locks import FileLock, is_free
+from worker_agent import upkeep
 from worker_agent.caches import spm_in_use
 from worker_agent.kept import KeptFolder
 from worker_agent.worker import Worker
@@ -110,11 +113,23 @@ def plan(worker: Worker, now: float) -> tuple[Doomed, ...]:
     return planned(found(worker), bounds, worker.paths.data_dir, now)
 
 
-def sweep_kept(worker: Worker, now: float) -> None:
-    """Remove what `plan` names, and lock files that nobody needs."""
+def plan_kept(worker: Worker, now: float) -> Iterator[upkeep.Doomed]:
+    """The same for the list of all that goes; what was thrown away is told by what it was."""
     for doomed in plan(worker, now):
-        with suppress(OSError):  # one that stays keeps none of the others
-            _remove(worker, doomed)
+        was = "workspace" if doomed.path.is_relative_to(worker.paths.workspaces) else "cache"
+        yield upkeep.Doomed(
+            kind=was,
+            name=doomed.name,
+            age_seconds=doomed.age,
+            reason=doomed.reason,
+            size=partial(int, doomed.bytes),
+            remove=partial(_remove, worker, doomed),
+        )
+
+
+def sweep_uses(worker: Worker, now: float) -> None:
+    """Remove lock files that nobody needs."""
+    del now
     for folder in _folders(worker.paths.locks / "caches", "*/spm/*.uses"):
         with suppress(OSError):
             _sweep_uses(folder)
@@ -200,24 +215,25 @@ def _folders(root: Path, pattern: str) -> Iterator[Path]:
 # --- removing -------------------------------------------------------------------------
 
 
-def _remove(worker: Worker, doomed: Doomed) -> None:
+def _remove(worker: Worker, doomed: Doomed) -> bool:
     if doomed.kind == "thrown away":
         remove_tree(doomed.path)
-        return
+        return True
     kept = KeptFolder(worker.paths, worker.jobs, doomed.path)
     if not kept.try_take():
-        return
+        return False
     try:
         last = kept.last()
         if last is not None and last.used != doomed.used:
-            return  # somebody came meanwhile
+            return False  # somebody came meanwhile
         if _is_spm(doomed.path) and spm_in_use(worker.paths, doomed.path):
-            return
+            return False
         aside = kept.throw_away()
         kept.lock.path.unlink()  # whoever waits for it looks again
     finally:
         kept.release()
     remove_tree(aside)
+    return True
 
 
 def _sweep_uses(folder: Path) -> None:

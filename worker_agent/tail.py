@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from msgspec import UNSET
 
 from rch.contract.worker_rpc import Code, JobEvent, RpcError, TailRequest, TailResult
+from worker_agent.filewatch import FileWatch
 from worker_agent.jobs import Jobs
 from worker_agent.status import require_known
 
@@ -27,7 +29,9 @@ MAX_EVENT_BYTES = 128 << 10
 MAX_EVENTS = 1000
 MAX_WAIT_SECONDS = 60.0
 _MOST_BYTES_OF_A_CHARACTER = 4
+# How often it is looked where nothing tells of changes; the other is the net below what does.
 _LOOK_SECONDS = 0.01
+_NET_SECONDS = 0.25
 _OWNER_LOOK_SECONDS = 0.25
 _CURSOR = re.compile(r"(\d{1,9}):(\d{1,18}):(\d{1,18})", re.ASCII)
 _CONTINUATION = range(0x80, 0xC0)
@@ -44,20 +48,54 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.generation}:{self.offset}:{self.events}"
 
 
-def tail(jobs: Jobs, request: TailRequest, pause: Callable[[float], bool]) -> TailResult:
+class Pause(Protocol):
+    """Sleeps; True says that nobody waits for the answer any more."""
+
+    def __call__(self, seconds: float, wake: int = ..., /) -> bool:
+        """Sleep so long, or until the descriptor `wake` can be read."""
+
+
+def tail(
+    jobs: Jobs, request: TailRequest, pause: Pause, watch: Callable[[], FileWatch | None] = lambda: None
+) -> TailResult:
     """The news of a job from the cursor on; holds the answer until there is some or the time is up.
 
-    `pause` sleeps for that many seconds; True says that nobody waits for the answer any more.
+    `watch` is asked where the answer has to be held: `pause` is woken by it.
     """
     reader = _Reader(jobs, request)
     deadline = time.monotonic() + _wait_seconds(request)
     result, news = reader.read()
-    while not news and time.monotonic() < deadline:
-        if pause(_LOOK_SECONDS):
+    ears = _Ears(reader, pause, None if news else watch())
+    while not news and (left := deadline - time.monotonic()) > 0:
+        if ears.wait(left):
             break
         if reader.stirred():
             result, news = reader.read()
     return result
+
+
+class _Ears:
+    """Waits for something to look at; without a watch a moment at a time."""
+
+    def __init__(self, reader: _Reader, pause: Pause, heard: FileWatch | None) -> None:
+        self._reader = reader
+        self._pause = pause
+        self._watch = heard
+
+    def wait(self, most: float) -> bool:
+        """Until there may be news, at most so many seconds; True when nobody waits for them any more."""
+        watch = self._watch
+        if watch is not None:
+            try:
+                if watch.follow(*self._reader.places()):
+                    return False  # what happened before was not heard: it is looked at once more
+            except OSError:  # no watch is left, or what was there has gone
+                watch = None
+        if watch is None:
+            return self._pause(min(most, _LOOK_SECONDS))
+        gone = self._pause(min(most, _NET_SECONDS), watch.fd)
+        watch.clear()
+        return gone
 
 
 class _Reader:
@@ -77,15 +115,14 @@ class _Reader:
         """Whether a file has changed, or it is time to see whether the job still has an owner."""
         return self._marks() != self._seen or time.monotonic() >= self._owner_look
 
-    def _marks(self) -> tuple[object, ...]:
+    def places(self) -> tuple[list[Path], list[Path]]:
+        """The folders and the files where news come up; what is not there yet is missing."""
         log = self._log(self._generation)
-        files = (
-            log,
-            log.with_name("events.jsonl"),
-            self._folder / "state.json",
-            self._folder / "attempt.json",
-        )
-        return tuple(map(_mark, files))
+        folders, files = [self._folder, log.parent.parent, log.parent], [log, log.with_name("events.jsonl")]
+        return [each for each in folders if each.exists()], [each for each in files if each.exists()]
+
+    def _marks(self) -> tuple[object, ...]:
+        return tuple(map(_mark, self._files))
 
     def read(self) -> tuple[TailResult, bool]:
         """What there is now, and whether it is news. The state is read first: a terminal one has all."""
@@ -93,6 +130,13 @@ class _Reader:
         state = standing.state
         self._owner_look = time.monotonic() + _OWNER_LOOK_SECONDS
         self._generation = standing.attempt
+        log = self._log(self._generation)
+        self._files = (
+            str(log),
+            str(log.with_name("events.jsonl")),
+            str(self._folder / "state.json"),
+            str(self._folder / "attempt.json"),
+        )
         self._seen = self._marks()
         cursor, reset = self._place()
         log = self._log(cursor.generation)
@@ -199,10 +243,10 @@ def _events(lines: list[bytes]) -> Iterator[JobEvent]:
             yield msgspec.json.decode(line, type=JobEvent)
 
 
-def _mark(path: Path) -> tuple[int, int, int]:
+def _mark(path: str) -> tuple[int, int, int]:
     """What differs once a file was written to or replaced."""
     try:
-        stat = path.stat()
+        stat = os.stat(path)  # noqa: PTH116  (asked at each look)
     except FileNotFoundError:
         return 0, 0, 0
     return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -20,6 +20,7 @@ from worker_agent.jobs import Jobs
 if TYPE_CHECKING:
     from rch.config.worker_config import WorkerConfig
     from rch.contract.records import Capabilities, ToolchainEntry
+    from worker_agent.filewatch import FileWatch
     from worker_agent.keys import WorkerKey
     from worker_agent.leases import Leases
     from worker_agent.sources import Sources
@@ -89,6 +90,13 @@ class Worker:
             alive=self.jobs.holds_slot,
             low_disk=self.low_disk,
         )
+
+    @cached_property
+    def watch(self) -> FileWatch | None:
+        """What tells of changed files, for one request at a time; None where the system has none."""
+        from worker_agent.filewatch import new_watch
+
+        return new_watch()
 
     @property
     def probe_cache(self) -> Path:

@@ -97,7 +97,7 @@ class RunRoom(Workspace):
             remove_tree(self.tree)
             subkind = "NO_SPACE" if is_no_space(error) else None
             raise Failure(
-                Kind.EXECUTOR, f"the source was not unpacked: {error.strerror}", subkind=subkind
+                Kind.EXECUTOR, f"the source was not unpacked: {error.strerror or error}", subkind=subkind
             ) from error
 
     def settle(self) -> None:
@@ -116,13 +116,11 @@ class RunRoom(Workspace):
         self.lock.release()
 
     def _unpack(self, source_sha256: str, sources: Sources) -> None:
-        from rch.files.extract import ExtractError, Limits, extract
+        from rch.files.extract import ExtractError
+        from worker_agent.trees import unpack
 
-        facts = sources.facts(source_sha256)
-        limits = Limits(max_entries=facts.entries, max_bytes=facts.content_bytes)
         try:
-            with sources.open(source_sha256) as tar:
-                extract(tar, self.tree, limits=limits, canonical=True)
+            unpack(sources, source_sha256, self.tree)
         except ExtractError as error:
             remove_tree(self.tree)
             raise Failure(Kind.EXECUTOR, f"the source was not unpacked: {error.reason}") from error

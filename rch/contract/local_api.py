@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from rch.contract.errors import Failure, Kind
+from rch.contract.local_gc import WorkersGcParams, WorkersGcView
 from rch.contract.local_plan import ExplainParams, RunPlanView, WorkersPlanView
 
 PROTOCOL = (1, 1)
@@ -232,8 +233,9 @@ class RunEvent(View, frozen=True, kw_only=True):
     """One notification.
 
     `type`: `run` (a run's view changed, durable, with its own `seq`), `stage` (progress of a
-    stage: `data {stage, done, total, unit, detail?}`), `log` (`data {job_id, path, offset,
-    length, text?}`), `job` (`data` is a worker event), `heartbeat`, `gap`, `end`.
+    stage: `data {stage, done, total, unit, detail?, rate?, left_seconds?}`, the rate in units a
+    second), `log` (`data {job_id, path, offset, length, text?}`), `job` (`data` is a worker
+    event), `heartbeat`, `gap`, `end`.
     """
 
     subscription: int
@@ -297,6 +299,7 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct], str]] = {
     "runs.unwatch": (UnwatchParams, View, "end a subscription"),
     "workers.list": (NoParams, WorkerListView, "the inventory"),
     "workers.probe": (WorkerParams, WorkerListView, "ask the workers now"),
+    "workers.gc": (WorkersGcParams, WorkersGcView, "remove what is over on the workers, or name it"),
     "workers.explain": (
         ExplainParams,
         WorkersPlanView,

@@ -64,7 +64,12 @@ def _plain_text(text: str, what: str) -> bytes:
 def safe_path(path: str) -> None:
     """Refuse with `TarError` what is no plain relative POSIX path of a set."""
     if len(path) <= MAX_PATH and _PLAIN_PATH.fullmatch(path):
-        return  # what most are; whatever is not is looked at below, word by word
+        return  # what most are
+    _close_look(path)
+
+
+def _close_look(path: str) -> None:
+    """All of the rule, and a reason for what breaks it."""
     raw = _plain_text(path, f"the name {shown(path)}")
     parts = raw.split(b"/")
     for part in parts:

@@ -28,6 +28,7 @@ class Feature(StrEnum):
     FETCH_RESUME = "fetch_resume"
     UPLOAD_RESUMABLE = "upload_resumable"
     UPLOAD_THIN = "upload_thin"
+    GC = "gc"
     ATTESTATION_SIGNING = "attestation_signing"
     BACKEND_XCODEBUILD = "backend_xcodebuild"
 
@@ -298,6 +299,42 @@ class FetchHeader(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     set_length: int = 0
 
 
+class GcRequest(Payload, frozen=True, kw_only=True, omit_defaults=False):
+    """What is over is removed now; `dry_run`: it is only named."""
+
+    dry_run: bool
+
+
+class GcEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that went, or would go. `name` is unique within its `kind`; the sizes are in bytes.
+
+    `kind`: source, upload, job, run, cache or workspace. `age_seconds`: since its last use.
+    """
+
+    kind: str
+    name: str
+    bytes: Count
+    age_seconds: Count
+    reason: str
+
+
+class GcTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of a kind, and their bytes."""
+
+    kind: str
+    entries: Count
+    bytes: Count
+
+
+class GcResult(Payload, frozen=True, kw_only=True, omit_defaults=False):
+    """The largest entries and the totals of all. `more`: not every entry is listed."""
+
+    dry_run: bool
+    entries: tuple[GcEntry, ...]
+    totals: tuple[GcTotal, ...]
+    more: bool = False
+
+
 OPERATIONS: dict[str, type[Payload]] = {
     "probe": ProbeRequest,
     "reserve": ReserveRequest,
@@ -309,5 +346,6 @@ OPERATIONS: dict[str, type[Payload]] = {
     "tail": TailRequest,
     "cancel": CancelRequest,
     "fetch": FetchRequest,
+    "gc": GcRequest,
 }
 CANCEL_REASONS = frozenset({"USER", "SIGNAL", "TIMEOUT_OVERALL", "TIMEOUT_IDLE", "SUPERSEDED"})

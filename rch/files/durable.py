@@ -14,7 +14,15 @@ import fcntl
 import os
 import re
 import stat
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    import threading
+
+T = TypeVar("T")
 
 _TEMP = re.compile(r"\.rch-[0-9a-f]{16}\.tmp")
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -22,6 +30,7 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL})
 # Deeper folders are moved up before they are emptied: one descriptor and one frame a level.
 _MAX_DEPTH = 64
+_SYNCS_AT_ONCE = 8
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -122,6 +131,60 @@ def sync_path(path: Path) -> None:
         _sys.sync(fd)
     finally:
         os.close(fd)
+
+
+def sync_all(paths: Iterable[Path]) -> None:
+    """`sync_path` for many files and folders, side by side: they share the file system's commits.
+
+    Raises what the first failure was, once none is under way any more.
+    """
+    _side_by_side(sync_path, paths)
+
+
+def sync_and_close(fds: Iterable[int]) -> None:
+    """`sync_file` for many open files, as `sync_all`; each is closed, also after a failure."""
+    unsynced = list(fds)
+    try:
+        _side_by_side(sync_file, unsynced)
+    finally:
+        for fd in unsynced:
+            os.close(fd)
+
+
+def _side_by_side(act: Callable[[T], None], things: Iterable[T]) -> None:
+    left = deque(things)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        while left and not errors:
+            try:
+                act(left.popleft())
+            except IndexError:
+                return  # another one took the last
+            except BaseException as error:  # noqa: BLE001  (raised by whoever asked)
+                errors.append(error)
+
+    helpers = _helpers(work, min(len(left), _SYNCS_AT_ONCE) - 1)
+    work()
+    for helper in helpers:
+        helper.join()
+    if errors:
+        raise errors[0]
+
+
+def _helpers(work: Callable[[], None], many: int) -> list[threading.Thread]:
+    """Threads that do `work`, as many as the machine has to spare."""
+    import threading
+
+    helpers: list[threading.Thread] = []
+    for _ in range(many):
+        helper = threading.Thread(target=work, name="sync")
+        try:
+            helper.start()
+        except RuntimeError:
+            break
+        helpers.append(helper)
+    return helpers
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:

@@ -66,7 +66,7 @@ def _same_file(fd: int, path: Path) -> bool:
         return False
 
 
-def is_free(path: Path) -> bool:
+def is_free(path: Path | str) -> bool:
     """Whether nobody holds the lock at `path`; a missing file is free."""
     try:
         fd = os.open(path, os.O_RDONLY)

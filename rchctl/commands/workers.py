@@ -1,10 +1,11 @@
-"""`rchctl workers`: the inventory, what the workers say of themselves, and who would serve a project."""
+"""`rchctl workers`: the inventory, what the workers say, who would serve a project, and what is over."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from rch.contract.errors import Failure, Kind
+from rchctl.commands.workers_gc import collect
 from rchctl.context import Context, Outcome, error_body
 from rchctl.parser import UsageError, VerbParser, one_of
 from rchctl.plan import PLAN_SECONDS, outcome, workers_table
@@ -16,13 +17,15 @@ _PROBE_SECONDS = 330.0
 
 
 def configure(parser: VerbParser) -> None:
-    """`list`, `probe` or `explain`."""
+    """`list`, `probe`, `explain` or `gc`."""
     parser.add_argument(
         "what",
-        metavar="list|probe|explain",
-        help="what is known; ask them now; who would serve the project of this folder, and why not",
+        metavar="list|probe|explain|gc",
+        help="what is known; ask them now; who would serve the project of this folder, and why not;"
+        " remove what is over",
     )
-    parser.add_argument("name", metavar="WORKER", nargs="?", help="probe this one alone")
+    parser.add_argument("name", metavar="WORKER", nargs="?", help="with probe and gc: this one alone")
+    parser.add_argument("--dry-run", action="store_true", help="with gc: only name what would be removed")
     parser.add_argument(
         "--action", action="append", metavar="ACTION", help="with explain: build or test, as of rchctl run"
     )
@@ -39,24 +42,19 @@ def configure(parser: VerbParser) -> None:
         "rchctl workers probe studio --json | jq .data.workers[0].status",
         "rchctl workers explain           for each worker: would serve, or why not",
         "rchctl workers explain --action build --set toolchain.xcode_version=16.2",
+        "rchctl workers gc --dry-run      what the workers would remove: sources, jobs, trees of runs",
+        "rchctl workers gc studio --json | jq .data.workers[0].totals",
     )
 
 
 def run(context: Context) -> Outcome:
     """`probe` exits 20 when no worker that was asked has answered, `explain` 91 when none would serve."""
-    args = context.args
-    what = one_of("workers", "word", args.what, ("list", "probe", "explain"))
+    what = _what(context)
     if what == "explain":
         return _explain(context)
-    for flag in ("--action", "--set"):
-        if getattr(args, flag[2:]):
-            raise UsageError(f"workers {what}: {flag} goes with explain: type 'rchctl workers explain'")
-    if what == "list":
-        if args.name:
-            raise UsageError(f"workers list: takes no name: type 'rchctl workers probe {args.name}'")
-        view = context.call("workers.list", {})
-    else:
-        view = _probe(context, args.name)
+    if what == "gc":
+        return collect(context)
+    view = context.call("workers.list", {}) if what == "list" else _probe(context, context.args.name)
     workers = view.get("workers", [])
     context.say(_workers_table(workers, context))
     if not context.json:
@@ -69,6 +67,20 @@ def run(context: Context) -> Outcome:
     if what == "probe" and workers and not any(each.get("status") == "ok" for each in workers):
         return _nobody(view, workers, context)
     return Outcome(view)
+
+
+def _what(context: Context) -> str:
+    """The word that was asked for; `UsageError` for a flag or a name that goes with another one."""
+    args = context.args
+    what = one_of("workers", "word", args.what, ("list", "probe", "explain", "gc"))
+    if args.dry_run and what != "gc":
+        raise UsageError(f"workers {what}: --dry-run goes with gc: type 'rchctl workers gc --dry-run'")
+    for flag in ("--action", "--set"):
+        if what != "explain" and getattr(args, flag[2:]):
+            raise UsageError(f"workers {what}: {flag} goes with explain: type 'rchctl workers explain'")
+    if what == "list" and args.name:
+        raise UsageError(f"workers list: takes no name: type 'rchctl workers probe {args.name}'")
+    return what
 
 
 def _explain(context: Context) -> Outcome:

@@ -250,9 +250,8 @@ class Core:
         return effects
 
     def _stage(self, event: ev.StageNews) -> Effects:
-        data = {"stage": event.stage, "done": event.done, "total": event.total, "unit": event.unit}
-        if event.detail is not None:
-            data["detail"] = event.detail
+        known = ("stage", "done", "total", "unit", "detail", "rate", "left_seconds")
+        data = {name: value for name in known if (value := getattr(event, name)) is not None}
         now = timestamp(event.at)
         return [fx.Announce(type="stage", run_id=event.run_id, seq=self.seq, at=now, data=data)]
 

@@ -206,13 +206,15 @@ class LineCut(Answer, frozen=True, kw_only=True):
 
 
 class StageNews(RunEvent, frozen=True, kw_only=True):
-    """Progress of a long stage, for followers alone."""
+    """Progress of a long stage, for followers alone; `rate` in units a second where it is known."""
 
     stage: str
     done: int
     total: int
     unit: str
     detail: str | None = None
+    rate: float | None = None
+    left_seconds: float | None = None
 
 
 AnyEvent = (

@@ -17,8 +17,13 @@ from anyio import to_thread
 from rch.contract.errors import Failure, Kind
 from rch.contract.framing import MAX_FETCH_HEADER
 from rch.contract.ids import is_sha256
-from rch.contract.worker_envelope import decode_fetch_header, encode_request, protocol_error
-from rch.contract.worker_rpc import FetchHeader, FetchRequest, RpcError
+from rch.contract.worker_envelope import (
+    decode_fetch_header,
+    decode_response,
+    encode_request,
+    protocol_error,
+)
+from rch.contract.worker_rpc import FetchHeader, FetchRequest, JobRequest, RpcError, StatusResult
 from rchd.edges.channels import LineCut
 from rchd.edges.transfers import Progress, Way
 from rchd.edges.wire import Wire, within
@@ -79,10 +84,11 @@ async def _fetch_once(
     async with way.open(MAX_FETCH_HEADER) as wire:
         request_id = way.new_id()
         line = encode_request("fetch", request_id, request, way.version)
+        after = _After(way, job_id) if way.standing else None
         with within(seconds, f"worker {way.worker} did not answer fetch within {seconds:g} s"):
-            answer = await wire.ask(line, last=True)
+            answer = await wire.ask(line + (after.line if after else b""), last=not way.standing)
         try:
-            return await receive_artifacts(
+            header = await receive_artifacts(
                 wire,
                 answer,
                 request_id,
@@ -92,6 +98,7 @@ async def _fetch_once(
                 max_bytes,
                 progress,
                 earlier=earlier,
+                after=after,
             )
         except RpcError as refusal:
             # Only a refusal of the offset names the set.
@@ -99,6 +106,34 @@ async def _fetch_once(
                 raise
             await to_thread.run_sync(forget, into)
             return None
+        wire.clean = way.standing and header is not None
+        return header
+
+
+class _After:
+    """A `status` that goes out with the fetch: its answer comes right after the set's last byte.
+
+    So a standing wire shows where the stream ends, without its end and without a round trip.
+    """
+
+    def __init__(self, way: Way, job_id: str) -> None:
+        self._request_id = way.new_id()
+        self._seconds = way.patience.call
+        self._worker = way.worker
+        self.line = encode_request("status", self._request_id, JobRequest(job_id=job_id), way.version)
+
+    async def follows(self, wire: Wire) -> bool:
+        """Whether the answer is the next thing on the wire, and nothing is behind it."""
+        message = f"worker {self._worker} did not answer status within {self._seconds:g} s"
+        with within(self._seconds, message):
+            line = await wire.read_line()
+        try:
+            decode_response(line, self._request_id, StatusResult)
+        except RpcError:
+            pass  # an answer all the same
+        except Failure:
+            return False
+        return await wire.at_end(0)
 
 
 async def receive_artifacts(
@@ -112,11 +147,13 @@ async def receive_artifacts(
     progress: Progress | None = None,
     *,
     earlier: Begun | None = None,
+    after: _After | None = None,
 ) -> FetchHeader | None:
     """Write the stream that follows the header `line` to the file `into`, checked.
 
     `earlier` is what the request's offset speaks of; None comes back when the header is that of
-    another set, which has to be asked for from its beginning. See `WorkerClient.fetch` for the failures.
+    another set, which has to be asked for from its beginning. `after` was asked right behind the
+    fetch; without it the wire ends with the stream. See `WorkerClient.fetch` for the failures.
     """
     header = await to_thread.run_sync(decode_fetch_header, line, request_id, job_id)
     _check_header(header, max_bytes)
@@ -134,7 +171,7 @@ async def receive_artifacts(
             digest = await to_thread.run_sync(_digest_of, target)
             await _drain(wire, header, file, digest, stall, progress)
         _check_digest(header, digest.hexdigest())
-        await _check_end(wire, header)
+        await _check_end(wire, header, after)
         target.replace(into)
     except OSError as error:
         target.unlink(missing_ok=True)
@@ -226,7 +263,8 @@ def _check_digest(header: FetchHeader, seen: str) -> None:
         )
 
 
-async def _check_end(wire: Wire, header: FetchHeader) -> None:
-    if not await wire.at_end(_END_WAIT):
+async def _check_end(wire: Wire, header: FetchHeader, after: _After | None) -> None:
+    ended = await (wire.at_end(_END_WAIT) if after is None else after.follows(wire))
+    if not ended:
         total = header.offset + header.stream.content_length
         raise protocol_error(f"the worker sent more than the {total} announced bytes of {header.job_id}")

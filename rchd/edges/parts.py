@@ -53,8 +53,11 @@ async def upload(
     async with way.open(MAX_ANSWER) as wire:
         request_id = way.new_id()
         line = encode_request("upload_source", request_id, request, way.version)
-        answer, _ = await send_piece(wire, line, Piece(body, 0, total, total), way.patience, progress)
-        return decode_response(answer, request_id, UploadResult)
+        piece = Piece(body, 0, total, total)
+        answer, whole = await send_piece(wire, line, piece, way.patience, progress, last=not way.standing)
+        result = decode_response(answer, request_id, UploadResult)
+        wire.clean = whole
+        return result
 
 
 class PartedUpload:

@@ -31,6 +31,7 @@ from rch.files.durable import is_no_space
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.edges import artifacts
+from rchd.edges.pace import Pace
 from rchd.edges.pool import WorkerPool
 from rchd.edges.prober import Prober, deadline, ms_since
 from rchd.edges.shortage import Shortage
@@ -260,15 +261,24 @@ class _Progress:
     def __init__(self, run_id: str, stage: str, post: Post) -> None:
         self._run_id, self._stage, self._post = run_id, stage, post
         self._last = 0.0
+        self._pace = Pace()
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         if done < total and now - self._last < PROGRESS_SECONDS:
             return
         self._last = now
+        speed = self._pace.at(done, total)
         self._post(
             ev.StageNews(
-                at=time.time(), run_id=self._run_id, stage=self._stage, done=done, total=total, unit="bytes"
+                at=time.time(),
+                run_id=self._run_id,
+                stage=self._stage,
+                done=done,
+                total=total,
+                unit="bytes",
+                rate=None if speed.rate is None else round(speed.rate),
+                left_seconds=None if speed.left is None else round(speed.left, 1),
             )
         )
 

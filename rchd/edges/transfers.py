@@ -46,7 +46,7 @@ class Patience:
 class Way:
     """How requests reach a worker: a wire of its own that takes lines up to so long, a request's id.
 
-    `standing`: a wire carries more than one request.
+    `standing`: a wire carries more than one request; `open` keeps one that is left `clean`.
     """
 
     worker: str

@@ -46,6 +46,17 @@ class Wire:
         self._worker = worker
         self._reader = LineReader(max_line)
         self._fresh = True
+        # Whether the last answer was whole and nothing follows it: the wire can carry another request.
+        self.clean = False
+
+    @property
+    def max_line(self) -> int:
+        """How long a line of the far end may be."""
+        return self._reader.max_line
+
+    @max_line.setter
+    def max_line(self, size: int) -> None:
+        self._reader.max_line = size
 
     async def send(self, data: bytes) -> None:
         """Send bytes; `LineCut` when the far end takes no more."""

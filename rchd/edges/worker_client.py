@@ -1,15 +1,17 @@
 """One worker as the daemon sees it: typed calls over a transport's channels (spec section 3).
 
 Control calls share one standing channel where the worker offers `session`; a tail keeps a
-channel of its own per job; uploads and fetches take one each. Every await has a deadline, and
-a call that fails or is cancelled closes its channel, so that no answer meets the wrong question.
+channel of its own per job; uploads and fetches take one each, a spare one where one waits. Every
+await has a deadline, and a call that fails or is cancelled closes its channel, so that no answer
+meets the wrong question.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +27,8 @@ from rch.contract.worker_rpc import (
     Empty,
     Feature,
     FetchHeader,
+    GcRequest,
+    GcResult,
     HasSourceRequest,
     HasSourceResult,
     JobRequest,
@@ -45,10 +49,12 @@ from rch.contract.worker_rpc import (
 )
 from rchd.edges import fetching, parts
 from rchd.edges.channels import Transport
+from rchd.edges.spares import Spares, Stale
 from rchd.edges.transfers import Patience, Progress, Way
 from rchd.edges.wire import MAX_ANSWER, EndedEarly, Wire, unreachable, within
 
 P = TypeVar("P", bound=msgspec.Struct)
+T = TypeVar("T")
 
 MAX_SIDE_CHANNELS = 24
 MAX_IDLE_TAILS = 8
@@ -59,8 +65,8 @@ class Deadlines:
     """How long the daemon waits for a worker, in seconds.
 
     `connect` is for a channel to open, `probe` and `call` for an answer, `stall` for the next
-    bytes of a transfer, `digest` for the worker to check a whole upload, and `tail_grace` comes
-    on top of a tail's own `wait_seconds`.
+    bytes of a transfer, `digest` for the worker to check a whole upload or to remove what is over,
+    and `tail_grace` comes on top of a tail's own `wait_seconds`.
     """
 
     connect: float = 30.0
@@ -86,6 +92,7 @@ class WorkerClient:
         self._control: Wire | None = None
         self._control_lock = anyio.Lock()
         self._tails: dict[str, Wire] = {}
+        self._spares = Spares()
         self._side = anyio.Semaphore(MAX_SIDE_CHANNELS)
 
     @property
@@ -148,6 +155,15 @@ class WorkerClient:
         """End a job."""
         return await self._control_call("cancel", request, CancelResult)
 
+    async def gc(self, request: GcRequest) -> GcResult:
+        """Have the worker remove what is over, or name it: a channel of its own, for it takes a while."""
+        version = await self.protocol_version()
+        async with self._side:
+            result, wire = await self._call(None, "gc", request, GcResult, self._deadlines.digest, version)
+        if wire is not None:
+            await wire.close()
+        return _result(result)
+
     async def _control_call(self, op: str, payload: Payload, kind: type[P]) -> P:
         version = await self.protocol_version()
         async with self._control_lock:
@@ -160,11 +176,11 @@ class WorkerClient:
     async def tail(self, request: TailRequest) -> TailResult:
         """News of a job, held by the worker up to `wait_seconds`.
 
-        The job's channel stays open until its last news; `forget_tail` ends it before that.
+        The job keeps its channel until its last news; `forget_tail` ends it before that.
         """
         version = await self.protocol_version()
         seconds = (request.wait_seconds or 0.0) + self._deadlines.tail_grace
-        kept = self._tails.pop(request.job_id, None)
+        kept = self._tails.pop(request.job_id, None) or self._spares.take(MAX_ANSWER)
         async with self._side:
             result, wire = await self._call(kept, "tail", request, TailResult, seconds, version)
         done = isinstance(result, TailResult) and result.next_cursor is None
@@ -179,7 +195,7 @@ class WorkerClient:
 
     async def _keep_tail(self, job_id: str, wire: Wire, *, done: bool) -> None:
         if done or job_id in self._tails:
-            await wire.close()
+            await self._spares.give(wire)
             return
         self._tails[job_id] = wire
         while len(self._tails) > MAX_IDLE_TAILS:
@@ -204,7 +220,9 @@ class WorkerClient:
         version = await self.protocol_version()
         in_parts = upload_id if self.offers(Feature.UPLOAD_RESUMABLE) else None
         async with self._side:
-            return await parts.upload(self._way(version), request, body, in_parts, progress)
+            return await self._on_a_spare(
+                version, lambda way: parts.upload(way, request, body, in_parts, progress)
+            )
 
     async def fetch(
         self, job_id: str, into: Path, progress: Progress | None = None, *, max_bytes: int = 0
@@ -219,15 +237,23 @@ class WorkerClient:
         version = await self.protocol_version()
         resumable = self.offers(Feature.FETCH_RESUME)
         async with self._side:
-            return await fetching.fetch(
-                self._way(version), job_id, into, max_bytes, progress, resumable=resumable
+            return await self._on_a_spare(
+                version,
+                lambda way: fetching.fetch(way, job_id, into, max_bytes, progress, resumable=resumable),
             )
 
-    def _way(self, version: int) -> Way:
+    async def _on_a_spare(self, version: int, transfer: Callable[[Way], Awaitable[T]]) -> T:
+        """A transfer; on a new channel where the spare one that it was given had died."""
+        try:
+            return await transfer(self._way(version))
+        except Stale:
+            return await transfer(self._way(version, anew=True))
+
+    def _way(self, version: int, *, anew: bool = False) -> Way:
         limits = self._deadlines
         return Way(
             worker=self.name,
-            open=self._own_wire,
+            open=partial(self._own_wire, anew=anew),
             new_id=new_request_id,
             version=version,
             standing=self.offers(Feature.SESSION),
@@ -243,6 +269,7 @@ class WorkerClient:
             if wire is not None:
                 await wire.close()
         self._tails.clear()
+        await self._spares.close()
         await self._transport.close()
 
     async def _call(
@@ -298,14 +325,22 @@ class WorkerClient:
         raise unreachable(f"worker {self.name}: no channel")  # for the type checker: `within` raised
 
     @asynccontextmanager
-    async def _own_wire(self, max_line: int) -> AsyncIterator[Wire]:
-        wire = await self._open(max_line)
+    async def _own_wire(self, max_line: int, *, anew: bool) -> AsyncIterator[Wire]:
+        """A wire for one transfer; one that is left clean is a spare from then on."""
+        spare = None if anew else self._spares.take(max_line)
+        wire = spare or await self._open(max_line)
+        wire.clean = False
         try:
             yield wire
         except EndedEarly as error:
+            if spare is not None:
+                raise Stale(self.name, "the spare channel was gone") from error
             raise (error.by_itself or error) from error
         finally:
-            await wire.close()
+            if wire.clean:
+                await self._spares.give(wire)
+            else:
+                await wire.close()
 
     def _silent(self, op: str, seconds: float) -> str:
         return f"worker {self.name} did not answer {op} within {seconds:g} s"

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import tars
 
+from rch.contract import tar_names
 from rch.contract.tar import (
     END,
     Member,
@@ -23,6 +24,7 @@ from rch.contract.tar import (
     member_header,
     member_length,
     padding,
+    plain_member,
     safe_path,
     write_tar,
 )
@@ -466,3 +468,56 @@ def test_links_are_followed_through_links_in_any_case() -> None:
 
 def test_padding_fills_the_block() -> None:
     assert [len(padding(size)) for size in (0, 1, 511, 512, 513)] == [0, 511, 1, 0, 511]
+
+
+# --- the quick look at a header ----------------------------------------------------------
+
+PARTS = st.text(st.sampled_from("ab.é\\\0A-_"), min_size=1, max_size=9)
+PATHS = st.lists(PARTS, min_size=1, max_size=14).map("/".join)
+KINDS = st.sampled_from(["file", "symlink", "directory"])
+
+
+@given(path=PATHS, kind=KINDS, size=st.integers(0, 9 << 30), executable=st.booleans(), target=PATHS)
+def test_a_header_that_is_recognised_at_a_glance_is_the_writer_s_own(
+    *,
+    path: str,
+    kind: Any,
+    size: int,
+    executable: bool,
+    target: str,
+) -> None:
+    member = Member(
+        path=path,
+        kind=kind,
+        size=size if kind == "file" else 0,
+        executable=executable and kind == "file",
+        target=target if kind == "symlink" else None,
+    )
+    header = member_header(member)
+    found = plain_member(header[-512:])
+    if len(header) > 512:  # what its PAX entry says is missing here: it may be another member, or none
+        assert found is None or member_header(found) == header[-512:]
+    else:
+        assert found is not None
+        assert member_header(found) == header
+        # A NUL at the end of a name cannot be told from the filling.
+        assert found == member or path.endswith("\0") or target.endswith("\0")
+
+
+@given(at=st.integers(0, 511), to=st.integers(0, 255), path=st.sampled_from(["a", "d/e.swift", "n" * 100]))
+def test_no_changed_byte_of_a_header_is_overlooked(at: int, to: int, path: str) -> None:
+    header = bytearray(member_header(Member(path=path, size=700, executable=True)))
+    header[at] = to
+    found = plain_member(bytes(header))
+    assert found is None or member_header(found) == header
+
+
+@given(path=st.text(st.sampled_from("ab./\\\0é\x7f "), max_size=12))
+def test_a_path_that_passes_at_a_glance_passes_a_close_look(path: str) -> None:
+    glance = tar_names._PLAIN_PATH.fullmatch(path) is not None
+    try:
+        tar_names._close_look(path)
+    except TarError:
+        assert not glance
+    else:
+        assert glance == path.isascii()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.lab import Lab, lab, run_files
+from support.until import until
 from support.worker_deaths import (
     WAITS,
     Attendance,
@@ -40,6 +41,7 @@ def test_a_tool_that_is_killed_fails_the_run_and_leaves_nothing_running(user: La
     build = Attendance(user, f'setsid sleep 60 & echo $! > "{left}"; wait')
     run_id = submitted(user, build)
     tool = build.wait_for(1)
+    until(lambda: left.exists() and left.read_text() != "")
     kill(tool)
     assert user.rchctl("wait", run_id).returncode == 50
     told = summary_of(user, run_id)

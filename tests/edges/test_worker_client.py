@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ from rch.contract.worker_rpc import (
 )
 from rchd.edges.channels import Channel
 from rchd.edges.local import LocalTransport
+from rchd.edges.spares import MAX_SPARES
 from rchd.edges.worker_client import MAX_IDLE_TAILS, Deadlines, WorkerClient
 
 JOB = "job-00000001"
@@ -277,7 +279,7 @@ async def test_a_tail_keeps_one_channel_until_its_last_news(tmp_path: Path) -> N
                 break
         assert chunks == ["line 0\n", "line 1\n", "line 2\n", "line 3\n"]
         assert len(it.pids) == 2
-        assert it.living == []
+        assert it.living == it.pids[1:], "it waits for whoever needs a channel next"
 
 
 async def test_a_held_tail_delays_no_control_call(tmp_path: Path) -> None:
@@ -317,7 +319,7 @@ async def test_an_upload_arrives_whole_and_tells_its_progress(tmp_path: Path) ->
         assert result.stored
         assert steps[-1] == (3_000_001, 3_000_001)
         assert [done for done, _ in steps] == sorted({done for done, _ in steps})
-        assert it.living == []
+        assert it.living == it.pids[1:]
 
 
 @pytest.mark.parametrize("scenario", ["too_large", "too_large_open"])
@@ -374,7 +376,7 @@ async def test_a_fetched_set_lies_in_the_file_and_is_checked(tmp_path: Path) -> 
         assert header.job_id == JOB
         assert (tmp_path / "set").read_bytes() == fake_worker.ARTIFACTS
         assert steps[-1] == (len(fake_worker.ARTIFACTS),) * 2
-        assert it.living == []
+        assert it.living == it.pids[1:]
 
 
 @pytest.mark.fault("S12")
@@ -416,3 +418,75 @@ async def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         failure = await refused(it.client.fetch(JOB, tmp_path / "no" / "set"))
     assert failure.kind is Kind.ARTIFACTS
     assert "no/set" in failure.message
+
+
+# --- spare channels -----------------------------------------------------------------------
+
+
+async def tail_to_its_end(client: WorkerClient, job_id: str = JOB) -> None:
+    cursor: str | None = ""
+    while cursor is not None:
+        cursor = (await client.tail(TailRequest(job_id=job_id, cursor=cursor or None))).next_cursor
+
+
+@pytest.mark.spec("3.1")
+async def test_what_comes_one_after_the_other_shares_a_side_channel(tmp_path: Path) -> None:
+    async with fake(tmp_path) as it:
+        request = upload_of(tmp_path / "spool")
+        for _ in range(2):
+            assert (await it.client.upload(request, tmp_path / "spool")).stored
+            await tail_to_its_end(it.client)
+            await it.client.fetch(JOB, tmp_path / "set")
+            assert (tmp_path / "set").read_bytes() == fake_worker.ARTIFACTS
+        probe_and_side = 2
+        assert len(it.pids) == probe_and_side
+
+
+@pytest.mark.spec("3.1")
+async def test_what_goes_on_at_the_same_time_shares_no_channel(tmp_path: Path) -> None:
+    async with fake(tmp_path, "held") as it:
+        request = upload_of(tmp_path / "spool")
+        await it.client.upload(request, tmp_path / "spool")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(it.client.tail, TailRequest(job_id=JOB, wait_seconds=60))
+            await anyio.wait_all_tasks_blocked()
+            await it.client.upload(request, tmp_path / "spool")
+            await it.client.fetch(JOB, tmp_path / "set")
+            tasks.cancel_scope.cancel()
+        probe_tail_and_transfers = 3
+        assert len(it.pids) == probe_tail_and_transfers
+
+
+@pytest.mark.fault("S12")
+@pytest.mark.parametrize("what", ["upload", "fetch", "tail"])
+async def test_a_spare_that_died_costs_a_new_channel_and_nothing_else(tmp_path: Path, what: str) -> None:
+    async with fake(tmp_path) as it:
+        request = upload_of(tmp_path / "spool")
+        await tail_to_its_end(it.client)
+        (spare,) = it.living
+        os.kill(spare, signal.SIGKILL)
+        if what == "upload":
+            assert (await it.client.upload(request, tmp_path / "spool")).stored
+        elif what == "fetch":
+            assert (await it.client.fetch(JOB, tmp_path / "set")).job_id == JOB
+        else:
+            await tail_to_its_end(it.client)
+        assert len(it.pids) == 3
+        assert spare not in it.living
+
+
+async def test_few_spares_are_kept(tmp_path: Path) -> None:
+    async with fake(tmp_path) as it:
+        await it.client.probe()
+        async with anyio.create_task_group() as tasks:
+            for number in range(MAX_SPARES + 3):
+                tasks.start_soon(it.client.fetch, JOB, tmp_path / f"set-{number}")
+        assert len(it.living) == MAX_SPARES
+
+
+@pytest.mark.spec("3.1")
+async def test_a_worker_without_sessions_leaves_no_spare(tmp_path: Path) -> None:
+    async with fake(tmp_path, "no_session") as it:
+        assert (await it.client.upload(upload_of(tmp_path / "spool"), tmp_path / "spool")).stored
+        await it.client.fetch(JOB, tmp_path / "set")
+        assert it.living == []

@@ -262,6 +262,41 @@ def test_workers_are_listed_and_probed(cli: Cli, daemon: FakeDaemon) -> None:
     assert "the embedded worker on this machine serves" in listed.stderr
 
 
+def test_what_went_on_the_workers_is_told_with_its_sum(cli: Cli, daemon: FakeDaemon) -> None:
+    entry = {
+        "kind": "source",
+        "name": "ab" * 32,
+        "bytes": 2_000_000,
+        "age_seconds": 90_000,
+        "reason": "over",
+    }
+    totals = [{"kind": "source", "entries": 1, "bytes": 2_000_000}]
+    studio = {"name": "studio", "entries": [entry], "totals": totals, "more": False, "error": None}
+    mini = {"name": "mini", "entries": [], "totals": [], "more": False, "error": "no route to host"}
+    bare = {**mini, "name": "bare", "error": None}
+    daemon.on("workers.gc", {"dry_run": True, "workers": [studio, mini, bare]})
+    done = cli("workers", "gc", "--dry-run")
+    assert done.returncode == 0
+    assert daemon.wait_for("workers.gc") == {"dry_run": True}
+    assert done.stdout.splitlines()[1].split() == [
+        "studio", "source", ("ab" * 32)[:40], "2.0", "MB", "1", "d", "over",
+    ]  # fmt: skip
+    for line in (
+        "studio: 2.0 MB would go (1 source)", "mini: no route to host", "bare: nothing is over"
+    ):  # fmt: skip
+        assert line in done.stderr
+
+
+def test_a_gc_that_reaches_no_worker_fails_as_a_probe_does(cli: Cli, daemon: FakeDaemon) -> None:
+    mini = {"name": "mini", "entries": [], "totals": [], "more": False, "error": "no route to host"}
+    daemon.on("workers.gc", {"dry_run": False, "workers": [mini]})
+    done = cli("workers", "gc", "mini", "--json")
+    assert (done.returncode, json.loads(done.stdout)["error"]["kind"]) == (20, "SSH")
+    assert daemon.wait_for("workers.gc") == {"dry_run": False, "name": "mini"}
+    daemon.on("workers.gc", Failure(Kind.USAGE, "no worker 'x' in the inventory"))
+    assert "hint: rchctl workers list" in cli("workers", "gc", "x").stderr
+
+
 def test_a_probe_without_any_worker_that_answers_keeps_the_refusal_s_code(
     cli: Cli, daemon: FakeDaemon
 ) -> None:

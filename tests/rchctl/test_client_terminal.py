@@ -135,6 +135,19 @@ def test_progress_is_one_line_that_goes_away(cli: Cli, daemon: FakeDaemon) -> No
     assert "verdict: \x1b[32mSUCCEEDED\x1b[0m\n" in text
 
 
+def test_a_long_stage_shows_its_size_its_rate_and_what_is_left(cli: Cli, daemon: FakeDaemon) -> None:
+    screen = Screen(cli, "verify")
+    daemon.wait_for_watcher()
+    news = {"stage": "upload", "done": 18_000_000, "total": 45_000_000, "unit": "bytes"}
+    daemon.tell("stage", data={**news, "rate": 3_200_000, "left_seconds": 8.4})
+    screen.read_until("upload 40% of 45.0 MB, 3.2 MB/s, 8.4 s left")
+    daemon.tell("stage", data={**news, "done": 45_000_000, "rate": 3_100_000, "left_seconds": 0})
+    screen.read_until("upload 100% of 45.0 MB, 3.1 MB/s")
+    daemon.change(state="SUCCEEDED", exit_code=0)
+    text = screen.end()
+    assert "rchctl: upload" not in text, "on a terminal it is one line that is rewritten"
+
+
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_no_colour_where_none_is_wanted(cli: Cli, daemon: FakeDaemon, name: str, value: str) -> None:
     daemon.change(state="FAILED", exit_code=50)

@@ -38,7 +38,7 @@ def said(argv: list[str], capfd: Captured) -> tuple[int, str, str]:
         (["run", "--action", "tset"], "run: unknown action 'tset': did you mean 'test'?"),
         (["daemon", "startt"], "daemon: unknown word 'startt': did you mean 'start'?"),
         (["list", "--state", "failedd"], "list: unknown state 'FAILEDD': did you mean 'FAILED'?"),
-        (["workers", "zzz"], "workers: unknown word 'zzz': it is one of list, probe, explain"),
+        (["workers", "zzz"], "workers: unknown word 'zzz': it is one of list, probe, explain, gc"),
         (["list", "--limit", "0"], "list: --limit '0' is no number from 1 to 1000"),
         (["list", "--limit", "-1"], "list: --limit '-1' is no number from 1 to 1000"),
         (["list", "-1"], "list: unrecognized arguments: -1: see rchctl list --help"),
@@ -88,6 +88,10 @@ def said(argv: list[str], capfd: Captured) -> tuple[int, str, str]:
             )
         ),
         (["workers", "list", "w"], "workers list: takes no name: type 'rchctl workers probe w'"),
+        (
+            ["workers", "probe", "--dry-run"],
+            "workers probe: --dry-run goes with gc: type 'rchctl workers gc --dry-run'",
+        ),
     ],
 )  # fmt: skip
 def test_a_wrong_command_line_gets_one_line_and_exit_2(argv: list[str], line: str, capfd: Captured) -> None:

@@ -13,6 +13,7 @@ from support.lab import Lab, run_files
 from support.until import until
 
 from rch.files.durable import is_temp_name
+from worker_agent.supervisor import NAME
 
 # Each execution names those before it that still live. A zombie has no `exe` any more.
 _ATTENDED = """
@@ -25,7 +26,7 @@ echo up
 # Before the n-th rename of a supervisor it dies, as often as is allowed.
 _DYING = """
 import os, signal, sys
-if "supervise" in getattr(sys, "orig_argv", ()):
+def doom():
     import rch.files.durable as durable
     done = []
     def count(name, word):
@@ -42,6 +43,10 @@ if "supervise" in getattr(sys, "orig_argv", ()):
                     os.kill(os.getpid(), signal.SIGKILL)
             super().rename(src, dst)
     durable._sys = Dying()
+if "supervise" in getattr(sys, "orig_argv", ()):
+    doom()
+if getattr(sys, "orig_argv", ())[-2:] == ["xcode", "rpc"]:
+    os.register_at_fork(after_in_child=doom)
 """
 
 
@@ -120,10 +125,17 @@ def programs(user: Lab, name: str) -> list[int]:
     for pid in _pids():
         with suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"worker_agent" in words and name.encode() in words:
+            if b"worker_agent" in words and name.encode() == _does(pid, words):
                 environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
                 found += [pid] if home in environment else []
     return found
+
+
+def _does(pid: int, words: list[bytes]) -> bytes:
+    """What a process of the worker does: a supervisor that was forked says so by its name alone."""
+    if Path(f"/proc/{pid}/comm").read_text().strip() == NAME:
+        return b"supervise"
+    return words[words.index(b"xcode") + 1] if b"xcode" in words else b""
 
 
 def tools(user: Lab) -> list[int]:

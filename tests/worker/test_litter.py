@@ -47,7 +47,9 @@ if getattr(sys, "orig_argv", ())[-2:] == ["xcode", "rpc"]:
             if not left:
                 os.kill(os.getpid(), signal.SIGKILL)
             super().rename(src, dst)
-    durable._sys = Dying()
+    whole, durable._sys = durable._sys, Dying()
+    # The supervisor that it forks is not meant.
+    os.register_at_fork(after_in_child=lambda: setattr(durable, "_sys", whole))
 """
 
 
@@ -141,6 +143,21 @@ def test_a_half_written_file_that_may_be_somebodys_stays(bench: Bench) -> None:
         sweep_litter(worker, later(0))
         assert not mine.exists()
         assert facts.exists()
+
+
+def test_what_stands_beside_a_source_that_is_not_there_goes_in_its_time(bench: Bench) -> None:
+    worker = Worker(bench.env)
+    with bench.pipe() as pipe:
+        digest = bench.upload(pipe, tar({"Package.swift": MANIFEST}))
+    kept = sorted(path.name for path in worker.paths.sources.glob(f"{digest}.*"))
+    other = "0" * 64
+    for suffix in ("json", "index", "seen"):
+        (worker.paths.sources / f"{other}.{suffix}").touch()
+    sweep_litter(worker, time.time())
+    assert len(list(worker.paths.sources.glob(f"{other}.*"))) == 3
+    sweep_litter(worker, later(YOUNG_SECONDS + 60))
+    assert list(worker.paths.sources.glob(f"{other}.*")) == []
+    assert sorted(path.name for path in worker.paths.sources.glob(f"{digest}.*")) == kept
 
 
 @pytest.mark.spec("11")

@@ -119,6 +119,8 @@ def test_one_shot_is_one_request_also_without_its_newline(bench: Bench) -> None:
         "lease_renew",
         "fetch_resume",
         "upload_resumable",
+        "upload_thin",
+        "gc",
         "attestation_signing",
     ]
     assert answer["payload"]["capabilities"]["toolchains"][0]["version"] == "6.0.1"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -303,12 +304,15 @@ class Recorder(durable.System):
 
     def __init__(self, fail_at: int | None = None) -> None:
         self.renamed: list[str] = []
-        self.calls = 0
         self.fail_at = fail_at
+        self._lock = threading.Lock()  # files are synced side by side
+        self.calls = 0
 
     def _call(self) -> None:
-        self.calls += 1
-        if self.calls == self.fail_at:
+        with self._lock:
+            self.calls += 1
+            here = self.calls
+        if here == self.fail_at:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     def sync(self, fd: int) -> None:

@@ -1,7 +1,8 @@
 """Closes an artifact set: every record, then manifest, attestation and index, in that order (section 8).
 
 `job_index.json` is the commit marker: it is written last and atomically, so that a set without
-one was never finished. Each file is durable before the next one is begun.
+one was never finished. Every file is durable before the manifest is begun, and of the last three each
+before the next.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from rch.contract.records import (
     stable_capabilities,
 )
 from rch.contract.worker_rpc import SubmitRequest
-from rch.files.durable import is_temp_name, sync_dir, sync_file, write_atomic
+from rch.files.durable import is_temp_name, sync_all, sync_dir, write_atomic, write_whole
 from worker_agent.results.given import destination, effective_config, envelope, toolchain
 
 INDEXED = {
@@ -58,9 +59,17 @@ _BLOCK = 1 << 20
 
 
 def put(folder: Path, name: str, record: msgspec.Struct | bytes) -> None:
-    """One file of the set, whole and durable."""
-    data = record if isinstance(record, bytes) else encode_record(record)
-    write_atomic(folder / name, data)
+    """One file of the set, whole; `commit` makes it durable with all others."""
+    write_whole(folder / name, _bytes_of(record))
+
+
+def _bytes_of(record: msgspec.Struct | bytes) -> bytes:
+    return record if isinstance(record, bytes) else encode_record(record)
+
+
+def _close_with(folder: Path, name: str, record: msgspec.Struct | bytes) -> None:
+    """One of the last three, whole and durable."""
+    write_atomic(folder / name, _bytes_of(record))
 
 
 def write_given(
@@ -96,8 +105,10 @@ def commit(
     job = submit.job
     head = envelope(job, created_at)
     entries = sort_entries(entries_of(folder))
+    sync_all([folder / entry.path for entry in entries])
+    sync_dir(folder)
     manifest = encode_record(Manifest(**head, entries=entries, artifact_root_sha256=root_sha256(entries)))
-    put(folder, "manifest.json", manifest)
+    _close_with(folder, "manifest.json", manifest)
     attestation = Attestation(
         **head,
         source_sha256=job.job_key_inputs.source_sha256,
@@ -108,13 +119,15 @@ def commit(
         host_nonce=submit.host_nonce,
         simulated=capabilities.simulated,
     )
-    put(folder, "attestation.json", attestation if seed is None else sign(attestation, seed))
+    _close_with(folder, "attestation.json", attestation if seed is None else sign(attestation, seed))
     files = {name: path for name, path in INDEXED.items() if (folder / path).exists()}
-    put(folder, "job_index.json", JobIndex(**head, artifact_profile=job.artifact_profile, files=files))
+    _close_with(
+        folder, "job_index.json", JobIndex(**head, artifact_profile=job.artifact_profile, files=files)
+    )
 
 
 def entries_of(folder: Path) -> Iterator[Entry]:
-    """Every file and folder below `folder` but the three that are not listed; each made durable.
+    """Every file and folder below `folder` but the three that are not listed.
 
     Links, pipes and the like have no place in a set, nor have temporary files of a cut write:
     they are removed.
@@ -132,18 +145,16 @@ def entries_of(folder: Path) -> Iterator[Entry]:
             elif listed not in UNLISTED:
                 size, digest = digest_of(path)
                 yield Entry(path=listed, type="file", size=size, sha256=digest)
-        sync_dir(here)
 
 
 def digest_of(path: Path) -> tuple[int, str]:
-    """Size and SHA-256 of a file's bytes, which are durable then."""
+    """Size and SHA-256 of a file's bytes."""
     digest, size = hashlib.sha256(), 0
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         while block := os.read(fd, _BLOCK):
             digest.update(block)
             size += len(block)
-        sync_file(fd)
     finally:
         os.close(fd)
     return size, digest.hexdigest()

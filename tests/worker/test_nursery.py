@@ -1,0 +1,77 @@
+"""Supervisors that a channel forks: nothing of the channel is theirs; some are programs still."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.worker_pipe import Bench, ProcessPipe, a_bench, follow, submit, supervisor_of, tail_until
+
+from worker_agent.supervisor import NAME
+
+pytestmark = pytest.mark.spec("3.3")
+
+_WAITING = "echo up; while [ ! -e {gate} ]; do sleep 0.02; done; echo done\n"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with a_bench(tmp_path) as bench:
+        yield bench
+
+
+def words_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+
+
+def descriptors_of(pid: int) -> set[str]:
+    folder = Path(f"/proc/{pid}/fd")
+    return {str(each.readlink()) for each in folder.iterdir()}
+
+
+def test_a_forked_supervisor_has_nothing_of_its_channel(bench: Bench) -> None:
+    gate = bench.root / "gate"
+    pipe = ProcessPipe(bench.env)
+    try:
+        job = bench.script(pipe, _WAITING.format(gate=gate))
+        submit(pipe, job)
+        tail_until(pipe, job.job_id, "up")
+        owner = supervisor_of(bench, job.job_id)
+        assert "rpc" in words_of(owner), "it is a fork, not a new program"
+        assert Path(f"/proc/{owner}/comm").read_text().strip() == NAME
+        assert os.getsid(owner) == owner
+        assert Path(f"/proc/{owner}/cwd").readlink() == Path("/")
+        channel = int(Path(f"/proc/{owner}/stat").read_text().rpartition(")")[2].split()[1])
+        lines = {each for each in descriptors_of(channel) if each.startswith("pipe:")}
+        assert lines, "the channel has its pipes"
+        assert not lines & descriptors_of(owner)
+    finally:
+        pipe.close()
+    gate.touch()  # the channel is gone: the job is not
+    with bench.pipe() as after:
+        log, _, state = follow(after, job.job_id)
+    assert (log, state) == ("up\ndone\n", "SUCCEEDED")
+
+
+def test_a_channel_whose_code_was_replaced_starts_a_program(bench: Bench, tmp_path: Path) -> None:
+    """Another version is installed while the channel stands: jobs run by what is installed."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        f"import os\nimport worker_agent.nursery as nursery\nnursery._CODE = ({str(site / 'code')!r},)\n"
+    )
+    (site / "code").write_text("one")
+    gate = bench.root / "gate"
+    pipe = ProcessPipe({**bench.env, "PYTHONPATH": str(site)})
+    try:
+        job = bench.script(pipe, _WAITING.format(gate=gate))
+        (site / "another").write_text("two")
+        (site / "another").replace(site / "code")
+        submit(pipe, job)
+        assert "supervise" in words_of(supervisor_of(bench, job.job_id))
+        gate.touch()
+        assert follow(pipe, job.job_id)[2] == "SUCCEEDED"
+    finally:
+        pipe.close()
