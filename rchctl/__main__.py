@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 _EXIT_INTERRUPTED = 130
 _PROTOCOL = 1
-_OWNERS = frozenset({"verify", "run", "exec"})
+_OWNERS = frozenset({"verify", "run", "exec", "rerun"})
 # Their exit code is the verdict, which stands wherever the text went.
-_VERDICTS = frozenset({"verify", "run", "exec", "wait"})
+_VERDICTS = frozenset({"verify", "run", "exec", "rerun", "wait"})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -159,6 +159,7 @@ def _refused(verb: str, failure: Failure, console: Console, *, as_json: bool) ->
 def _envelope(verb: str, exit_code: int, body: dict[str, Any], console: Console) -> None:
     """The one line on stdout; ASCII, so that no terminal acts on what it holds."""
     console.clear_status()
+    console.mark = ""  # it is JSON, and says it in a member
     whole = {"ok": exit_code == 0, "command": verb, "exit_code": exit_code, **body}
     console.out(json.dumps(whole) + "\n")
 

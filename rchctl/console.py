@@ -19,6 +19,8 @@ from rchctl.terminal import one_line
 _DEFAULT_WIDTH = 80
 _ERASE = "\r\x1b[K"
 _LEFT = frozenset({errno.EPIPE, errno.ECONNRESET})
+SIMULATED = "simulated: "
+"""Begins every line about a run whose tools are stand-ins."""
 _STYLES = {"good": "32", "bad": "31", "warn": "33", "dim": "2"}
 
 
@@ -44,6 +46,9 @@ class Console:
         self._err = err
         self._status = ""
         self._at_line_start = True
+        self._err_at_line_start = True
+        # What every line begins with from now on, on both; nothing of the envelope of `--json` does.
+        self.mark = ""
         self.out_is_terminal = os.isatty(out)
         self.err_is_terminal = os.isatty(err)
         self.live = self.err_is_terminal and not _is_plain(env)
@@ -53,7 +58,10 @@ class Console:
 
     @property
     def width(self) -> int:
-        """Columns: `COLUMNS`, else the terminal's own, else 80."""
+        """Columns beside the mark: of `COLUMNS`, else the terminal's own, else 80."""
+        return max(self._columns() - len(self.mark), 1)
+
+    def _columns(self) -> int:
         asked = self._env.get("COLUMNS", "")
         if asked.isdecimal() and int(asked) > 0:
             return int(asked)
@@ -82,7 +90,7 @@ class Console:
         status = self._status
         if self.out_is_terminal:
             self.clear_status()
-        error = _write(self._out, data)
+        error = _write(self._out, self._marked(data, at_start=self._at_line_start))
         self.broken = error is not None
         if error is not None and error.errno not in _LEFT and not self.out_is_terminal:
             self.lost = error.strerror or str(error)
@@ -106,15 +114,25 @@ class Console:
         """A log on stderr, as it is."""
         if data:
             self.clear_status()
-            _write(self._err, data)
+            _write(self._err, self._marked(data, at_start=self._err_at_line_start))
+            self._err_at_line_start = data.endswith(b"\n")
+
+    def _marked(self, data: bytes, *, at_start: bool) -> bytes:
+        """`data` with the mark before each line that begins in it."""
+        if not self.mark:
+            return data
+        mark = self.mark.encode()
+        inner = data[:-1].replace(b"\n", b"\n" + mark) + data[-1:]
+        return mark + inner if at_start else inner
 
     def _above(self, text: str) -> None:
         status = self._status
         self.clear_status()
+        text = self._marked(text.encode("utf-8", "backslashreplace"), at_start=True).decode()
         if self.err_is_terminal and self.out_is_terminal and not self._at_line_start:
             text = "\n" + text
-        _write(self._err, text.encode("utf-8", "backslashreplace"))
-        self._at_line_start = True
+        _write(self._err, text.encode())
+        self._at_line_start = self._err_at_line_start = True
         if status:
             self.status(status)
 
@@ -122,7 +140,7 @@ class Console:
         """Set the one updating line; nothing where stderr is no terminal."""
         if not self.live or (self.out_is_terminal and not self._at_line_start):
             return
-        text = one_line(text)[: max(self.width - 1, 1)]
+        text = self.mark + one_line(text)[: max(self.width - 1, 1)]
         self._status = text
         _write(self._err, f"{_ERASE}{text}".encode())
 

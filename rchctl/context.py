@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rch.contract.errors import Failure
 from rch.files.paths import HostPaths, host_paths
-from rchctl.console import Console
+from rchctl.console import SIMULATED, Console
 
 if TYPE_CHECKING:
     from rchctl.client import Client
@@ -84,3 +84,18 @@ class Context:
         """Data for people: nothing under `--json`."""
         if not self.json:
             self.console.out(text)
+
+    def say_value(self, value: str) -> None:
+        """One value on a line of its own, which a script reads as it is: in a pipe it has no mark."""
+        if self.console.mark and not self.console.out_is_terminal and not self.json:
+            self.console.note("a simulation: its tools are stand-ins")
+            mark, self.console.mark = self.console.mark, ""
+            self.say(f"{value}\n")
+            self.console.mark = mark
+        else:
+            self.say(f"{value}\n")
+
+    def mark(self, run: dict[str, Any]) -> None:
+        """Every line about a simulated run says so."""
+        if run.get("simulated"):
+            self.console.mark = SIMULATED

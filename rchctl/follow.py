@@ -112,6 +112,7 @@ class Follower:
         if self._run is not None and run.get("seq", 0) < self._run.get("seq", 0):
             return  # an older view never replaces a newer one
         self._run = run
+        self._context.mark(run)
         self._progress.run(run)
         self._check_reach(run)
 

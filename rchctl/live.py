@@ -25,10 +25,13 @@ _CANCELLING = "cancelling the run; once more to leave at once"
 
 
 class Submission:
-    """`runs.submit` with a token, the user's or one of its own, so that a retry is the same run."""
+    """A call that makes a run, with a token, the user's or one of its own: a retry is the same run."""
 
-    def __init__(self, context: Context, params: dict[str, Any], progress: Progress) -> None:
+    def __init__(
+        self, context: Context, params: dict[str, Any], progress: Progress, method: str = "runs.submit"
+    ) -> None:
         self._context = context
+        self._method = method
         self._progress = progress
         # Progress is asked for even where it is not shown: it tells a busy daemon from a lost one.
         self._params = {"client_token": os.urandom(16).hex(), **params, "progress": True}
@@ -71,7 +74,7 @@ class Submission:
                     pass
             self.sent = True
             owes(cancel=True)
-            self._pending = self.client.send("runs.submit", self._params)
+            self._pending = self.client.send(self._method, self._params)
         return self.client, self._pending
 
     def call_off(self, reason: str, until: float) -> tuple[Client, int] | None:
@@ -101,11 +104,18 @@ class LiveRun:
     """`verify` and `run` from the first byte to the exit code."""
 
     def __init__(
-        self, context: Context, params: dict[str, Any], *, show_log: bool, show_progress: bool
+        self,
+        context: Context,
+        params: dict[str, Any],
+        *,
+        show_log: bool,
+        show_progress: bool,
+        method: str = "runs.submit",
     ) -> None:
         self._context = context
+        context.mark({"simulated": params.get("simulate")})
         self._progress = Progress(context.console, enabled=show_progress)
-        self._submission = Submission(context, params, self._progress)
+        self._submission = Submission(context, params, self._progress, method)
         self._show_log = show_log
         self._run: dict[str, Any] | None = None
         self._follower: Follower | None = None
@@ -114,7 +124,8 @@ class LiveRun:
     def detach(self) -> Outcome:
         """Leave the run to the daemon."""
         run = self._submission.submit()
-        self._context.say(f"{run['run_id']}\n")
+        self._context.mark(run)
+        self._context.say_value(str(run["run_id"]))
         return Outcome(run)
 
     def execute(self) -> Outcome:
@@ -127,6 +138,7 @@ class LiveRun:
 
     def _to_the_end(self) -> Outcome:
         run = self._run = self._submission.submit()
+        self._context.mark(run)
         self._progress.accepted(run)
         self._follower = Follower(
             self._context,

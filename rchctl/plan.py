@@ -18,6 +18,7 @@ _HEADS = ("WORKER", "SERVES", "PRIORITY", "ASKED", "TOOLCHAIN", "DESTINATION", "
 def dry_run(context: Context, params: dict[str, Any]) -> Outcome:
     """Show what `runs.submit` of these parameters would be; it exits as that run would fail now."""
     view = context.call("runs.plan", params, timeout=PLAN_SECONDS)
+    context.mark(view["selection"])
     context.say(_plan(view, context.console))
     return outcome(view, context)
 

@@ -12,6 +12,8 @@ from rchctl.terminal import one_line, strip_escapes
 
 TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 _STYLE = {"SUCCEEDED": "good", "FAILED": "bad", "CANCELLED": "warn"}
+_STOOD_IN = {"SUCCEEDED": "passed"}
+_SCOPE_SHOWN = 3
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -74,13 +76,33 @@ def worker_name(run: dict[str, Any]) -> str:
     return f"{name} ({', '.join(notes)})" if notes else name
 
 
+def state_word(run: dict[str, Any]) -> str:
+    """The state, and what keeps a success from being the gate's: stand-in tools, or a narrowed scope."""
+    state = one_line(run.get("state", ""))
+    if run.get("simulated"):
+        return f"SIMULATED: {_STOOD_IN.get(state, state.lower())}"
+    return f"{state} (narrowed)" if run.get("scope") and state == "SUCCEEDED" else state
+
+
+def narrowed(run: dict[str, Any]) -> str:
+    """By what a run is less than the gate; empty where it is all of it."""
+    scope = [one_line(word) for word in run.get("scope") or ()]
+    if not scope:
+        return ""
+    more = f" and {len(scope) - _SCOPE_SHOWN} more" if len(scope) > _SCOPE_SHOWN else ""
+    return f"{', '.join(scope[:_SCOPE_SHOWN])}{more}: this is not the full gate"
+
+
 def verdict(run: dict[str, Any], console: Console) -> str:
     """The block that ends a run."""
-    state, simulated = str(run.get("state")), bool(run.get("simulated"))
+    state = str(run.get("state"))
     why = label(run) if state != "SUCCEEDED" else ""
-    style = "warn" if simulated and state == "SUCCEEDED" else _STYLE.get(state, "warn")
-    word = f"{state} (simulated)" if simulated else state
-    lines = [f"verdict: {console.style(one_line(word), style)}" + (f" ({why})" if why else "")]
+    if run.get("simulated"):
+        head = console.style(f"{state_word(run)} (stand-in tools, no verdict)", "warn")
+    else:
+        style = "warn" if run.get("scope") and state == "SUCCEEDED" else _STYLE.get(state, "warn")
+        head = f"verdict: {console.style(state_word(run), style)}"
+    lines = [head + (f" ({why})" if why else "")]
     lines += [
         f"  {line}"
         for line in strip_escapes(str(run.get("human_summary") or "")).split("\n")
@@ -91,6 +113,7 @@ def verdict(run: dict[str, Any], console: Console) -> str:
     facts = [
         ("run", one_line(run.get("run_id", ""))),
         ("worker", worker_name(run)),
+        ("narrowed", narrowed(run)),
         ("exit code", str(exit_code(run))),
         ("duration", duration(run.get("duration_ms"))),
         ("artifacts", one_line(run.get("run_dir", ""))),

@@ -13,6 +13,13 @@ from rchctl.parser import UsageError, VerbParser, is_utf8, one_of, spelled
 
 ACTIONS = ("build", "test")
 DRY_RUN = "show the jobs as they would run, the worker and why, and run nothing"
+NARROWINGS = (
+    ("--only-testing", "only_testing", "ID", "xcodebuild: Target[/Suite[/test]] alone; again for more"),
+    ("--skip-testing", "skip_testing", "ID", "xcodebuild: all tests but these; again for more"),
+    ("--filter", "filters", "EXPR", "swift: the tests alone that fit the expression; again for more"),
+    ("--skip", "skips", "EXPR", "swift: all tests but those that fit; again for more"),
+)
+"""Flag, member of `narrowing`, metavar and help of what makes a run less than its plan."""
 DISCONNECTS = ("keep", "cancel")
 USUAL_PRIORITY, LAST_PRIORITY = 100, 1_000_000
 _LONGEST_NAME = 200
@@ -37,6 +44,14 @@ def add_run_options(parser: VerbParser, *, plan: bool = True) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="override a config key for this run, as in --set timeouts.overall_seconds=600",
+    )
+    if plan:
+        for flag, _, metavar, text in NARROWINGS:
+            parser.add_argument(flag, action="append", default=[], metavar=metavar, help=text)
+    parser.add_argument(
+        "--simulate",
+        action="store_true",
+        help="on stand-in tools, for machines without Xcode: whatever it says is no verdict",
     )
     parser.add_argument("--no-queue", action="store_true", help="exit 90 at once when every worker is busy")
     parser.add_argument(
@@ -81,6 +96,11 @@ def submit_params(context: Context, *, stays: bool) -> dict[str, Any]:
     }
     if getattr(args, "action", None):
         params["actions"] = [one_of(verb, "action", each, ACTIONS) for each in args.action]
+    asked = {key: getattr(args, flag[2:].replace("-", "_"), None) for flag, key, _, _ in NARROWINGS}
+    if narrowing := {key: words for key, words in asked.items() if words}:
+        params["narrowing"] = narrowing
+    if args.simulate:
+        params["simulate"] = True
     if args.priority is not None:
         params["priority"] = _priority(verb, args.priority)
     for flag, example in (("group", "save"), ("origin", "editor"), ("client_token", "$(uuidgen)")):

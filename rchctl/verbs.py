@@ -19,6 +19,7 @@ VERBS: dict[str, Verb] = {
     ),
     "run": Verb("rchctl.commands.verify", "the same for chosen actions: run --action build"),
     "submit": Verb("rchctl.commands.submit", "hand a run to the daemon and print its id"),
+    "rerun": Verb("rchctl.commands.rerun", "an earlier run again, or only what failed of it"),
     "wait": Verb("rchctl.commands.wait", "wait for a run and exit with its code"),
     "list": Verb("rchctl.commands.list", "the newest runs"),
     "status": Verb("rchctl.commands.status", "the daemon and what it runs now, or one run"),
@@ -36,7 +37,6 @@ VERBS: dict[str, Verb] = {
 NOT_OFFERED = frozenset(
     {
         "watch",
-        "rerun",
         "report",
         "history",
         "flaky",

@@ -24,6 +24,7 @@ from rchd.api_gc import GcApi
 from rchd.api_pages import Page
 from rchd.api_plan import PlanApi
 from rchd.api_progress import teller
+from rchd.api_rerun import RerunApi
 from rchd.api_taking import Taking
 from rchd.api_workers import WorkersApi
 from rchd.core import effects as fx
@@ -78,6 +79,7 @@ class Api:
             "daemon.shutdown": daemon.shutdown,
             "rpc.describe": self._describe,
             "runs.submit": self._submit,
+            "runs.rerun": RerunApi(paths.artifacts, driver, store, self._named, self._submit).rerun,
             "runs.plan": plan.planned,
             "runs.get": self._get,
             "runs.list": self._list,

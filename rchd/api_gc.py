@@ -28,7 +28,7 @@ class GcApi:
     async def collected(self, params: WorkersGcParams, _connection: Connection) -> WorkersGcView:
         """What went on one worker, or on each. One that does not answer keeps no other waiting for ever."""
         inventory = load_inventory(self._path)
-        await self._pool.replace(inventory.workers)
+        await self._pool.replace(inventory.everyone)
         ordered = sorted(inventory.workers, key=lambda entry: (entry.priority, entry.name))
         names = [entry.name for entry in ordered if params.name in {None, entry.name}]
         if not names:

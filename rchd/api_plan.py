@@ -34,7 +34,12 @@ class PlanApi:
 
     async def explained(self, params: ExplainParams, _connection: Connection) -> WorkersPlanView:
         """Who would serve the project, without a look at its source."""
-        asked = api.SubmitParams(start=params.start, actions=params.actions, overrides=params.overrides)
+        asked = api.SubmitParams(
+            start=params.start,
+            actions=params.actions,
+            overrides=params.overrides,
+            simulate=params.simulate,
+        )
         request = await self._intake.read(asked)
         options = run_options(asked, request.resolved, request.planned)
         reports, embedded = await self._reports(options)
@@ -64,6 +69,7 @@ class PlanApi:
                 tags=options.tags,
                 deadline=float(options.connect_timeout_seconds),
                 aside=fleet.spared(),
+                simulate=options.simulate,
             )
             probed = await self._prober.probed(effect)
             reports = fleet.screened(probed.reports)

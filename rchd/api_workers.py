@@ -102,9 +102,10 @@ def _probed_view(entry: WorkerEntry, inventory: Inventory, report: ev.ProbeRepor
     capabilities = report.result.capabilities
     tools = ", ".join(f"{each.kind} {each.version}" for each in capabilities.toolchains) or "no toolchain"
     where = f"{capabilities.os_name} {capabilities.os_version} {capabilities.arch}"
+    kind = "simulated, its tools are stand-ins: " if capabilities.simulated else ""
     return msgspec.structs.replace(
         base,
-        detail=f"{tools} on {where}",
+        detail=f"{kind}{tools} on {where}",
         probe=msgspec.to_builtins(report.result),
         probe_ms=report.duration_ms,
     )

@@ -111,7 +111,7 @@ async def _run(
     ready: Callable[[], None],
 ) -> None:
     descriptors = process.raise_descriptors()
-    pool = WorkerPool(_known_workers(paths.workers_toml))
+    pool = WorkerPool(_known_workers(paths.workers_toml), standby_home=paths.standby_worker)
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
     hub = Hub(str(paths.artifacts))
     replies = Replies()
@@ -200,7 +200,7 @@ async def _heartbeat(hub: Hub, driver: Driver) -> None:
 def _known_workers(path: Path) -> tuple[WorkerEntry, ...]:
     """The inventory at start, for the runs that are taken up; a broken one is told at their next call."""
     try:
-        return load_inventory(path).workers
+        return load_inventory(path).everyone
     except Failure as failure:
         log.warning("inventory.refused", message=failure.message)
         return ()

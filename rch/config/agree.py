@@ -9,7 +9,7 @@ from rch.config.keys import bad_value
 from rch.config.root import CONFIG_NAME, MANIFEST_NAME
 from rch.config.schema import Config
 from rch.config.sources import Origin
-from rch.contract.destinations import unserved
+from rch.contract.destinations import EPHEMERAL, is_simulator, unserved
 from rch.contract.errors import Failure, Kind
 from rch.contract.flag_values import inside_root, valid_name, valid_selector
 from rch.contract.policy import POLICY_ONLY, Backend
@@ -98,6 +98,11 @@ class Agreement:
         """Whether the project's own file or the command line set a key, and not the whole host."""
         return self.origins.get(key) in {Origin.REPO, Origin.CLI}
 
+    def _is_ephemeral(self) -> bool:
+        """Whether the project itself wants devices made; a host's wish is for what it fits alone."""
+        own = self._own("destination.provisioning")
+        return own and self.config.destination.provisioning == EPHEMERAL
+
     def _check_swiftpm(self, root: Path) -> None:
         project, clash = self.config.project, 'does not go with backend = "swiftpm"'
         given = {"workspace": project.workspace, "project": project.project, "schemes": project.schemes}
@@ -109,6 +114,8 @@ class Agreement:
                 raise self._bad(key, clash)
         if self.config.run.retry_tests and self._own("run.retry_tests"):
             raise self._bad("run.retry_tests", clash)
+        if self._is_ephemeral():
+            raise self._bad("destination.provisioning", clash)
         for name in project.configurations:
             if name not in SWIFT_CONFIGURATIONS:
                 raise self._bad("project.configurations", f"names {name}: swiftpm has debug and release")
@@ -133,6 +140,9 @@ class Agreement:
             raise self._bad("destination.value", 'is missing, such as "platform=macOS"')
         if (why := unserved(value)) is not None:
             raise self._bad("destination.value", f'= "{value}" {why}')
+        if self._is_ephemeral() and not is_simulator(value):
+            what = f'= "{EPHEMERAL}" is for simulators, and destination.value is "{value}"'
+            raise self._bad("destination.provisioning", what)
 
     def _check_container(self, root: Path, key: str, value: str, suffix: str) -> None:
         if not inside_root(value) or not value.endswith(suffix):

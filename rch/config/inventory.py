@@ -42,11 +42,24 @@ class WorkerEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     command: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
 
 
+class StandbyEntry(WorkerEntry, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """This machine's worker with stand-in tools and a home of its own. No file can name one."""
+
+
+STANDBY = StandbyEntry(name="local-simulated", transport="local")
+"""What serves the runs that ask with `--simulate` where there is no inventory."""
+
+
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     """All workers in the file's order; `implied_local` means that there is no file."""
 
     workers: tuple[WorkerEntry, ...]
     implied_local: bool = False
+
+    @property
+    def everyone(self) -> tuple[WorkerEntry, ...]:
+        """The workers, and who stands by for simulations."""
+        return (*self.workers, STANDBY) if self.implied_local else self.workers
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

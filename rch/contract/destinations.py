@@ -7,6 +7,9 @@
 Pure over a capabilities snapshot. Runtimes that are gone or cannot be used do not count, nor do
 devices whose runtime is one of those. The same snapshot and constraint give the same answer,
 and nothing in what enters a job's identity tells one device of a kind from another.
+
+With provisioning `ephemeral` a simulator is made for each job: its runtime and its kind have to be
+there, and no device.
 """
 
 from __future__ import annotations
@@ -19,12 +22,14 @@ import msgspec
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.flag_values import parse_destination
-from rch.contract.records import Capabilities, Device, Runtime
+from rch.contract.records import Capabilities, Device, DeviceType, Runtime
 from rch.contract.toolchain import HOST_DESTINATION, first_difference, host_destination_inputs
 from rch.contract.versions import numbers_of
 
 GENERIC = "generic"
 """The `name` of a destination that is a platform and no device."""
+
+EXISTING, EPHEMERAL = "existing", "ephemeral"
 
 _SIMULATOR_PLATFORMS = ("iOS Simulator", "tvOS Simulator", "watchOS Simulator", "visionOS Simulator")
 _DEVICES = ("iOS", "tvOS", "watchOS", "visionOS", "DriverKit")
@@ -43,7 +48,9 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     warning: str | None = None
 
 
-def resolve_destination(capabilities: Capabilities, constraint: str, action: str) -> Resolved:
+def resolve_destination(
+    capabilities: Capabilities, constraint: str, action: str, provisioning: str = EXISTING
+) -> Resolved:
     """What `constraint` is on this worker; `action` is build or test.
 
     `WORKER_INCOMPATIBLE` / `NO_DESTINATION` says what the worker lacks and what it has;
@@ -56,7 +63,12 @@ def resolve_destination(capabilities: Capabilities, constraint: str, action: str
         return _generic(capabilities, constraint, asked, action)
     if asked["platform"] == "macOS":
         return _this_machine(capabilities, constraint, asked)
-    return _simulator(capabilities, constraint, asked)
+    return _simulator(capabilities, constraint, asked, ephemeral=provisioning == EPHEMERAL)
+
+
+def is_simulator(constraint: str) -> bool:
+    """Whether a constraint names a simulator, of which alone one can be made for a job."""
+    return (parse_destination(constraint) or {}).get("platform") in _SIMULATOR_PLATFORMS
 
 
 def unserved(constraint: str) -> str | None:
@@ -86,7 +98,8 @@ def _no_platform(platform: str) -> str:
 def destination_change(now: Capabilities, named: Mapping[str, str]) -> str | None:
     """None if the destination of a job's identity is here as it was, else the first thing that is not.
 
-    Of a simulator any device of its name, type and runtime is the same.
+    Of a simulator any device of its name, type and runtime is the same; of one that is made for the
+    job, that it can be.
     """
     if "sim_runtime_identifier" in named:
         return _simulator_change(now, named)
@@ -103,11 +116,25 @@ def _simulator_change(now: Capabilities, named: Mapping[str, str]) -> str | None
     builds = [each.build for each in now.runtimes if each.available and each.identifier == identifier]
     if build not in builds:
         return f"runtime {identifier} {build} is gone; there is {', '.join(builds) or 'none'}"
+    if named.get("provisioning") == EPHEMERAL:
+        kind = named.get("device_type_identifier")
+        makes = _kinds_of(now, identifier, build)
+        return None if any(each.identifier == kind for each in makes) else f"{kind} cannot be made there"
     if devices_of(now, named):
         return None
     return (
         f"no device {named.get('name')!r} ({named.get('device_type_identifier')}) with {identifier} is left"
     )
+
+
+def _kinds_of(now: Capabilities, identifier: str, build: str | None) -> list[DeviceType]:
+    """The kinds of devices that can be made for a usable runtime."""
+    return [
+        kind
+        for each in now.runtimes
+        if each.available and (each.identifier, each.build) == (identifier, build)
+        for kind in each.device_types
+    ]
 
 
 def devices_of(now: Capabilities, named: Mapping[str, str]) -> list[Device]:
@@ -127,7 +154,7 @@ def _generic(capabilities: Capabilities, constraint: str, asked: dict[str, str],
         raise _bad(constraint, f"is generic: it serves build alone, not {action}")
     _need_macos(capabilities, constraint)
     # The SDK that it is built with comes with the Xcode, whose build is in the job key beside it.
-    inputs = {"platform": platform, "name": GENERIC, "os_version": GENERIC, "provisioning": "existing"}
+    inputs = {"platform": platform, "name": GENERIC, "os_version": GENERIC, "provisioning": EXISTING}
     return Resolved(value=constraint, inputs=inputs)
 
 
@@ -140,7 +167,7 @@ def _this_machine(capabilities: Capabilities, constraint: str, asked: dict[str, 
         "platform": "macOS",
         "name": asked.get("variant", HOST_DESTINATION),
         "os_version": capabilities.os_version,
-        "provisioning": "existing",
+        "provisioning": EXISTING,
     }
     return Resolved(value=_words({**asked, "arch": arch}), inputs=inputs)
 
@@ -153,18 +180,44 @@ def _need_macos(capabilities: Capabilities, constraint: str) -> None:
 # --- simulators -----------------------------------------------------------------------
 
 
-def _simulator(capabilities: Capabilities, constraint: str, asked: dict[str, str]) -> Resolved:
+def _simulator(
+    capabilities: Capabilities, constraint: str, asked: dict[str, str], *, ephemeral: bool
+) -> Resolved:
     name = asked["name"]
     family = asked["platform"].removesuffix(" Simulator")
     usable = [each for each in capabilities.runtimes if each.available and family_of(each) == family]
     runtimes = _wanted(capabilities, constraint, usable, asked.get("OS", "latest"))
+    if ephemeral:
+        return _to_be_made(capabilities, constraint, asked, runtimes)
     for runtime in runtimes:
         devices = _devices_named(capabilities, runtime, name)
         if devices:
             return _chosen(capabilities, asked, runtime, devices)
-    there = _names(capabilities, runtimes, name)
+    usable_there = {each.identifier for each in runtimes}
+    there = _near(
+        {each.name for each in capabilities.devices if each.available and each.runtime in usable_there},
+        name,
+    )
     version = "" if len(runtimes) > 1 else f" {runtimes[0].version}"
     raise _lacks(capabilities, constraint, f"with {family}{version} it has {there}, no {name!r}")
+
+
+def _to_be_made(
+    capabilities: Capabilities, constraint: str, asked: dict[str, str], runtimes: Sequence[Runtime]
+) -> Resolved:
+    """A device that is made for the job: by the name of its kind, on the newest runtime that has it."""
+    name = asked["name"]
+    for runtime in runtimes:
+        kinds = sorted(each.identifier for each in runtime.device_types if each.name == name)
+        if kinds:
+            inputs = _inputs(asked, runtime, name, kinds[0], EPHEMERAL)
+            return Resolved(value=_words({**asked, "OS": runtime.version}), inputs=inputs)
+    makes = {each.name for runtime in runtimes for each in runtime.device_types}
+    named = ", ".join(runtime.name for runtime in runtimes)
+    what = f"for {named} it can make {_near(makes, name)}, no {name!r}"
+    if not makes:
+        what = f"it does not say which devices can be made for {named}: upgrade rch-worker there"
+    raise _lacks(capabilities, constraint, what)
 
 
 def family_of(runtime: Runtime) -> str:
@@ -222,19 +275,26 @@ def _chosen(
     capabilities: Capabilities, asked: dict[str, str], runtime: Runtime, devices: Sequence[Device]
 ) -> Resolved:
     device = devices[0]
-    inputs = {
-        "platform": asked["platform"],
-        "name": device.name,
-        "os_version": runtime.version,
-        "provisioning": "existing",
-        "sim_runtime_identifier": runtime.identifier,
-        "sim_runtime_build": runtime.build,
-        "device_type_identifier": device.device_type,
-    }
+    inputs = _inputs(asked, runtime, device.name, device.device_type, EXISTING)
     value = _words({**asked, "OS": runtime.version})
     return Resolved(
         value=value, inputs=inputs, udid=device.udid, warning=_several(capabilities, runtime, devices)
     )
+
+
+def _inputs(
+    asked: dict[str, str], runtime: Runtime, name: str, kind: str, provisioning: str
+) -> dict[str, str]:
+    """What of a simulator enters a job's identity."""
+    return {
+        "platform": asked["platform"],
+        "name": name,
+        "os_version": runtime.version,
+        "provisioning": provisioning,
+        "sim_runtime_identifier": runtime.identifier,
+        "sim_runtime_build": runtime.build,
+        "device_type_identifier": kind,
+    }
 
 
 def _several(capabilities: Capabilities, runtime: Runtime, devices: Sequence[Device]) -> str | None:
@@ -254,12 +314,9 @@ def _several(capabilities: Capabilities, runtime: Runtime, devices: Sequence[Dev
     return None
 
 
-def _names(capabilities: Capabilities, runtimes: Iterable[Runtime], wanted: str) -> str:
-    """The names of the usable devices, those like the wanted one first."""
-    usable = {each.identifier for each in runtimes}
-    there = sorted(
-        {each.name for each in capabilities.devices if each.available and each.runtime in usable}
-    )
+def _near(names: Iterable[str], wanted: str) -> str:
+    """These names, those like the wanted one first."""
+    there = sorted(names)
     near = difflib.get_close_matches(wanted, there, n=_SHOWN, cutoff=0.0)
     shown = ", ".join(repr(name) for name in near)
     more = f" and {len(there) - len(near)} more" if len(there) > len(near) else ""

@@ -99,9 +99,19 @@ _SUBKINDS: Mapping[tuple[Kind, str], Entry] = {
         91, False, "install the runtime on a worker, or change destination.value"
     ),
     (Kind.WORKER_INCOMPATIBLE, "TOOLCHAIN_CHANGED"): Entry(91, True, "run the same command again"),
-    (Kind.WORKER_INCOMPATIBLE, "FEATURE_MISSING"): Entry(91, False, "upgrade rch-worker there"),
+    (Kind.WORKER_INCOMPATIBLE, "FEATURE_MISSING"): Entry(
+        91, False, "add a worker that offers it to workers.toml (docs/workers.md), or upgrade rch-worker"
+    ),
     (Kind.WORKER_INCOMPATIBLE, "PROTOCOL_DRIFT"): Entry(91, False, "run the same command again"),
     (Kind.WORKER_INCOMPATIBLE, "NOT_OFFERED"): Entry(91, False, "use what this version offers"),
+    (Kind.WORKER_INCOMPATIBLE, "SIMULATED"): Entry(
+        91,
+        False,
+        "add a worker with real tools to workers.toml (docs/workers.md), then rchctl workers probe",
+    ),
+    (Kind.WORKER_INCOMPATIBLE, "NOT_SIMULATED"): Entry(
+        91, False, "set simulate = true in the worker.toml of a worker, or leave --simulate out"
+    ),
     (Kind.BUNDLER, "PATH_COLLISION"): Entry(92, False, "rename one of the two"),
     (Kind.BUNDLER, "UNSUPPORTED_FILE"): Entry(92, False, "remove it, or name it in .rchignore"),
     (Kind.BUNDLER, "SYMLINK_ESCAPE"): Entry(92, False, "link inside the root, or name it in .rchignore"),

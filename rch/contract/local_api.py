@@ -12,10 +12,11 @@ import msgspec
 from rch.contract.errors import Failure, Kind
 from rch.contract.local_gc import WorkersGcParams, WorkersGcView
 from rch.contract.local_plan import ExplainParams, RunPlanView, WorkersPlanView
+from rch.contract.records import Narrowing
 
 PROTOCOL = (1, 1)
 MAX_MESSAGE = 1 << 20
-FEATURES = ("watch", "log_text", "drain_exit", "plan", "cancel_token")
+FEATURES = ("watch", "log_text", "drain_exit", "plan", "cancel_token", "rerun")
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -98,6 +99,7 @@ class SubmitParams(Params, frozen=True, kw_only=True):
     Origins (`origin` and project) take turns, a lower `priority` goes first. Of the runs of a
     `group`, a name within the project, one goes after another; `supersede` cancels the older ones.
     `on_disconnect`: `cancel` ties the run to the connection until the daemon is started anew.
+    `narrowing` makes it less than its plan. `simulate`: stand-in tools serve it, and no others.
     """
 
     start: str
@@ -111,6 +113,21 @@ class SubmitParams(Params, frozen=True, kw_only=True):
     supersede: bool = False
     on_disconnect: str = "keep"
     queue: bool = True
+    progress: bool = False
+    narrowing: Narrowing | None = None
+    simulate: bool = False
+
+
+class RerunParams(Params, frozen=True, kw_only=True):
+    """What `run` asked for, asked again, of its project as it is now.
+
+    `failed`: of each test step those tests alone that failed there. The rest as in `SubmitParams`.
+    """
+
+    run: str
+    failed: bool = False
+    client_token: str | None = None
+    on_disconnect: str = "keep"
     progress: bool = False
 
 
@@ -179,6 +196,7 @@ class RunView(View, frozen=True, kw_only=True):
 
     While it waits in the queue `servable` is `yes`, `no` or `unknown`: whether any worker that is
     known could ever serve it, busy or not; `servable_why` names what is missing, or who is not known.
+    `simulated`: stand-in tools make or made it. `scope`: the flags by which it is less than the gate.
     """
 
     run_id: str
@@ -207,6 +225,7 @@ class RunView(View, frozen=True, kw_only=True):
     duration_ms: int | None = None
     servable: str | None = None
     servable_why: str = ""
+    scope: tuple[str, ...] = ()
 
 
 class RunListView(View, frozen=True, kw_only=True):
@@ -291,6 +310,7 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct], str]] = {
     "daemon.shutdown": (NoParams, DrainView, "exit now; running jobs stay on their workers"),
     "rpc.describe": (NoParams, View, "this table with JSON Schemas"),
     "runs.submit": (SubmitParams, RunView, "accept a run; answered when it is durable"),
+    "runs.rerun": (RerunParams, RunView, "submit again what a run was, or what failed of it"),
     "runs.plan": (SubmitParams, RunPlanView, "what runs.submit would make of this now; runs nothing"),
     "runs.get": (RunParams, RunView, "one run"),
     "runs.list": (ListParams, RunListView, "the newest runs"),

@@ -13,6 +13,7 @@ class ExplainParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     start: str
     actions: tuple[str, ...] | None = None
     overrides: dict[str, Any] = {}
+    simulate: bool = False
 
 
 class FailureView(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +54,10 @@ class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkersPlanView(msgspec.Struct, frozen=True, kw_only=True):
-    """Who would serve, in the order of selection; `failure` where nobody would."""
+    """Who would serve, in the order of selection; `failure` where nobody would.
+
+    `simulated`: the run asks for stand-in tools.
+    """
 
     project: str
     root: str
@@ -67,6 +71,7 @@ class WorkersPlanView(msgspec.Struct, frozen=True, kw_only=True):
     chosen: str | None
     embedded: bool
     failure: FailureView | None = None
+    simulated: bool = False
 
 
 class PlannedStepView(msgspec.Struct, frozen=True, kw_only=True):

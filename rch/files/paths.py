@@ -57,6 +57,11 @@ class HostPaths(NamedTuple):
         return self.state_dir / "spool"
 
     @property
+    def standby_worker(self) -> Path:
+        """The home of this machine's simulated worker, which shares nothing with the real one."""
+        return self.state_dir / "simulated-worker"
+
+    @property
     def log(self) -> Path:
         """The daemon's own log."""
         return self.state_dir / "rchd.log"

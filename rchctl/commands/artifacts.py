@@ -28,11 +28,12 @@ def configure(parser: VerbParser) -> None:
 def run(context: Context) -> Outcome:
     """Exits 70 when a file that an index names is not there."""
     view = context.call("runs.get", {"run": context.args.run})
+    context.mark(view)
     run_id, run_dir = str(view.get("run_id")), Path(str(view.get("run_dir")))
     found = items(run_dir)
     if context.args.path:
         found = [_named(found, context.args.path, run_id)]
-        context.say(f"{found[0].path}\n")
+        context.say_value(str(found[0].path))
     else:
         context.say(f"{one_line(run_dir)}\n")
         context.say(_listing(found, run_dir, context))
@@ -43,7 +44,8 @@ def run(context: Context) -> Outcome:
             subkind="GONE",
             data={"missing": [str(item.path) for item in missing]},
         )
-    return Outcome({"run_id": run_id, "run_dir": str(run_dir), "files": [item.as_json() for item in found]})
+    data = {"run_id": run_id, "run_dir": str(run_dir), "files": [item.as_json() for item in found]}
+    return Outcome({**data, "simulated": bool(view.get("simulated"))})
 
 
 def _named(found: list[Item], wanted: str, run_id: str) -> Item:

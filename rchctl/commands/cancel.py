@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rchctl.context import Context, Outcome
 from rchctl.parser import VerbParser
-from rchctl.render import is_over
+from rchctl.render import is_over, state_word
 from rchctl.terminal import one_line
 
 
@@ -17,6 +17,7 @@ def configure(parser: VerbParser) -> None:
 def run(context: Context) -> Outcome:
     """Exits 0 once the intent is durable; the worker ends the job after that."""
     view = context.call("runs.cancel", {"run": context.args.run, "reason": "USER"})
-    name, state = one_line(view.get("run_id", "")), one_line(view.get("state", ""))
-    context.say(f"run {name}: {state if is_over(view) else 'cancelling'}\n")
+    context.mark(view)
+    name = one_line(view.get("run_id", ""))
+    context.say(f"run {name}: {state_word(view) if is_over(view) else 'cancelling'}\n")
     return Outcome(view)

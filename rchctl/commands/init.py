@@ -99,7 +99,12 @@ def config_text(found: Found) -> str:
         lines.append('# no test target was found; with one: verify = ["build", "test"]')
     if found.destination is not None:
         lines += ["", "[destination]", f"value = {_toml(found.destination)}"]
+        if "Simulator" in found.destination:
+            lines.append(
+                '# provisioning = "ephemeral"  # a simulator made for each job, and deleted after it'
+            )
     version = 'swift_version = ">=6.0"' if found.container is None else 'xcode_version = ">=16,<27"'
+    lines += ["", "# [run]", "# allow_narrowing = true  # rchctl verify --filter, rchctl rerun --failed"]
     lines += ["", "# [toolchain]", f"# {version}", ""]
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ from rchctl.columns import Column, listing
 from rchctl.context import Context, Outcome
 from rchctl.parser import UsageError, VerbParser, one_of
 from rchctl.progress import position
-from rchctl.render import duration, is_over
+from rchctl.render import duration, is_over, state_word
 
 STATES = ("QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED")
 _MOST = 1000
@@ -73,7 +73,7 @@ def runs_table(runs: list[dict[str, Any]], context: Context) -> str:
     rows = [
         [
             str(each.get("run_id", "")),
-            _state(each),
+            state_word(each),
             str(each["exit_code"]) if is_over(each) and each.get("exit_code") is not None else "-",
             str(each.get("created_at", ""))[:16].replace("T", " ") + "Z",
             duration(each.get("duration_ms")) or "-",
@@ -87,8 +87,3 @@ def runs_table(runs: list[dict[str, Any]], context: Context) -> str:
         for row, each in zip(rows, runs, strict=True):
             row.append("" if is_over(each) else position(each))
     return listing(columns, rows, context.console)
-
-
-def _state(run: dict[str, Any]) -> str:
-    state = str(run.get("state", ""))
-    return f"{state} (simulated)" if run.get("simulated") else state

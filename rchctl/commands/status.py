@@ -8,7 +8,7 @@ from rchctl.commands.list import runs_table
 from rchctl.context import Context, Outcome
 from rchctl.parser import VerbParser
 from rchctl.progress import position
-from rchctl.render import duration, is_over, table, verdict
+from rchctl.render import duration, is_over, narrowed, state_word, table, verdict
 from rchctl.terminal import one_line
 
 _CURRENT = 50
@@ -28,6 +28,7 @@ def run(context: Context) -> Outcome:
     """Exits 0 when the question was answered, whatever the run's own code is."""
     if context.args.run:
         view = context.call("runs.get", {"run": context.args.run})
+        context.mark(view)
         context.say(one_run(view, context))
         return Outcome(view)
     client = context.connect()
@@ -58,12 +59,13 @@ def one_run(view: dict[str, Any], context: Context) -> str:
     if is_over(view):
         head = verdict(view, context.console)
     else:
-        head = f"{one_line(view.get('state', ''))}: {one_line(position(view))}\n" + "".join(
+        head = f"{state_word(view)}: {one_line(position(view))}\n" + "".join(
             f"  {name:<10} {one_line(value)}\n"
             for name, value in (
                 ("run", view.get("run_id")),
                 ("worker", view.get("worker") or "not chosen yet"),
                 ("servable", _servable(view)),
+                ("narrowed", narrowed(view)),
                 ("artifacts", view.get("run_dir")),
             )
             if value
@@ -72,7 +74,7 @@ def one_run(view: dict[str, Any], context: Context) -> str:
         (
             str(step.get("index", "")),
             str(step.get("action", "")),
-            str(step.get("state", "")),
+            state_word({"state": step.get("state"), "simulated": view.get("simulated")}),
             "-" if step.get("exit_code") is None else str(step["exit_code"]),
             str(step.get("human_summary") or "").split("\n")[0],
         )

@@ -34,6 +34,7 @@ def run(context: Context) -> Outcome:
         one_of("tail", "step", args.step, ACTIONS)
     client = context.connect()
     view = client.call("runs.get", {"run": args.run})
+    context.mark(view)
     steps = [step["action"] for step in view.get("steps", ())]
     if args.step and args.step not in steps:
         raise Failure(

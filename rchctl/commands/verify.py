@@ -32,6 +32,8 @@ def configure(parser: VerbParser) -> None:
         "rchctl verify --quiet && git push          a gate in one line",
         "rchctl verify --json > verdict.json        for scripts",
         "rchctl verify --dry-run                    what would run, where, and why there",
+        "rchctl verify --only-testing AppTests/SumTests     less than the gate, and said to be",
+        "rchctl verify --simulate                   on stand-in tools: no verdict at all",
         "rchctl verify --detach                     go on working; rchctl wait latest",
         "rchctl verify --on-disconnect cancel       no run outlives this terminal",
         "rchctl verify --set timeouts.overall_seconds=600",

@@ -23,6 +23,7 @@ def run(context: Context) -> Outcome:
     """Ctrl-C leaves the run alone: it is the daemon's."""
     client = context.connect()
     named = client.call("runs.get", {"run": context.args.run})
+    context.mark(named)
     show = not context.args.quiet and (not context.json or context.console.live)
     progress = Progress(context.console, enabled=show)
     ended = Follower(context, client, str(named["run_id"]), progress=progress).follow()

@@ -36,6 +36,7 @@ def configure(parser: VerbParser) -> None:
         metavar="KEY=VALUE",
         help="with explain: another config value",
     )
+    parser.add_argument("--simulate", action="store_true", help="with explain: a run on stand-in tools")
     parser.examples(
         "rchctl workers list              in the order that selection takes",
         "rchctl workers probe             ask all of them now",
@@ -75,7 +76,7 @@ def _what(context: Context) -> str:
     what = one_of("workers", "word", args.what, ("list", "probe", "explain", "gc"))
     if args.dry_run and what != "gc":
         raise UsageError(f"workers {what}: --dry-run goes with gc: type 'rchctl workers gc --dry-run'")
-    for flag in ("--action", "--set"):
+    for flag in ("--action", "--set", "--simulate"):
         if what != "explain" and getattr(args, flag[2:]):
             raise UsageError(f"workers {what}: {flag} goes with explain: type 'rchctl workers explain'")
     if what == "list" and args.name:
@@ -94,7 +95,10 @@ def _explain(context: Context) -> Outcome:
     }
     if args.action:
         params["actions"] = [one_of("workers explain", "action", each, ACTIONS) for each in args.action]
+    if args.simulate:
+        params["simulate"] = True
     view = context.call("workers.explain", params, timeout=PLAN_SECONDS)
+    context.mark(view)
     context.say(workers_table(view, context.console))
     if not context.json:
         for each in view.get("workers", ()):

@@ -111,6 +111,7 @@ def _probe(run: m.Run, phase: m.Selecting | m.Rechecking) -> fx.Probe:
         tags=options.tags if isinstance(phase, m.Selecting) else (),
         deadline=float(options.connect_timeout_seconds),
         worker=run.worker if isinstance(phase, m.Rechecking) else None,
+        simulate=options.simulate,
     )
 
 

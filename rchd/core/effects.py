@@ -77,7 +77,7 @@ class Probe(Outward, frozen=True, kw_only=True):
     """Ask every worker with these tags whose snapshot is older than `max_age` seconds.
 
     With `worker`, that one alone. `aside` maps workers that are not to be asked to the mark of the
-    inventory entry for which this holds.
+    inventory entry for which this holds. `simulate`: who stands by for simulations is asked too.
     """
 
     max_age: int
@@ -85,6 +85,7 @@ class Probe(Outward, frozen=True, kw_only=True):
     deadline: float
     worker: str | None = None
     aside: dict[str, str] = {}
+    simulate: bool = False
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):

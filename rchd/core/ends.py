@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import UNSET
 
 from rch.contract.errors import Failure, Kind, lookup
 from rch.contract.ids import parse_timestamp
-from rch.contract.records import RunSummary, StepOutcome
+from rch.contract.policy import ClassifierPolicy
+from rch.contract.records import RunSummary, StepOutcome, Summary
+from rch.contract.remedies import remedy
 from rch.contract.states import RunState, move_run
 from rchd.core import effects as fx
 from rchd.core import model as m
@@ -48,7 +51,9 @@ def _decide(run: m.Run) -> tuple[RunState, int, str]:
     rejected = [each for each in summaries if each.status == "rejected"]
     if rejected:
         first = rejected[0]
-        run.trouble = m.Trouble(kind=Kind.CLASSIFIER_REJECTED, message=first.human_summary)
+        run.trouble = m.Trouble(
+            kind=Kind.CLASSIFIER_REJECTED, message=first.human_summary, hint=_instead(run, first)
+        )
         return RunState.FAILED, first.exit_code, f"rejected: {first.human_summary}"
     if run.cancel is not None:
         run.trouble = cancelled(run)
@@ -72,6 +77,17 @@ def _decide(run: m.Run) -> tuple[RunState, int, str]:
         for accepted, summary in zip(run.accepted.steps, summaries, strict=True)
     ]
     return RunState.SUCCEEDED, 0, "; ".join(parts)
+
+
+def _instead(run: m.Run, rejected: Summary) -> str | None:
+    """What to type in the place of the first refused word; None: what the registry says."""
+    reasons = rejected.rejection_reasons
+    if reasons is UNSET or not reasons:
+        return None
+    try:
+        return remedy(reasons[0], msgspec.convert(run.accepted.policy, ClassifierPolicy))
+    except msgspec.ValidationError:  # a policy of another version
+        return None
 
 
 def summary_of(run: m.Run) -> RunSummary:
@@ -138,6 +154,9 @@ def duration_ms(run: m.Run) -> int:
 
 
 def is_simulated(run: m.Run) -> bool:
-    """Whether anything of it was made with stand-in tools."""
+    """Whether it asked for stand-in tools, or anything of it was made with them."""
     by_worker = run.choice is not None and run.choice.capabilities.simulated
-    return by_worker or any(step.summary is not None and step.summary.simulated for step in run.steps)
+    asked = run.accepted.options.simulate
+    return (
+        asked or by_worker or any(step.summary is not None and step.summary.simulated for step in run.steps)
+    )

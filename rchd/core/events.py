@@ -67,7 +67,7 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     `pins`: the keys of which the inventory says that this worker must sign with one. `mark` tells
     its inventory entry from any other. `skew_seconds` is how far its clock is ahead of this machine's,
     null within half a minute. `broken`: its answer broke the protocol. `aside`: not asked, for it is
-    set aside.
+    set aside. `standby`: it is there for runs that ask with `--simulate`, and for no others.
     """
 
     worker: str
@@ -82,6 +82,7 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     skew_seconds: int | None = None
     broken: bool = False
     aside: bool = False
+    standby: bool = False
     result: ProbeResult | None = None
     error: str | None = None
     error_kind: str | None = None

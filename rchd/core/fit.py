@@ -19,6 +19,8 @@ from rch.contract.worker_rpc import Feature, ProbeResult
 BACKEND_FEATURES = {"swiftpm": None, "xcodebuild": Feature.BACKEND_XCODEBUILD}
 """The feature by which a worker offers a backend; every worker has swiftpm."""
 
+SIMULATED, NOT_SIMULATED = "SIMULATED", "NOT_SIMULATED"
+
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True):
     """The toolchain and destination of a run on one worker, as `rchd.core.model.Choice` has them."""
@@ -29,6 +31,16 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     xcode_version: str | None = None
     concrete: str | None = None
     udid: str | None = None
+
+
+def require_kind(options: RunOptions, capabilities: Capabilities) -> None:
+    """Real tools for a real run, stand-ins for a simulation: neither is ever served by the other's."""
+    if capabilities.simulated and not options.simulate:
+        message = "simulated: its tools are stand-ins; it serves only runs that ask with --simulate"
+        raise Failure(Kind.WORKER_INCOMPATIBLE, message, subkind=SIMULATED)
+    if options.simulate and not capabilities.simulated:
+        message = "not simulated: a run with --simulate is served by stand-in tools alone"
+        raise Failure(Kind.WORKER_INCOMPATIBLE, message, subkind=NOT_SIMULATED)
 
 
 def fit(options: RunOptions, result: ProbeResult) -> Fit:
@@ -72,6 +84,7 @@ def _resolved(options: RunOptions, capabilities: Capabilities) -> Resolved:
     """The config's one destination, as it is for every action of the run."""
     constraint = options.destination or ""
     found = [
-        resolve_destination(capabilities, constraint, action) for action in options.actions or ("build",)
+        resolve_destination(capabilities, constraint, action, options.provisioning)
+        for action in options.actions or ("build",)
     ]
     return found[-1]

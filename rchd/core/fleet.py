@@ -32,7 +32,7 @@ BREAKS = {(Kind.SSH, WRONG_KEY), (Kind.EXECUTOR, "PROTOCOL_ERROR")}
 MAX_NEEDS = 256
 
 Effects = list[fx.Effect]
-Need = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], str | None, tuple[str, ...]]
+Need = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], str | None, str, tuple[str, ...], bool]
 """What a run asks of a worker."""
 Reach = frozenset[str]
 """The workers that a run may get."""
@@ -68,7 +68,8 @@ class _Health(msgspec.Struct, kw_only=True):
 def need_of(options: RunOptions) -> Need:
     """What a run asks of a worker, as a key."""
     wanted = tuple(sorted(options.toolchain.items()))
-    return options.backend, options.tags, wanted, options.destination, options.actions
+    where = options.destination, options.provisioning
+    return options.backend, options.tags, wanted, *where, options.actions, options.simulate
 
 
 def breaks(run: m.Run) -> list[str]:
@@ -253,7 +254,7 @@ class Fleet:
             return Servable(answer="yes")
         why = select.nobody(selection, self._reports.values()).message
         # Who says nothing now may be another one when it is back.
-        silent = any(set(options.tags) <= set(self._reports[name].tags) for name in self._silent)
+        silent = any(select.may_serve(options, self._reports[name]) for name in self._silent)
         return Servable(answer="unknown" if silent else "no", why=why)
 
     def reach(self, options: RunOptions) -> Reach | None:
@@ -268,7 +269,6 @@ class Fleet:
             if len(self._reaches) >= MAX_NEEDS:
                 self._reaches.clear()
             able = {choice.worker for choice in select.select(options, self._reports.values()).choices}
-            wanted = set(options.tags)
-            silent = {name for name in self._silent if wanted <= set(self._reports[name].tags)}
+            silent = {name for name in self._silent if select.may_serve(options, self._reports[name])}
             self._reaches[need] = frozenset(able | silent)
         return self._reaches[need]

@@ -121,7 +121,8 @@ def host_summary(
         human_summary=trouble.message,
         duration_ms=0,
         artifact_profile=run.accepted.options.artifact_profile,
-        simulated=run.choice is not None and run.choice.capabilities.simulated,
+        simulated=run.accepted.options.simulate
+        or (run.choice is not None and run.choice.capabilities.simulated),
     )
     extra: dict[str, object] = {}
     if trouble.subkind is not None:

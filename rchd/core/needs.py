@@ -64,4 +64,5 @@ def _anew(options: RunOptions, fleet: Fleet) -> fx.Probe:
         tags=options.tags,
         deadline=float(options.connect_timeout_seconds),
         aside=fleet.spared(),
+        simulate=options.simulate,
     )

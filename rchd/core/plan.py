@@ -7,14 +7,26 @@ from dataclasses import dataclass
 
 import msgspec
 
-from rch.config.invocation import policy_for, step_argv, steps, steps_for_action
+from rch.config.invocation import Step, policy_for, step_argv, steps, steps_for_action
 from rch.config.layers import Resolved
+from rch.config.redact import redact
+from rch.config.schema import Config
 from rch.contract.canonical import jcs_sha256
 from rch.contract.classifier import Rejected, classify
 from rch.contract.errors import Failure, Kind
 from rch.contract.local_api import SubmitParams
 from rch.contract.policy import ClassifierPolicy
-from rch.contract.records import Accepted, AcceptedStep, ConfigSource, Git, RunOptions, Source
+from rch.contract.records import (
+    Accepted,
+    AcceptedRequest,
+    AcceptedStep,
+    ConfigSource,
+    Git,
+    Narrowing,
+    RunOptions,
+    Source,
+)
+from rchd.core.narrow import narrowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +48,39 @@ class Planned:
 
 
 def planned_steps(
-    resolved: Resolved, actions: Iterable[str] | None, argv: Sequence[str] | None = None
+    resolved: Resolved,
+    actions: Iterable[str] | None,
+    argv: Sequence[str] | None = None,
+    narrowing: Narrowing | None = None,
 ) -> tuple[Planned, ...]:
-    """The steps of the config, those of the named actions in their order, or the one of `argv`."""
-    config = resolved.config
+    """The steps of the config, those of the named actions in their order, or the one of `argv`.
+
+    With `narrowing` less of the test steps.
+    """
     if argv is not None and actions is not None:
         raise Failure(Kind.USAGE, "a run has actions or a command line of its own, not both")
     if argv is not None:
         action = next((word for word in argv if word in {"build", "test"}), "build")
-        return (Planned(action=action, argv=tuple(argv)),)
+        whole = [(action, tuple(argv), tuple[str, ...]())]
+    else:
+        config = resolved.config
+        whole = [
+            (each.action, step_argv(config, each), each.only_testing) for each in _steps(config, actions)
+        ]
+    if narrowing is None:
+        left = [(action, words) for action, words, _ in whole]
+    else:
+        left = narrowed(whole, narrowing, resolved.config.backend)
+    return tuple(Planned(action=action, argv=words) for action, words in left)
+
+
+def _steps(config: Config, actions: Iterable[str] | None) -> list[Step]:
     found = list(steps(config)) if actions is None else []
     for action in actions or ():
         if action not in {"build", "test"}:
             raise Failure(Kind.USAGE, f"action {action!r} is not build or test")
         found += steps_for_action(config, "build" if action == "build" else "test")
-    return tuple(Planned(action=step.action, argv=step_argv(config, step)) for step in found)
+    return found
 
 
 def accepted_run(
@@ -90,6 +120,48 @@ def accepted_run(
         warnings=tuple(warnings),
         group=params.group,
         supersede=params.supersede,
+        request=_request(params),
+    )
+
+
+def _request(params: SubmitParams) -> AcceptedRequest:
+    overrides, withheld = redact(params.overrides)
+    return AcceptedRequest(
+        actions=params.actions,
+        argv=params.argv,
+        overrides=overrides,
+        narrowing=params.narrowing,
+        withheld=withheld,
+    )
+
+
+def again(accepted: Accepted) -> SubmitParams:
+    """The request that was accepted, to be made again of its project as it is now.
+
+    `Failure` USAGE where it was not written down as a whole.
+    """
+    asked = accepted.request
+    if asked is None or asked.withheld:
+        why = "an earlier version accepted it, which kept no request"
+        if asked is not None:
+            why = f"the values of {', '.join(asked.withheld)} are secrets and were not kept"
+        raise Failure(
+            Kind.USAGE,
+            f"run {accepted.run_id} cannot be asked for again: {why}",
+            hint=f"in {accepted.root}: rchctl verify",
+        )
+    return SubmitParams(
+        start=accepted.root,
+        actions=asked.actions,
+        argv=asked.argv,
+        overrides=asked.overrides,
+        origin=accepted.origin,
+        priority=accepted.options.priority,
+        group=accepted.group,
+        supersede=accepted.supersede,
+        queue=accepted.options.queue,
+        narrowing=asked.narrowing,
+        simulate=accepted.options.simulate,
     )
 
 
@@ -134,4 +206,6 @@ def run_options(params: SubmitParams, resolved: Resolved, planned: Sequence[Plan
         destination=config.destination.value,
         actions=tuple(dict.fromkeys(step.action for step in planned)),
         selection_mode=config.selection.mode,
+        simulate=params.simulate,
+        provisioning=config.destination.provisioning,
     )

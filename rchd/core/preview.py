@@ -47,6 +47,7 @@ def who_serves(
         chosen=selection.choices[0].worker if selection.choices else None,
         embedded=embedded,
         failure=None if selection.choices else _failure(nobody(selection, reports)),
+        simulated=options.simulate,
     )
     return view, selection
 

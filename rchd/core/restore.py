@@ -6,7 +6,7 @@ gives stands for it, and resumption asks for it anew by the run's id, as after a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 from msgspec import UNSET
@@ -54,11 +54,11 @@ class Unknown(ValueError):  # noqa: N818  (a finding, not a defect)
 
 
 def restore(
-    name: str, files: Files, *, embedded: str | None = None, damaged: Mapping[str, str] | None = None
+    name: str, files: Files, *, embedded: Collection[str] = (), damaged: Mapping[str, str] | None = None
 ) -> Restored:
     """The run of the folder `name`; `Unknown` where its request cannot be read.
 
-    `files` is keyed by path below that folder. `embedded` names the worker that serves without an
+    `files` is keyed by path below that folder. `embedded` names the workers that serve without an
     inventory. `damaged` names published steps, by job id, whose set is not what it says, and why.
     """
     notes: list[str] = []
@@ -84,7 +84,7 @@ def restore(
     if is_terminal(run.state):
         decided = _put_end(run, summary, notes)
     else:
-        run.embedded = run.worker is not None and run.worker == embedded
+        run.embedded = run.worker in embedded
         _put_phase(run, damaged or {}, notes)
         decided = is_terminal(run.state)
     if run.choice is not None and run.state != RunState.QUEUED:

@@ -25,6 +25,7 @@ from rchd.core import step as steps
 from rchd.core.ask import UNAWAITED, ask, go, log_path, retry
 from rchd.core.cancel import cancel
 from rchd.core.ends import begin, end, fail
+from rchd.core.fit import SIMULATED
 from rchd.core.resume import rechecked
 from rchd.core.select import is_out_of_reach, is_settled, nobody, select, warnings_of
 from rchd.core.trouble import DOUBLINGS, LONGEST_BUSY_SECONDS, line_cut, next_step, pause, refused
@@ -241,6 +242,12 @@ def _fetched(run: m.Run, phase: m.Fetching, event: ev.Fetched, now: str) -> Effe
     if event.seq <= step.seq:
         message = f"the job's end has seq {event.seq}, its state before had {step.seq}"
         trouble = m.Trouble(kind=Kind.EXECUTOR, subkind="PROTOCOL_ERROR", message=message)
+        steps.end_here(run, phase.step, trouble, now)
+        return next_step(run, now)
+    if event.summary.simulated and not run.accepted.options.simulate:
+        # It was no simulation when it was chosen, and its tools are stand-ins now.
+        message = "simulated: the worker made this job with stand-in tools, and the run asked for real ones"
+        trouble = m.Trouble(kind=Kind.WORKER_INCOMPATIBLE, subkind=SIMULATED, message=message)
         steps.end_here(run, phase.step, trouble, now)
         return next_step(run, now)
     end = m.WorkersEnd(summary=event.summary, state=JobState(event.state), seq=event.seq)

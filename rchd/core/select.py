@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rch.contract.destinations import destination_change
-from rch.contract.errors import Failure, Kind
+from rch.contract.errors import Failure, Kind, lookup
 from rch.contract.records import ProbeFailure, RunOptions, Weighed
 from rch.contract.toolchain import toolchain_change, toolchain_inputs
 from rch.contract.worker_envelope import negotiate
 from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN, Feature, ProbeResult
 from rchd.core.events import ProbeReport
-from rchd.core.fit import fit
+from rchd.core.fit import SIMULATED, fit, require_kind
 from rchd.core.model import Choice, Selection
 
 ADAPTIVE = "adaptive"
@@ -25,6 +25,8 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
     hosts: dict[str, str] = {}
     failures: list[ProbeFailure] = []
     for report in sorted(reports, key=lambda each: (each.priority, each.worker)):
+        if not is_meant(options, report):
+            continue
         hosts[report.worker] = report.host
         missing = [tag for tag in options.tags if tag not in report.tags]
         if missing:
@@ -59,6 +61,16 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
     )
 
 
+def is_meant(options: RunOptions, report: ProbeReport) -> bool:
+    """Whether a worker is there for such a run at all: who stands by for simulations serves them alone."""
+    return options.simulate or not report.standby
+
+
+def may_serve(options: RunOptions, report: ProbeReport) -> bool:
+    """Whether a worker might serve such a run for all that its entry says."""
+    return is_meant(options, report) and set(options.tags) <= set(report.tags)
+
+
 def _weighed(choice: Choice) -> Weighed:
     capacity = choice.capabilities.capacity
     return Weighed(
@@ -80,6 +92,7 @@ def _choice(options: RunOptions, report: ProbeReport) -> Choice:
     if result is None:
         raise AssertionError("a worker without an answer is no choice")
     protocol = negotiate(result)
+    require_kind(options, result.capabilities)
     _require_key(report, result)
     found = fit(options, result)
     return Choice(
@@ -143,7 +156,10 @@ def drifted(choice: Choice, now: ProbeResult) -> Failure | None:
             subkind="PROTOCOL_DRIFT",
         )
     capabilities = now.capabilities
-    if toolchain_change(capabilities, choice.toolchain) is not None:
+    if capabilities.simulated != choice.capabilities.simulated:
+        became = "simulated" if capabilities.simulated else "no longer simulated"
+        lost = f"worker {choice.worker} is {became}: its tools are not those of the plan"
+    elif toolchain_change(capabilities, choice.toolchain) is not None:
         kind = "swift" if "swift_version" in choice.toolchain else "xcode"
         there = [
             toolchain_inputs(capabilities, each) for each in capabilities.toolchains if each.kind == kind
@@ -182,11 +198,13 @@ def nobody(selection: Selection, reports: Iterable[ProbeReport]) -> Failure:
     if lacking == {str(Kind.ATTESTATION)}:
         return Failure(Kind.ATTESTATION, f"no worker may serve this run: {listed}", hint=_WRONG_KEY)
     subkind = lacking.pop() if len(lacking) == 1 else ""
+    # A simulation is no substitute: where one stands beside the others, the way to real tools is told.
+    hint = lookup(Kind.WORKER_INCOMPATIBLE, SIMULATED).remedy if SIMULATED in lacking else _LACKING
     return Failure(
         Kind.WORKER_INCOMPATIBLE,
         f"no worker can serve this run: {listed}",
         subkind=subkind or None,
-        hint=_LACKING if not subkind else None,
+        hint=hint if not subkind else None,
     )
 
 

@@ -8,6 +8,7 @@ from rchd.core import model as m
 from rchd.core.ask import log_path
 from rchd.core.ends import duration_ms, is_simulated
 from rchd.core.fleet import Servable
+from rchd.core.narrow import scope_of
 
 
 def run_view(
@@ -46,6 +47,7 @@ def run_view(
         duration_ms=duration_ms(run) if is_terminal(run.state) else None,
         servable=None if servable is None else servable.answer,
         servable_why="" if servable is None else servable.why,
+        scope=scope_of(run.accepted),
     )
 
 

@@ -124,7 +124,7 @@ class Intake:
         _refuse_start(params.start)
         root = find_root(Path(params.start))
         resolved = load_config(root, host_config=self._paths.config_toml, overrides=params.overrides)
-        planned = planned_steps(resolved, params.actions, params.argv)
+        planned = planned_steps(resolved, params.actions, params.argv, params.narrowing)
         return Request(root=root, resolved=resolved, planned=planned)
 
     def _take(self, params: SubmitParams, tell: Tell | None) -> Accepted:

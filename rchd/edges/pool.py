@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rch.config.inventory import WorkerEntry
+from rch.config.inventory import StandbyEntry, WorkerEntry
 from rch.contract.errors import Failure, Kind
+from rch.files.paths import HOME_VARIABLE, SIMULATE_VARIABLE
 from rchd.edges.channels import Transport
 from rchd.edges.local import LocalTransport
 from rchd.edges.ssh_transport import SshTarget, SshTransport
@@ -25,7 +27,10 @@ class _Member:
 
 
 class WorkerPool:
-    """Clients by worker name. `local_env` is the environment of `local` workers (None: ours)."""
+    """Clients by worker name. `local_env` is the environment of `local` workers (None: ours).
+
+    `standby_home` is the home of the worker that stands by for simulations.
+    """
 
     def __init__(
         self,
@@ -33,10 +38,12 @@ class WorkerPool:
         *,
         deadlines: Deadlines | None = None,
         local_env: Mapping[str, str] | None = None,
+        standby_home: Path | None = None,
     ) -> None:
         self._entries = {entry.name: entry for entry in entries}
         self._deadlines = deadlines or Deadlines()
         self._local_env = local_env
+        self._standby_home = standby_home
         self._members: dict[str, _Member] = {}
 
     def client(self, name: str, *, agent_path: str | None = None) -> WorkerClient:
@@ -78,9 +85,19 @@ class WorkerPool:
             await self.drop(next(iter(self._members)))
 
     def _transport(self, entry: WorkerEntry) -> Transport:
+        if isinstance(entry, StandbyEntry):
+            return LocalTransport(LOCAL_COMMAND, self._standby_env())
         if entry.transport == "local":
             return LocalTransport(entry.command or LOCAL_COMMAND, self._local_env)
         return SshTransport(target_of(entry, self._deadlines.connect))
+
+    def _standby_env(self) -> dict[str, str]:
+        """Stand-in tools, and places of its own: nothing of a simulation lies beside what is real."""
+        env = dict(os.environ if self._local_env is None else self._local_env)
+        env[SIMULATE_VARIABLE] = "1"
+        if self._standby_home is not None:
+            env[HOME_VARIABLE] = str(self._standby_home)
+        return env
 
 
 def target_of(entry: WorkerEntry, connect_timeout: float) -> SshTarget:

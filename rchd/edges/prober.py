@@ -12,7 +12,7 @@ import anyio
 import msgspec
 import structlog
 
-from rch.config.inventory import Inventory, WorkerEntry
+from rch.config.inventory import Inventory, StandbyEntry, WorkerEntry
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import parse_timestamp
 from rch.contract.worker_envelope import failure_of
@@ -68,14 +68,16 @@ class Prober:
     async def probed(self, effect: fx.Probe) -> ev.Probed:
         """Ask the inventory as it is now, or the one worker of it that `effect` names."""
         inventory = self._inventory()
-        await self._pool.replace(inventory.workers)
-        entries = [entry for entry in inventory.workers if effect.worker in {None, entry.name}]
+        await self._pool.replace(inventory.everyone)
+        entries = [entry for entry in inventory.everyone if effect.worker in {None, entry.name}]
         # Who could not serve is not asked; the core says why it is left out.
         reports = {entry.name: _report(entry, 0) for entry in entries}
         wanted = [
             entry
             for entry in entries
-            if set(effect.tags) <= set(entry.tags) and effect.aside.get(entry.name) != mark_of(entry)
+            if set(effect.tags) <= set(entry.tags)
+            and effect.aside.get(entry.name) != mark_of(entry)
+            and (effect.simulate or not isinstance(entry, StandbyEntry))
         ]
 
         async def ask(entry: WorkerEntry, seconds: float) -> None:
@@ -111,7 +113,7 @@ class Prober:
 
     async def probe(self, inventory: Inventory, entry: WorkerEntry, seconds: float) -> ev.ProbeReport:
         """What one worker of `inventory` says now."""
-        await self._pool.replace(inventory.workers)
+        await self._pool.replace(inventory.everyone)
         return await self.probe_worker(entry, 0.0, seconds)
 
     async def probe_worker(self, entry: WorkerEntry, max_age: float, seconds: float) -> ev.ProbeReport:
@@ -184,6 +186,7 @@ def _report(
         mark=mark_of(entry),
         skew_seconds=skew,
         broken=broken,
+        standby=isinstance(entry, StandbyEntry),
         result=result,
         error=None if failure is None else failure.message,
         error_kind=None if failure is None else str(failure.kind),

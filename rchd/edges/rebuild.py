@@ -153,13 +153,13 @@ def _one_run_a_token(ordered: list[m.Run], told: dict[str, Brought]) -> None:
         taken.add(token)
 
 
-def _embedded(inventory: Path) -> str | None:
-    """The worker that serves where there is no inventory."""
+def _embedded(inventory: Path) -> frozenset[str]:
+    """The workers of this machine, which serve where there is no inventory."""
     try:
         found = load_inventory(inventory)
     except Failure:
-        return None
-    return found.workers[0].name if found.implied_local else None
+        return frozenset()
+    return frozenset(each.name for each in found.everyone) if found.implied_local else frozenset()
 
 
 def _built(path: Path, runs: list[m.Run], rows_of: RowsOf, artifacts: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -51,7 +52,9 @@ def folders(artifacts: Path) -> list[str]:
         return []
 
 
-def bring_back(paths: HostPaths, name: str, embedded: str | None) -> tuple[Restored, Brought] | LeftOut:
+def bring_back(
+    paths: HostPaths, name: str, embedded: Collection[str]
+) -> tuple[Restored, Brought] | LeftOut:
     """The run of one folder, its artifacts verified where it is to go on with them."""
     folder = paths.artifacts / name
     try:

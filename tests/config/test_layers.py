@@ -272,6 +272,28 @@ def test_what_is_not_built_yet_refuses_by_name(package: Tree, key: str, value: o
     assert package.refusal().label == "CONFIG / NOT_OFFERED"
 
 
+@pytest.mark.spec("4", "6")
+def test_a_broken_runner_may_be_tried_once_more_and_not_twice(package: Tree) -> None:
+    resolved = package.load({"run.retry_infrastructure": "1"})
+    assert resolved.effective["run"]["retry_infrastructure"] == 1
+    assert package.refusal({"run.retry_infrastructure": 2}).label == "CONFIG / BAD_VALUE"
+
+
+@pytest.mark.spec("6", "7")
+def test_devices_are_made_for_simulators_alone(tree: Tree, package: Tree) -> None:
+    wanted = {"destination.provisioning": "ephemeral"}
+    assert 'does not go with backend = "swiftpm"' in package.refusal(wanted).message
+    # A host wants it for every project; one that it does not fit has no use for it.
+    package.load(host='[destination]\nprovisioning = "ephemeral"\n')
+    package.host.unlink()
+    (tree.root / "Package.swift").unlink()
+    (tree.root / "MyApp.xcworkspace").mkdir()
+    tree.repo(XCODE)
+    assert tree.load(wanted).effective["destination"]["provisioning"] == "ephemeral"
+    message = tree.refusal({**wanted, "destination.value": "platform=macOS"}).message
+    assert message.startswith('command line: destination.provisioning = "ephemeral" is for simulators')
+
+
 @pytest.mark.spec("6")
 def test_locked_key_may_not_be_changed_from_below(package: Tree) -> None:
     host = "[timeouts]\noverall_seconds = 100\n[policy]\nlock = ['timeouts.overall_seconds', 'run']\n"

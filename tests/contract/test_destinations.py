@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.recordings import recording
 
 from rch.contract.canonical import jcs_sha256
-from rch.contract.destinations import GENERIC, resolve_destination
+from rch.contract.destinations import GENERIC, destination_change, resolve_destination
 from rch.contract.errors import Failure, Kind
 from rch.contract.flag_values import refines
 from rch.contract.records import Capabilities, Capacity, Device, Limits, Runtime
@@ -287,3 +287,52 @@ def test_the_answer_depends_on_the_set_alone(
     if not isinstance(first, str):
         assert refines(first.value, asked)  # type: ignore[attr-defined]
         assert first.udid not in jcs_sha256(first.inputs)  # type: ignore[attr-defined]
+
+
+# --- devices that are made for a job ----------------------------------------------------
+
+
+@pytest.mark.spec("7")
+def test_a_device_that_is_made_needs_its_kind_and_its_runtime_and_no_device(recorded: Capabilities) -> None:
+    asked = "platform=iOS Simulator,name=iPhone 15,OS=latest"
+    bare = msgspec.structs.replace(recorded, devices=())
+    assert "no 'iPhone 15'" in refusal(bare, asked).message
+    made = resolve_destination(bare, asked, "test", "ephemeral")
+    there = resolve_destination(recorded, asked, "test")
+    assert made.value == there.value == "platform=iOS Simulator,name=iPhone 15,OS=18.0"
+    assert made.udid is None
+    assert made.inputs == {**there.inputs, "provisioning": "ephemeral"}
+    assert jcs_sha256(made.inputs) != jcs_sha256(there.inputs)
+    assert destination_change(bare, made.inputs) is None
+
+
+@pytest.mark.spec("7")
+def test_a_kind_that_cannot_be_made_is_told_with_those_that_can(recorded: Capabilities) -> None:
+    with pytest.raises(Failure) as told:
+        resolve_destination(recorded, "platform=iOS Simulator,name=My Phone,OS=18.0", "test", "ephemeral")
+    assert told.value.label == "WORKER_INCOMPATIBLE / NO_DESTINATION"
+    assert "for iOS 18.0 it can make 'iPhone" in told.value.message
+    bare = [msgspec.structs.replace(each, device_types=()) for each in recorded.runtimes]
+    older = msgspec.structs.replace(recorded, runtimes=tuple(bare))
+    with pytest.raises(Failure, match="upgrade rch-worker"):
+        resolve_destination(older, "platform=iOS Simulator,name=iPhone 15", "test", "ephemeral")
+
+
+@pytest.mark.spec("4", "7")
+def test_a_device_to_be_made_is_gone_when_its_runtime_or_its_kind_is(recorded: Capabilities) -> None:
+    asked = "platform=iOS Simulator,name=iPhone 15,OS=18.0"
+    named = resolve_destination(recorded, asked, "test", "ephemeral").inputs
+    kept = [each for each in recorded.runtimes if each.identifier != IOS_18]
+    gone = msgspec.structs.replace(recorded, runtimes=tuple(kept))
+    assert f"runtime {IOS_18} 22A3351 is gone" in str(destination_change(gone, named))
+    bare = [msgspec.structs.replace(each, device_types=()) for each in recorded.runtimes]
+    unmade = msgspec.structs.replace(recorded, runtimes=tuple(bare))
+    assert "cannot be made there" in str(destination_change(unmade, named))
+
+
+@pytest.mark.spec("7")
+def test_what_is_no_simulator_is_the_same_either_way() -> None:
+    for asked, action in (("platform=macOS", "test"), ("generic/platform=iOS", "build")):
+        assert resolve_destination(mac(), asked, action, "ephemeral") == resolve_destination(
+            mac(), asked, action
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from structlog.testing import capture_logs
 from support import fake_worker
 from support.playbook import Playbook
 
-from rch.config.inventory import Inventory, WorkerEntry
+from rch.config.inventory import Inventory, WorkerEntry, load_inventory
 from rch.contract import local_api as api
 from rch.contract.ids import parse_timestamp
 from rchd.api_workers import WorkersApi
@@ -55,6 +56,28 @@ async def test_one_worker_alone_is_asked_where_one_is_named() -> None:
         assert told.reports[0].result is not None
         assert not told.whole
         assert (await it.probed(probe(worker="none"))).reports == ()
+
+
+@pytest.mark.spec("9")
+async def test_who_stands_by_for_simulations_is_asked_for_those_alone(tmp_path: Path) -> None:
+    inventory = load_inventory(tmp_path / "workers.toml")
+    env = {**os.environ, "RCH_WORKER_HOME": str(tmp_path / "real")}
+    pool = WorkerPool(inventory.everyone, local_env=env, standby_home=tmp_path / "simulated")
+    it = Prober(pool, lambda: inventory)
+    try:
+        real = await it.probed(probe())
+        assert [each.worker for each in real.reports] == ["local", "local-simulated"]
+        assert [each.standby for each in real.reports] == [False, True]
+        assert real.reports[1].result is None
+        assert not (tmp_path / "simulated").exists()
+        simulated = await it.probed(probe(simulate=True))
+        told = [each.result.capabilities for each in simulated.reports if each.result]
+        assert [each.simulated for each in told] == [False, True]
+        # Each signs with a key of its own, kept in a home of its own.
+        assert len({each.attestation_pubkey_fingerprint for each in told}) == 2
+        assert (tmp_path / "simulated" / "state" / "attestation.key").exists()
+    finally:
+        await pool.close()
 
 
 SILENT = ("/bin/sh", "-c", "sleep 60")

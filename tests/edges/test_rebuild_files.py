@@ -41,7 +41,7 @@ class Disk(Playbook):
             if isinstance(each, fx.WriteRecord):
                 self.files[each.path.partition("/")[2]] = each.data
         for run in self.core.runs.values():
-            again = restore(run.run_id, self.files, embedded="mac" if run.embedded else None)
+            again = restore(run.run_id, self.files, embedded={"mac"} if run.embedded else ())
             copy = msgspec.json.decode(msgspec.json.encode(run), type=m.Run)
             self.points.append((copy, again))
         return effects

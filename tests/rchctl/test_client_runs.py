@@ -119,9 +119,11 @@ def test_the_verdict_says_what_failed_and_where_to_look(cli: Cli, daemon: FakeDa
 
 @pytest.mark.spec("9")
 def test_a_simulated_success_never_reads_as_a_plain_one(cli: Cli, daemon: FakeDaemon) -> None:
-    out, _, _ = verified(cli, daemon, {**SUCCEEDED, "simulated": True, "worker": "w"})
-    assert "verdict: SUCCEEDED (simulated)\n" in out
+    out, _, code = verified(cli, daemon, {**SUCCEEDED, "simulated": True, "worker": "w"})
+    assert "SIMULATED: passed (stand-in tools, no verdict)\n" in out
+    assert "SUCCEEDED" not in out
     assert "w (simulated)" in out
+    assert code == 0
 
 
 def test_json_is_one_object_and_nothing_else(cli: Cli, daemon: FakeDaemon, tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ out, and what it does not call available is kept as not available.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from rch.contract.records import Device, Runtime
+from rch.contract.records import Device, DeviceType, Runtime
 from worker_agent.toolchains.versions import output_of
 
 SIMCTL = ("/usr/bin/xcrun", "simctl", "list", "--json", "runtimes", "devices")
@@ -29,6 +30,7 @@ class _Runtime(msgspec.Struct, frozen=True):
     buildversion: str = ""
     isAvailable: bool | None = None  # noqa: N815  (Apple's name)
     availability: str = ""
+    supportedDeviceTypes: Any = None  # noqa: N815  (Apple's name)
 
 
 class _Device(msgspec.Struct, frozen=True):
@@ -98,7 +100,17 @@ def _runtime(row: Any) -> Runtime | None:
         version=told.version,
         build=told.buildversion,
         available=_available(told),
+        device_types=tuple(_device_types(told.supportedDeviceTypes)),
     )
+
+
+def _device_types(rows: Any) -> list[DeviceType]:
+    """The kinds that a runtime says it supports, sorted."""
+    found = []
+    for row in rows if isinstance(rows, list) else []:
+        with suppress(msgspec.ValidationError):
+            found.append(msgspec.convert(row, DeviceType))
+    return sorted(found, key=lambda each: (each.name, each.identifier))
 
 
 def _device(row: Any, runtime: str) -> Device | None:

@@ -17,6 +17,7 @@ from rch.contract.records.capabilities import (
     Capabilities,
     Capacity,
     Device,
+    DeviceType,
     Limits,
     Runtime,
     ToolchainEntry,
@@ -66,8 +67,10 @@ from rch.contract.records.parts import (
 )
 from rch.contract.records.run import (
     Accepted,
+    AcceptedRequest,
     AcceptedStep,
     CapabilitiesRecord,
+    Narrowing,
     RunIndex,
     RunOptions,
     RunPlan,
@@ -82,6 +85,7 @@ from rch.contract.records.run import (
 __all__ = [
     "SCHEMA_VERSION",
     "Accepted",
+    "AcceptedRequest",
     "AcceptedStep",
     "Attestation",
     "AttestationVerification",
@@ -96,6 +100,7 @@ __all__ = [
     "CurrentStep",
     "Destination",
     "Device",
+    "DeviceType",
     "Diagnostic",
     "EffectiveConfig",
     "Entry",
@@ -113,6 +118,7 @@ __all__ = [
     "Limits",
     "Manifest",
     "Metrics",
+    "Narrowing",
     "PlannedStep",
     "ProbeFailure",
     "Reason",

@@ -18,14 +18,22 @@ class ToolchainEntry(msgspec.Struct, frozen=True, kw_only=True):
     active: bool = False
 
 
+class DeviceType(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of simulator that can be made."""
+
+    identifier: str
+    name: str
+
+
 class Runtime(msgspec.Struct, frozen=True, kw_only=True):
-    """A simulator runtime."""
+    """A simulator runtime, and the kinds of devices that can be made for it."""
 
     identifier: str
     name: str
     version: str
     build: str
     available: bool = True
+    device_types: tuple[DeviceType, ...] = ()
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):

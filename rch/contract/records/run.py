@@ -125,10 +125,39 @@ class AcceptedStep(msgspec.Struct, frozen=True, kw_only=True):
     scope: tuple[str, ...] = ()
 
 
+class Narrowing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What makes a run less than its plan; only the test steps heed it.
+
+    `only_testing` and `skip_testing` are identifiers for xcodebuild, `filters` and `skips`
+    expressions for swift. `by_step` has for each test step of the plan, in order, what alone is run
+    of it, in the words of the backend; a step with nothing is left out.
+    """
+
+    only_testing: tuple[str, ...] = ()
+    skip_testing: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
+    skips: tuple[str, ...] = ()
+    by_step: tuple[tuple[str, ...], ...] = ()
+
+
+class AcceptedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for, as far as the accepted run does not show it: what a rerun asks for again.
+
+    `withheld` names the overrides whose values are secrets, which are not written down.
+    """
+
+    actions: tuple[str, ...] | None = None
+    argv: tuple[str, ...] | None = None
+    overrides: dict[str, Any] = {}
+    narrowing: Narrowing | None = None
+    withheld: tuple[str, ...] = ()
+
+
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What of the config steers the host itself; times in seconds.
 
-    `actions` are those of the steps, each once: what a worker must be able to serve.
+    `actions` are those of the steps, each once: what a worker must be able to serve. With `simulate`
+    simulated workers serve, and no others.
     """
 
     backend: str
@@ -147,6 +176,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     destination: str | None
     actions: tuple[str, ...] = ()
     selection_mode: str = "deterministic"
+    simulate: bool = False
+    provisioning: str = "existing"
 
 
 class SourceBase(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,6 +227,7 @@ class Accepted(RunRecord, frozen=True, kw_only=True):
     request_sha256: str | None = None
     group: str | None = None
     supersede: bool = False
+    request: AcceptedRequest | None = None
     schema_id: str = "rch-xcode/accepted@1"
 
 
