@@ -52,15 +52,16 @@ def toolchains(
 ) -> tuple[ToolchainEntry, ...]:
     """What is installed; answers of the tools are kept in `cache_dir`. `apple`: as of `capabilities`.
 
-    With stand-ins there is nothing else: a simulated worker must not serve with a real tool.
+    With stand-ins nothing of the machine's own is looked for: there is a Swift only where the
+    worker's config names one.
     """
     env = os.environ if env is None else env
     versions = VersionCache(cache_dir / "toolchains.json")
     xcode = XcodeProbe(versions=versions, env=env)
     if apple is not None:
-        return replace(
-            xcode, usual=apple.xcodes, select=apple.xcode_select, within=Path(apple.root)
-        ).toolchains()
+        xcode = replace(xcode, usual=apple.xcodes, select=apple.xcode_select, within=Path(apple.root))
+        if config.swift is None:
+            return xcode.toolchains()
     swift = SwiftProbe(
         versions=versions,
         env=env,

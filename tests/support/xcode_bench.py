@@ -82,7 +82,8 @@ class XcodeBench(Bench):
         """A job for this source as a host plans it: `argv` is an action and flags beside the usual ones."""
         action, *flags = argv or ("test",)
         entry = choose_xcode(here, None, xcode)[0]
-        where = resolve_destination(here, WANTED, action)
+        table = (config or {}).get("destination") or {}
+        where = resolve_destination(here, WANTED, action, table.get("provisioning", "existing"))
         repo = (DEMO / ".rch" / "xcode.toml").read_bytes()
         asked = (action, "-project", "Lantern.xcodeproj", "-scheme", "Lantern", "-destination", WANTED)
         verdict = classify(
@@ -91,14 +92,11 @@ class XcodeBench(Bench):
             resolved_destination=where.value,
         )
         assert not isinstance(verdict, Rejected), verdict
-        destination = dict(where.inputs)
-        if ((config or {}).get("destination") or {}).get("provisioning") == "ephemeral":
-            destination["provisioning"] = "ephemeral"
         inputs = JobKeyInputs(
             source_sha256=source,
             sanitized_argv=verdict.sanitized_argv,
             toolchain=xcode_toolchain_inputs(here, entry),
-            destination=destination,
+            destination=where.inputs,
         )
         return msgspec.structs.replace(
             jobs.job(*verdict.sanitized_argv, config={"backend": "xcodebuild", **(config or {})}),

@@ -73,6 +73,7 @@ def test_one_that_cannot_be_deleted_is_told_of_and_the_result_stands_until_a_swe
     last = (done.folder / "build.log").read_text().rstrip().splitlines()[-1]
     assert f"rch-ephemeral-{done.job.job_id} could not be deleted" in last
     assert made(bench) == [f"rch-ephemeral-{done.job.job_id}"]
+    until(lambda: not Worker(bench.env).jobs.alive(done.job.job_id))
     sweep_simulators(Worker(bench.env))
     assert (made(bench), notes(bench)) == ([], [])
 
