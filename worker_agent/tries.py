@@ -104,7 +104,6 @@ class Tries:
         """One try: what troubled it if another may do better, and a failure that is the worker's own."""
         try:
             if self._have_simulator():
-                self._boot(log, events)
                 self._run_phases(log, events)
         except Failure as failure:
             return (failure.message if failure.subkind == INFRASTRUCTURE else None), failure
@@ -148,6 +147,8 @@ class Tries:
 
     def _run_phases(self, log: BuildLog, events: EventFile) -> None:
         for phase in self._backend.phases(self._job, self.layout):
+            if phase.name == "test":
+                self._boot(log, events)
             if self._look() is not None:
                 return
             output = JobOutput(log, events, self.reader, self.env)

@@ -285,3 +285,76 @@ def test_only_a_worker_that_is_told_to_has_stand_ins_and_then_nothing_else(tmp_p
         assert bench.ask("probe")["capabilities"]["simulated"]
         bench.env["RCH_WORKER_SIMULATE"] = "0"
         assert not bench.ask("probe")["capabilities"]["simulated"]
+
+
+# --- what is kept -------------------------------------------------------------------------
+
+PACKAGED = (
+    (DEMO / "Lantern.xcodeproj" / "project.pbxproj")
+    .read_text()
+    .replace(
+        "objects = {",
+        'objects = { AA00 = { isa = XCRemoteSwiftPackageReference; repositoryURL = "file:///wax.git"; };',
+        1,
+    )
+)
+PINS = "Lantern.xcodeproj/project.xcworkspace/xcshareddata/swiftpm/Package.resolved"
+PINNED = '{"pins": [{"identity": "wax", "state": {"version": "4.1.0"}}], "version": 2}'
+SHARED = {"cache": {"namespace": "lantern", "spm": "shared"}}
+
+
+@pytest.mark.spec("11")
+@pytest.mark.timeout(120)
+def test_packages_are_resolved_in_a_phase_of_their_own_and_shared_under_a_namespace(
+    bench: XcodeBench,
+) -> None:
+    files = {"Lantern.xcodeproj/project.pbxproj": PACKAGED, PINS: PINNED}
+    done = bench.run("", "build", files=files, config=SHARED)
+    assert done.verdict == GREEN, done.log
+    assert [each["data"]["name"] for each in done.events if each["type"] == "stage"][-2:] == ["build"] * 2
+    assert "resolve" in done.json("metrics.json")["stages_ms"]
+    assert "-onlyUsePackageVersionsFromResolvedFile" in done.log
+    (shared,) = (bench.data / "caches" / "lantern" / "spm").iterdir()
+    assert shared.name == "xcode_16C5032a__macos_15__arm64"
+    assert (shared / "checkouts" / "wax").is_dir()
+
+
+@pytest.mark.spec("9")
+@pytest.mark.timeout(120)
+def test_packages_that_cannot_be_resolved_end_the_job_before_anything_is_built(bench: XcodeBench) -> None:
+    files = {"Lantern.xcodeproj/project.pbxproj": PACKAGED}
+    done = bench.run("packages", files=files)
+    assert done.verdict == ("failed", "PACKAGE_RESOLUTION", 50)
+    assert done.summary.backend_exit_code == 74
+    assert {"boot", "test"}.isdisjoint(done.json("metrics.json")["stages_ms"])
+    assert "Monitoring boot status" not in done.log
+
+
+@pytest.mark.spec("11")
+@pytest.mark.timeout(120)
+def test_a_warm_workspace_builds_only_what_changed(bench: XcodeBench) -> None:
+    warm = {"cache": {"namespace": "warm", "workspace": "warm"}}
+    assert bench.run("", "build", config=warm).verdict == GREEN
+    text = (DEMO / "Lantern" / "Wick.swift").read_text() + "\n// trimmed\n"
+    again = bench.run("", "build", files={"Lantern/Wick.swift": text}, config=warm)
+    assert again.verdict == GREEN
+    assert "Wick.swift" in again.log
+    assert "Lantern/Lantern.swift" not in again.log
+    assert again.json("metrics.json")["counts"]["workspace_warm"] == 1
+
+
+@pytest.mark.faults_long
+@pytest.mark.spec("11")
+@pytest.mark.timeout(120)
+def test_jobs_beside_each_other_take_turns_with_what_they_share(tmp_path: Path) -> None:
+    with an_xcode_bench(tmp_path, "max_concurrent_jobs = 2\n") as bench, bench.pipe() as pipe:
+        config = {"cache": {"namespace": "two", "derived_data": "shared"}}
+        here, source = bench.capabilities(pipe), bench.source(pipe, "slow:seconds=0.2")
+        first, second = (bench.wish(here, source, config=config) for _ in range(2))
+        submit(pipe, first)
+        tail_until(pipe, first.job_id, "Testing started")
+        submit(pipe, second)
+        log = follow(pipe, second.job_id)[0]
+        assert "waiting for cache two/derived_data/shared/" in log
+        assert f"job {first.job_id}" in log
+        assert [summary(bench, one).status for one in (first, second)] == ["success", "success"]
