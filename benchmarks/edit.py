@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from package import Package
-from table import Figure, Found, Missing, clocked, in_turns
+from table import MILLI, Figure, Found, Missing, clocked, in_turns
 from theirs import Loopback, loopback, run, tool
 
 from rch.config.layers import load_config
@@ -78,17 +78,21 @@ def _configure(package: Package) -> str | None:
 
 def we_verify(around: Loopback, root: Path) -> float:
     """From the start of the client to its exit code."""
-    verdict: list[int] = []
-    lasted = clocked(lambda: verdict.append(around.user.rchctl("verify", cwd=root).returncode))
-    if verdict != [0]:
-        raise RuntimeError(f"rchctl verify ended {verdict}")
+    began = time.perf_counter()
+    with around.user.start("verify", cwd=root) as client:
+        said = "".join(client.communicate())
+        lasted = (time.perf_counter() - began) * MILLI
+    if client.returncode:
+        raise RuntimeError(f"rchctl verify ended {client.returncode}: {said[-2000:]}")
     return lasted
 
 
 def build_here(around: Loopback, root: Path, swift: Path) -> float:
     """Incremental, in the tree itself."""
     argv = [tool("sh"), "-c", f"{swift} build && {swift} test"]
-    return clocked(lambda: run(argv, cwd=root, env=os.environ | {"HOME": str(around.root)}))
+    # The second one marks it as ours to end, see `theirs.loopback`.
+    env = os.environ | {"HOME": str(around.root), "RCH_WORKER_HOME": str(around.user.worker_home)}
+    return clocked(lambda: run(argv, cwd=root, env=env))
 
 
 def build_there(around: Loopback, master: str, root: Path, swift: Path) -> float:

@@ -141,7 +141,9 @@ def loopback(*, stand_in: bool = True) -> Iterator[Loopback]:
     with tempfile.TemporaryDirectory(prefix="rch-b") as name, lab(Path(name), stand_in=stand_in) as user:
         env = {name: user.env[name] for name in KEPT if name in user.env}
         # Nobody's shell has rc files here: they would cost each exec of theirs what they cost this user.
-        options = (f"SetEnv HOME={user.root / 'nobody'} PATH={user.env['PATH']}",)
+        # The worker's home marks what they start over there, so that an interrupt ends that as well.
+        marked = f"RCH_WORKER_HOME={user.worker_home}"
+        options = (f"SetEnv HOME={user.root / 'nobody'} PATH={user.env['PATH']} {marked}",)
         with (
             tempfile.TemporaryDirectory(prefix="rc") as short,
             sshd.SshdServer(

@@ -11,6 +11,7 @@ from rchctl.terminal import one_line
 
 _PHASES = {
     "waiting": "queued",
+    "coalescing": "queued",
     "selecting": "selecting a worker",
     "reserving": "reserving a slot",
     "checkingsource": "asking for the source",
@@ -130,7 +131,7 @@ def position(run: dict[str, Any]) -> str:
     reason = "" if waiting in _NO_REASON else _WAITING.get(str(waiting), str(waiting))
     phase = str(run.get("phase") or "").lower()
     action = _current_action(run)
-    if run.get("state") == "QUEUED" and phase in {"", "waiting"}:
+    if run.get("state") == "QUEUED" and phase in {"", "waiting", "coalescing"}:
         name = "queued"
     elif phase in {"fetching", "publishing"} and action:
         name = f"{action}: {_PHASES[phase]}"

@@ -13,6 +13,7 @@ from rchctl.parser import UsageError, VerbParser, is_utf8, one_of, spelled
 
 ACTIONS = ("build", "test")
 DRY_RUN = "show the jobs as they would run, the worker and why, and run nothing"
+NO_CACHE = "cache.results"
 NARROWINGS = (
     ("--only-testing", "only_testing", "ID", "xcodebuild: Target[/Suite[/test]] alone; again for more"),
     ("--skip-testing", "skip_testing", "ID", "xcodebuild: all tests but these; again for more"),
@@ -44,6 +45,9 @@ def add_run_options(parser: VerbParser, *, plan: bool = True) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="override a config key for this run, as in --set timeouts.overall_seconds=600",
+    )
+    parser.add_argument(
+        "--no-cache", action="store_true", help="execute, whatever the worker has the result of already"
     )
     if plan:
         for flag, _, metavar, text in NARROWINGS:
@@ -89,9 +93,10 @@ def add_run_options(parser: VerbParser, *, plan: bool = True) -> None:
 def submit_params(context: Context, *, stays: bool) -> dict[str, Any]:
     """`runs.submit` as the arguments say. `stays`: the client is there until the run is over."""
     args, verb = context.args, context.verb
+    off = {NO_CACHE: False} if args.no_cache else {}
     params: dict[str, Any] = {
         "start": working_directory(),
-        "overrides": overrides(verb, args.set),
+        "overrides": {**overrides(verb, args.set), **off},
         "queue": not args.no_queue,
     }
     if getattr(args, "action", None):

@@ -122,7 +122,8 @@ class DaemonApi:
 
     def _under_way(self) -> list[m.Run]:
         """The runs that have had their turn; one that has ended, until that is durable."""
-        return [run for run in self._driver.core.runs.values() if not isinstance(run.phase, m.Waiting)]
+        waits = m.Waiting | m.Coalescing
+        return [run for run in self._driver.core.runs.values() if not isinstance(run.phase, waits)]
 
     def _awaited(self) -> tuple[api.AwaitedView, ...]:
         return tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from contextlib import suppress
+from functools import cached_property
 
 import msgspec
 
@@ -52,7 +53,7 @@ class Life:
             number=self.attempt, lease_id=self.request.lease_id, boot=boot_id(), lost=self.lost
         )
         self._jobs.write_attempt(job_id, attempt)
-        self.state = self._jobs.state(job_id) or self._first_state()
+        self.state = self._jobs.state(job_id) or self.first
         self._jobs.write_state(self.state)
         if intent is not None:
             self.request_cancel()
@@ -76,10 +77,11 @@ class Life:
 
     def moved(self, to: JobState) -> JobStateRecord:
         """The record after a transition, not written yet."""
-        state, seq = move_job(JobState(self.state.state), self.state.seq, to)
-        return msgspec.structs.replace(self.state, state=str(state), seq=seq, updated_at=now())
+        return following(self.state, to)
 
-    def _first_state(self) -> JobStateRecord:
+    @cached_property
+    def first(self) -> JobStateRecord:
+        """The record with which a job begins that was never begun: RUNNING."""
         job, at = self.request.job, now()
         state, seq = move_job(JobState.QUEUED, self.request.job_state_seq, JobState.RUNNING)
         return JobStateRecord(
@@ -91,6 +93,12 @@ class Life:
             seq=seq,
             updated_at=at,
         )
+
+
+def following(record: JobStateRecord, to: JobState) -> JobStateRecord:
+    """The record after the transition from `record` to `to`."""
+    state, seq = move_job(JobState(record.state), record.seq, to)
+    return msgspec.structs.replace(record, state=str(state), seq=seq, updated_at=now())
 
 
 def _losses(earlier: Attempt | None) -> tuple[Loss, ...]:

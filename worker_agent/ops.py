@@ -80,13 +80,17 @@ def perform(call: Call) -> Any:
 
 
 def _probe(call: Call) -> msgspec.Struct:
-    here = call.worker.capabilities()
-    more = (Feature.BACKEND_XCODEBUILD,) if offers_xcodebuild(here.toolchains) else ()
+    worker, features = call.worker, [*FEATURES]
+    here = worker.capabilities()
+    if worker.config.results_cache:
+        features.append(Feature.RESULT_CACHE)
+    if offers_xcodebuild(here.toolchains):
+        features.append(Feature.BACKEND_XCODEBUILD)
     return ProbeResult(
         rch_xcode_lane_version=LANE_VERSION,
         protocol_min=PROTOCOL_MIN,
         protocol_max=PROTOCOL_MAX,
-        features=tuple(map(str, (*FEATURES, *more))),
+        features=tuple(map(str, features)),
         capabilities=here,
     )
 

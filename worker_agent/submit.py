@@ -43,6 +43,8 @@ def submit(worker: Worker, request: SubmitRequest) -> SubmitResult:
                 if standing.terminal and standing.state is not None:
                     return _result(standing.state)
                 _admit(worker, request, standing)
+                if (end := _served(worker, job_id, standing)) is not None:
+                    return _result(end)
                 starts += 1
                 if (result := _launched(worker, job_id, lock, last=starts > MAX_ATTEMPTS)) is not None:
                     return result
@@ -56,6 +58,24 @@ def submit(worker: Worker, request: SubmitRequest) -> SubmitResult:
         if time.monotonic() > deadline:
             raise RpcError(Code.INTERNAL, f"job {job_id} does not come to life")
         time.sleep(_LOOK_SECONDS)
+
+
+def _served(worker: Worker, job_id: str, standing: Standing) -> JobStateRecord | None:
+    """The end of a new job for which an earlier success answers, None for one that has to run.
+
+    It takes milliseconds and starts no process: until then this one is the job's owner.
+    """
+    if standing.attempt > 0 or worker.jobs.is_cancelled(job_id):
+        return None  # what was lost once is executed, and what is not wanted is sealed as such
+    from worker_agent.results import cache
+
+    request = worker.jobs.request(job_id)
+    found = None if request is None else cache.find(worker, request.job)
+    if request is None or found is None:
+        return None
+    from worker_agent.results.served import serve
+
+    return serve(worker, request, *found)
 
 
 def _launched(worker: Worker, job_id: str, lock: FileLock, *, last: bool) -> SubmitResult | None:

@@ -70,6 +70,7 @@ def _carry_out(worker: Worker, life: Life) -> None:
         gone = worker.jobs.end_leftovers(job_id)
     patience = Patience(_SPACE_PATIENCE_SECONDS)
     end = _sealed(execution, patience)
+    _remember(worker, life, end)
     execution.leave()
     if end is None:  # there is no set to fetch, but the job is at its end and says so
         cancelled = life.state.state == JobState.CANCEL_REQUESTED
@@ -78,6 +79,20 @@ def _carry_out(worker: Worker, life: Life) -> None:
         patience.outlast(lambda: worker.leases.drop(job_id))
     patience.outlast(lambda: life.end_with(end))
     execution.clean_up()
+
+
+def _remember(worker: Worker, life: Life, end: JobStateRecord | None) -> None:
+    """Have a success answer for later jobs, before anybody hears of it; it does not hang on that."""
+    if end is None or end.state != JobState.SUCCEEDED or life.attempt > 1:
+        return
+    from worker_agent.results import cache
+
+    try:
+        key = cache.key_of(worker, life.request.job)
+        if key is not None:
+            cache.store(worker, key, life.request.job, end.updated_at)
+    except Exception:  # noqa: BLE001  (whatever it is, the job comes to an end)
+        note_trace()
 
 
 def _sealed(execution: Execution, patience: Patience) -> JobStateRecord | None:

@@ -20,6 +20,7 @@ from rch.files.durable import remove_tree
 from rch.files.locks import FileLock, is_free
 from worker_agent import leftovers
 from worker_agent.litter import sweep_litter
+from worker_agent.results.cache import sweep_results
 from worker_agent.simulators import sweep_simulators
 from worker_agent.sweep_kept import plan_kept, sweep_uses
 from worker_agent.upkeep import Doomed, Planner, removed, size_of
@@ -112,6 +113,7 @@ _BESIDES = (
     leftovers.sweep_notes,
     sweep_uses,
     sweep_litter,
+    sweep_results,
     sweep_simulators,
 )
 """Small things that processes leave which were killed: nobody need see them before."""

@@ -14,6 +14,7 @@ from rch.config.root import CONFIG_NAME
 from rch.config.schema import Config, StepTable
 from rch.config.sources import parse_toml
 from rch.config.worker_config import WorkerConfig
+from rch.contract.errors import Failure
 from rch.contract.policy import MAX_RETRIES, MAX_TIMEOUT_SECONDS, Action, Caps, ClassifierPolicy
 
 
@@ -92,6 +93,34 @@ def policy_for(config: Config) -> ClassifierPolicy:
         allowance_below_seconds=config.timeouts.overall_seconds,
         allow_flags=tuple(sorted(config.policy.allow_flags)),
     )
+
+
+class _BundleStep(msgspec.Struct, frozen=True, kw_only=True):
+    action: str = ""
+    only_testing: tuple[str, ...] = ()
+
+
+class _BundleActions(msgspec.Struct, frozen=True, kw_only=True):
+    step: tuple[_BundleStep, ...] = ()
+
+
+class _BundlePlan(msgspec.Struct, frozen=True, kw_only=True):
+    actions: _BundleActions = _BundleActions()
+
+
+def own_selectors(repo_toml: bytes | None) -> tuple[tuple[str, ...], ...]:
+    """What each test step of a bundle's own `.rch/xcode.toml` narrows itself to, where one does.
+
+    A file that cannot be read as such names nothing.
+    """
+    if repo_toml is None:
+        return ()
+    try:
+        plan = msgspec.convert(parse_toml(repo_toml, CONFIG_NAME), _BundlePlan)
+    except (Failure, msgspec.ValidationError):
+        return ()
+    found = (step.only_testing for step in plan.actions.step if step.action == "test")
+    return tuple(names for names in found if names)
 
 
 class _BundleProject(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,8 +30,8 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `cache_wait_seconds` is how long a job waits for a cache that another one has. `name` is what the
     worker calls itself where nobody names it. `pass_env` adds variables to the environment allowlist;
     `allow_flags` permits policy-only flags; `swift` is a toolchain's folder or its `swift`, instead of
-    what is found. `boot_seconds` is how long a simulator may take to boot. `simulate` brings the
-    stand-in tools in.
+    what is found. With `results_cache` a job whose like has succeeded here is answered by what that one
+    left. `boot_seconds` is how long a simulator may take to boot. `simulate` brings the stand-in tools in.
     """
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
@@ -50,6 +50,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     allow_flags: Words = ()
     swift: Annotated[str, Meta(pattern="^/")] | None = None
     boot_seconds: Annotated[int, Meta(ge=1, le=3600)] = 300
+    results_cache: bool = True
     simulate: bool = False
     labels: Words = ()
 

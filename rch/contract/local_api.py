@@ -178,7 +178,10 @@ class WorkerParams(Params, frozen=True, kw_only=True):
 
 
 class StepView(View, frozen=True, kw_only=True):
-    """One step. `state` is a job state, `PLANNED`, `SKIPPED` or `REJECTED`."""
+    """One step. `state` is a job state, `PLANNED`, `SKIPPED` or `REJECTED`.
+
+    `cached_from_job_id`: nothing was run for it, that job's result stands for it.
+    """
 
     index: int
     action: str
@@ -189,6 +192,7 @@ class StepView(View, frozen=True, kw_only=True):
     exit_code: int | None = None
     human_summary: str = ""
     log_path: str | None = None
+    cached_from_job_id: str | None = None
 
 
 class RunView(View, frozen=True, kw_only=True):

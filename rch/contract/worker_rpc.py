@@ -30,6 +30,7 @@ class Feature(StrEnum):
     UPLOAD_THIN = "upload_thin"
     GC = "gc"
     ATTESTATION_SIGNING = "attestation_signing"
+    RESULT_CACHE = "result_cache"
     BACKEND_XCODEBUILD = "backend_xcodebuild"
 
 

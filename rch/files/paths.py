@@ -115,6 +115,11 @@ class WorkerPaths(NamedTuple):
         return self.data_dir / "workspaces"
 
     @property
+    def results(self) -> Path:
+        """The result cache: which job's set answers which key (section 11)."""
+        return self.data_dir / "results"
+
+    @property
     def caches(self) -> Path:
         """Caches by namespace and toolchain (section 11)."""
         return self.data_dir / "caches"

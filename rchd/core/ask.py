@@ -55,7 +55,7 @@ def log_path(run: m.Run, index: int) -> str:
 def ask(run: m.Run, *, tail_only: bool = False) -> Effects:
     """The effects that the run's phase awaits an answer to."""
     phase = run.phase
-    if isinstance(phase, m.Waiting | m.Ended):
+    if isinstance(phase, m.Waiting | m.Coalescing | m.Ended):
         return []
     if isinstance(phase, m.Selecting | m.Rechecking):
         return [_probe(run, phase)]

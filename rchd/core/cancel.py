@@ -29,7 +29,7 @@ def carry_out_cancel(run: m.Run, now: str, *, resumed: bool) -> Effects:
     """Take a cancelled run towards its end, from whatever phase it is in."""
     phase = run.phase
     match phase:
-        case m.Waiting() | m.Selecting():
+        case m.Waiting() | m.Selecting() | m.Coalescing():
             return [fx.Abort(run_id=run.run_id), *end(run, now)]
         case m.CheckingSource() | m.Uploading() | m.Rechecking():
             return [fx.Abort(run_id=run.run_id), *go(run, m.Releasing())]

@@ -25,8 +25,9 @@ from rchd.core.needs import Needs
 from rchd.core.projections import projections
 from rchd.core.queue import Queue
 from rchd.core.resume import resume
-from rchd.core.run import accept, on_event, take_turn
+from rchd.core.run import accept, on_event, stand_back, take_turn
 from rchd.core.select import nobody, select
+from rchd.core.twins import Twins
 from rchd.core.upkeep import give_back
 from rchd.core.views import run_view
 from rchd.core.worth import durable
@@ -51,6 +52,7 @@ class Core:
         self.fleet = Fleet()
         self._needs = Needs()
         self._queue = Queue(self.runs.values(), self.fleet.reach)
+        self._twins = Twins()
         self._dirty: set[str] = set()
         self._written: dict[str, dict[str, bytes]] = {}
 
@@ -163,10 +165,13 @@ class Core:
         if isinstance(event, ev.Probed) and isinstance(run.phase, m.Selecting):
             event = msgspec.structs.replace(event, reports=self.fleet.screened(event.reports))
         before, waited = durable(run), (run.queued_seconds, run.waited_seconds)
+        phase = run.phase
         broken = breaks(run)
         effects = [*beside, *(self.fleet.sparing(effect) for effect in on_event(run, event))]
         if isinstance(event, ev.TailNews | ev.Fetched) and len(broken) < len(found := breaks(run)):
             effects += self.fleet.struck_by(run, found[-1], event.at)
+        if isinstance(run.phase, m.Reserving) and run.phase != phase:
+            effects = self._coalesced(run, run.phase, effects)
         self._moved(run)
         if (run.queued_seconds, run.waited_seconds) != waited:
             # A start goes on counting from here; it is no news.
@@ -180,6 +185,28 @@ class Core:
         if isinstance(event, ev.Probed):
             effects += self._needs.settle(self.fleet)
         return [self._numbered(effect) for effect in effects]
+
+    # --- twins ------------------------------------------------------------------------
+
+    def _coalesced(self, run: m.Run, phase: m.Reserving, effects: Effects) -> Effects:
+        """The same, but for the slot that it is about to ask for where the same job runs already."""
+        other = self._twins.find(run, phase.index)
+        if other is None:
+            return effects
+        rest = [each for each in effects if not isinstance(each, fx.Reserve)]
+        if self._twins.is_crowded(other):
+            return [*rest, *stand_back(run, f"the same job runs in run {other.run_id}")]
+        run.phase = m.Coalescing(run_id=other.run_id)
+        run.op += 1
+        self._twins.wait(run, other)
+        return rest
+
+    def _free(self, run: m.Run) -> None:
+        """What it waited for runs no more: it takes its turn again, which is news enough."""
+        if isinstance(run.phase, m.Coalescing):
+            run.phase = m.Waiting(reason=f"run {run.phase.run_id} runs the same job no more")
+            run.op += 1
+            self._moved(run)
 
     # --- the fleet --------------------------------------------------------------------
 
@@ -235,6 +262,8 @@ class Core:
         """Tell the queue; where places changed, their runs' rows are due, and nothing else of them."""
         self._dirty |= {each.run_id for each in self._queue.update(run)} & self.runs.keys()
         self._needs.update(run)
+        for waiting in self._twins.update(run):
+            self._free(waiting)
 
     def _orphaned(self, event: ev.RunEvent) -> Effects:
         """An event of a run that has left memory: a late grant is given back."""
@@ -286,7 +315,7 @@ class Core:
     def view(self, run: m.Run) -> RunView:
         """The run as clients see it, with its position in the queue as it is now."""
         waiting = None
-        if isinstance(run.phase, m.Waiting):
+        if isinstance(run.phase, m.Waiting | m.Coalescing):
             waiting = "the daemon is draining" if self.draining else self._queue.why(run)
         servable = self.fleet.servable(run.accepted.options) if run.state == RunState.QUEUED else None
         return run_view(run, self.artifacts, waiting, servable)

@@ -145,6 +145,7 @@ def _outcome(run: m.Run, index: int) -> StepOutcome:
         failure_kind=summary.failure_kind,
         failure_subkind=subkind if isinstance(subkind, str) else None,
         human_summary=summary.human_summary,
+        cached_from_job_id=summary.cached_from_job_id,
     )
 
 

@@ -96,7 +96,8 @@ class Lanes:
             return []
         if len(lane) > 1:
             before = self._runs[lane[1].run_id]
-            ring.put(run, min([ring.take(before), *self._places_of_younger(run)]))
+            own_place = [run.place] if run.place else []
+            ring.put(run, min([*own_place, ring.take(before), *self._places_of_younger(run)]))
             return [run, before]
         ring.put(run, run.place or min(self._places_of_younger(run), default=0) or next(self._places))
         return [run]
@@ -110,8 +111,11 @@ class Lanes:
             if ticket(head) > own and self._find(head.accepted.options) == reach
         ]
 
-    def leave(self, run: m.Run, *, served: bool) -> list[m.Run]:
-        """Out of its lane; one that was served sends its origin to the end of the round."""
+    def leave(self, run: m.Run, *, served: bool, returns: bool = False) -> list[m.Run]:
+        """Out of its lane; one that was served sends its origin to the end of the round.
+
+        One that `returns` and leaves nobody behind finds its place again.
+        """
         rings, need, origin = (
             self._rings.get(priority_of(run), {}),
             need_of(run.accepted.options),
@@ -132,6 +136,7 @@ class Lanes:
                 touched[first.run_id] = first
             else:
                 self._drop(run, ring)
+                run.place = place if returns else 0
         if served:
             touched |= {head.run_id: head for head in self._to_the_end(run)}
         elif at > 0:

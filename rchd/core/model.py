@@ -1,7 +1,7 @@
 """A run as the core holds and persists it.
 
-A run's `phase` is one value and holds what belongs to it. Every phase but `Waiting` and
-`Ended` awaits exactly one answer, to the effect numbered `Run.op`; an answer to an older
+A run's `phase` is one value and holds what belongs to it. Every phase but `Waiting`, `Coalescing`
+and `Ended` awaits exactly one answer, to the effect numbered `Run.op`; an answer to an older
 effect is ignored. Exits on cancel and on a broken line stand in `rchd.core.run`.
 """
 
@@ -21,6 +21,9 @@ from rch.contract.records import (
 )
 from rch.contract.states import JobState, RunState
 from rch.contract.worker_rpc import ProbeResult
+
+UNREACHABLE = "worker_unreachable"
+"""What `Run.waiting` says while nobody knows what the run's worker does."""
 
 
 class Phase(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -54,6 +57,12 @@ class Reserving(Phase, frozen=True, kw_only=True):
     index: int = 0
     busy: str | None = None
     after: float = 0.0
+
+
+class Coalescing(Phase, frozen=True, kw_only=True):
+    """Run `run_id` executes one of its jobs where it would be next; it has no slot and awaits no answer."""
+
+    run_id: str
 
 
 class CheckingSource(Phase, frozen=True, kw_only=True):
@@ -137,6 +146,7 @@ AnyPhase = (
     Waiting
     | Selecting
     | Reserving
+    | Coalescing
     | CheckingSource
     | Uploading
     | Rechecking

@@ -11,6 +11,7 @@ from rch.config.invocation import Step, policy_for, step_argv, steps, steps_for_
 from rch.config.layers import Resolved
 from rch.config.redact import redact
 from rch.config.schema import Config
+from rch.config.sources import Origin
 from rch.contract.canonical import jcs_sha256
 from rch.contract.classifier import Rejected, classify
 from rch.contract.errors import Failure, Kind
@@ -98,6 +99,7 @@ def accepted_run(
     """The accepted run: every step classified, everything that the run needs written down."""
     config = resolved.config
     policy = policy_for(config)
+    steps = tuple(_step(index, step, policy, minted) for index, step in enumerate(planned))
     return Accepted(
         created_at=minted.created_at,
         run_id=minted.run_id,
@@ -105,8 +107,10 @@ def accepted_run(
         root=root,
         origin=params.origin,
         client_token=params.client_token,
-        steps=tuple(_step(index, step, policy, minted) for index, step in enumerate(planned)),
-        options=run_options(params, resolved, planned),
+        steps=steps,
+        options=msgspec.structs.replace(
+            run_options(params, resolved, planned), results=_has_results(params, resolved, steps)
+        ),
         source=source,
         git=git,
         effective_config=resolved.effective,
@@ -163,6 +167,14 @@ def again(accepted: Accepted) -> SubmitParams:
         narrowing=asked.narrowing,
         simulate=accepted.options.simulate,
     )
+
+
+def _has_results(params: SubmitParams, resolved: Resolved, steps: Iterable[AcceptedStep]) -> bool:
+    """Whether it has a part in the result cache: asked for, and narrowed by the repo's own steps alone."""
+    if params.simulate or params.narrowing is not None:
+        return False
+    own = params.argv is None and resolved.origins.get("actions.step") is Origin.REPO
+    return resolved.config.cache.results and (own or not any(step.scope for step in steps))
 
 
 def _step(index: int, step: Planned, policy: ClassifierPolicy, minted: Minted) -> AcceptedStep:

@@ -31,11 +31,12 @@ GroupKey = tuple[str, str]
 
 
 class Standing(Enum):
-    """What a live run means to the queue."""
+    """What a live run means to the queue. `ASIDE`: it waits for another, and holds up its group alone."""
 
     READY = "ready"
     HELD = "held"
     LOOKING = "looking"
+    ASIDE = "aside"
     SERVED = "served"
 
 
@@ -48,6 +49,8 @@ def standing(run: m.Run) -> Standing | None:
             return Standing.READY
         case m.Selecting() | m.Reserving():
             return Standing.LOOKING
+        case m.Coalescing():
+            return Standing.ASIDE
         case _:
             return None if is_terminal(run.state) else Standing.SERVED
 
@@ -59,7 +62,7 @@ def group_of(accepted: Accepted) -> GroupKey | None:
 
 @dataclass(slots=True)
 class _Group:
-    """The live runs of a group: `waiting` in order, `active` ones that look or are served."""
+    """The live runs of a group: `waiting` in order, `active` ones that look, stand aside or are served."""
 
     waiting: list[tuple[int, Ticket]] = field(default_factory=list)
     active: set[str] = field(default_factory=set)
@@ -169,17 +172,25 @@ class Queue:
         self._note(run, now)
         touched: list[m.Run] = []
         key = group_of(run.accepted)
-        contends = run.accepted.options.queue and now is not None and now is not Standing.SERVED
+        contends = run.accepted.options.queue and now not in {None, Standing.SERVED, Standing.ASIDE}
         if contends and (key is None or now is Standing.LOOKING):
             touched += self._lanes.enter(run)
         # Who comes after it enters before it leaves, so that its lane keeps its place.
         if key is not None:
             touched += self._settle(key, run, now)
         if not contends:
-            touched += self._lanes.leave(run, served=was is Standing.LOOKING and run.cancel is None)
+            touched += self._left(run, was, now)
         if now is None:
             self._runs.pop(run.run_id, None)
         return touched
+
+    def _left(self, run: m.Run, was: Standing | None, now: Standing | None) -> list[m.Run]:
+        """It contends no more: it has had its turn, or is over, or comes back to its place."""
+        aside = now is Standing.ASIDE
+        if was is Standing.ASIDE:
+            run.place = 0
+        served = was is Standing.LOOKING and run.cancel is None and not aside
+        return self._lanes.leave(run, served=served, returns=aside)
 
     def _note(self, run: m.Run, now: Standing | None) -> None:
         run_id = run.run_id
@@ -206,7 +217,7 @@ class Queue:
         if group.waiting[at : at + 1] == [own]:
             del group.waiting[at]
         group.active.discard(run.run_id)
-        if now is Standing.LOOKING or now is Standing.SERVED:
+        if now in {Standing.LOOKING, Standing.SERVED, Standing.ASIDE}:
             group.active.add(run.run_id)
         elif now is not None:
             insort(group.waiting, own)

@@ -24,11 +24,11 @@ Effects = list[fx.Effect]
 def resume(run: m.Run, at: float) -> Effects:
     """Go on where the persisted phase stands; every effect is idempotent."""
     effects: Effects = []
-    if isinstance(run.phase, m.Waiting | m.Selecting | m.Reserving):
+    if isinstance(run.phase, m.Waiting | m.Selecting | m.Reserving | m.Coalescing):
         effects.append(wait_timer(run))
     else:
         run.resumed_at = timestamp(at)
-    run.unchecked = not isinstance(run.phase, m.Waiting | m.Selecting)
+    run.unchecked = not isinstance(run.phase, m.Waiting | m.Selecting | m.Coalescing)
     if run.lease is not None and run.choice is not None:
         # It may have run out meanwhile: within its grace the same run is given it again.
         effects += [renew(run), renewal_timer(run, run.lease.ttl_seconds)]
@@ -48,7 +48,7 @@ def _taken_up(run: m.Run) -> m.AnyPhase:
         case m.Following(step=step, unsure=unsure):
             # How much of the log lies here is the edge's own memory: it is read anew, over the same bytes.
             return m.Following(step=step, unsure=unsure)
-        case m.Waiting() | m.Selecting():
+        case m.Waiting() | m.Selecting() | m.Coalescing():
             return m.Waiting(reason="the daemon was started again")
         case m.Reserving():
             # It may have been granted: the same run is given the same lease again, and can give it back.

@@ -127,7 +127,12 @@ def _choose(run: m.Run, selection: m.Selection, spared: Iterable[str]) -> Effect
         refused = {**selection.refused, **left}
         run.selection = msgspec.structs.replace(selection, choices=choices, refused=refused)
         return go(run, m.Reserving())
-    run.phase = m.Waiting(reason=f"{', '.join(left)}: {_LEFT}", timer=True)
+    return stand_back(run, f"{', '.join(left)}: {_LEFT}")
+
+
+def stand_back(run: m.Run, reason: str) -> Effects:
+    """Back to the queue for a while, as if a busy worker had said so."""
+    run.phase = m.Waiting(reason=reason, timer=True)
     run.op += 1
     seconds = min(LONGEST_BUSY_SECONDS, 2.0 ** min(run.busy_tries + 1, DOUBLINGS))
     run.busy_tries += 1

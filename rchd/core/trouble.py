@@ -242,7 +242,7 @@ def _broken_step(run: m.Run, trouble: m.Trouble, now: str) -> Effects:
 
 def _out_of_reach(run: m.Run, event: ev.LineCut, trouble: m.Trouble, now: str) -> Effects:
     """A job may be running there: wait for the worker, up to the queue's longest wait."""
-    run.waiting = "worker_unreachable"
+    run.waiting = m.UNREACHABLE
     if (again := _wait(run, event, pause(run.tries))) is not None:
         return again
     if (index := getattr(run.phase, "step", None)) is not None:

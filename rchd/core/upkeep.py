@@ -71,7 +71,7 @@ def timer(run: m.Run, event: ev.TimerFired, now: str) -> Effects:
 
 def _waited(run: m.Run, now: str) -> Effects:
     """One more slice of the longest wait is over, or all of it."""
-    if not isinstance(run.phase, m.Waiting | m.Selecting | m.Reserving):
+    if not isinstance(run.phase, m.Waiting | m.Selecting | m.Reserving | m.Coalescing):
         return []
     run.queued_seconds += _slice(run)
     if run.queued_seconds < run.accepted.options.max_wait_seconds:
@@ -80,7 +80,10 @@ def _waited(run: m.Run, now: str) -> Effects:
         # The grant may be on its way: look again when it has been answered.
         return [fx.StartTimer(run_id=run.run_id, name="max_wait", seconds=1.0)]
     seconds = run.accepted.options.max_wait_seconds
-    message = f"no worker was free for {seconds} s (queue.max_wait_seconds)"
+    what = "no worker was free"
+    if isinstance(run.phase, m.Coalescing):
+        what = f"the same job ran in run {run.phase.run_id}"
+    message = f"{what} for {seconds} s (queue.max_wait_seconds)"
     run.trouble = m.Trouble(kind=Kind.WORKER_BUSY, message=message)
     return end(run, now)
 

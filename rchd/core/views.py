@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from rch.contract.local_api import RunView, StepView
 from rch.contract.states import is_terminal
 from rchd.core import model as m
@@ -52,12 +54,15 @@ def run_view(
 
 
 def _waiting(run: m.Run) -> str | None:
+    if isinstance(run.phase, m.Coalescing):
+        return f"the same job runs in run {run.phase.run_id}"
     return run.phase.reason if isinstance(run.phase, m.Waiting) else run.waiting
 
 
 def _step_view(run: m.Run, index: int, artifacts: str) -> StepView:
     accepted, step = run.accepted.steps[index], run.steps[index]
     summary = step.summary
+    served = UNSET if summary is None else summary.cached_from_job_id
     return StepView(
         index=index,
         action=accepted.action,
@@ -67,6 +72,7 @@ def _step_view(run: m.Run, index: int, artifacts: str) -> StepView:
         status=None if summary is None else summary.status,
         exit_code=None if summary is None else summary.exit_code,
         human_summary="" if summary is None else summary.human_summary,
+        cached_from_job_id=None if served is UNSET else served,
         log_path=None if step.state is None else f"{artifacts}/{log_path(run, index)}",
     )
 

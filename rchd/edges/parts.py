@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
 import anyio
 import structlog
 from anyio import to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.worker_envelope import decode_response, encode_request, protocol_error
 from rch.contract.worker_rpc import Code, Resume, RpcError, Stream, UploadRequest, UploadResult
-from rchd.edges.channels import PART, LineCut
-from rchd.edges.transfers import Piece, Progress, Way, send_piece
+from rchd.edges.channels import LineCut
+from rchd.edges.transfers import Piece, Progress, Way, send_piece, slices
 from rchd.edges.wire import MAX_ANSWER, Wire, within
 
 log = structlog.get_logger("rchd.worker")
@@ -110,7 +112,8 @@ class PartedUpload:
         """One part, or the question where to go on."""
         way = self.way
         piece = Piece(self.body, 0, 0, self._total) if self._offset is None else self.piece(self._offset)
-        request_id, line = await self.header(piece, asks=self._offset is None)
+        _, digest = await to_thread.run_sync(_load, piece)
+        request_id, line = self.header(piece, digest, asks=self._offset is None)
         answer, whole = await send_piece(
             wire, line, piece, way.patience, self._progress, last=not way.standing
         )
@@ -120,13 +123,14 @@ class PartedUpload:
         """The part that begins at `offset`."""
         return Piece(self.body, offset, min(PART_BYTES // 2, self._total - offset), self._total)
 
-    async def header(self, piece: Piece, *, asks: bool = False) -> tuple[str, bytes]:
+    def header(self, piece: Piece, digest: str, *, asks: bool = False) -> tuple[str, bytes]:
         """The id and the line of the request that goes before a part."""
         request_id = self.way.new_id()
-        payload = await self._described(piece, last=not asks and piece.offset + piece.length == self._total)
+        last = not asks and piece.offset + piece.length == self._total
+        payload = self._described(piece, digest, last=last)
         return request_id, encode_request("upload_source", request_id, payload, self.way.version)
 
-    async def _described(self, piece: Piece, *, last: bool) -> UploadRequest:
+    def _described(self, piece: Piece, digest: str, *, last: bool) -> UploadRequest:
         whole = self._request.stream
         resume = Resume(
             upload_id=self._upload_id,
@@ -135,7 +139,6 @@ class PartedUpload:
             total_length=self._total if last else None,
             total_sha256=whole.content_sha256 if last else None,
         )
-        digest = await to_thread.run_sync(_digest, piece)
         return UploadRequest(
             source_sha256=self._request.source_sha256,
             stream=Stream(
@@ -210,7 +213,10 @@ class _Stream:
                     tasks.cancel_scope.cancel()
 
                 tasks.start_soon(hear)
-                problem = await self._pour()
+                sending, loaded = anyio.create_memory_object_stream[_Loaded | Failure](1)
+                tasks.start_soon(self._load_ahead, sending)
+                with loaded:
+                    problem = await self._pour(loaded)
                 if problem is not None:
                     heard.append(problem)
                     tasks.cancel_scope.cancel()
@@ -236,26 +242,36 @@ class _Stream:
         except (Failure, RpcError) as error:
             return error
 
-    async def _pour(self) -> Failure | None:
+    async def _load_ahead(self, loaded: MemoryObjectSendStream[_Loaded | Failure]) -> None:
+        """Read and digest one part while the one before it is on its way."""
         offset = self._upload.offset
+        with loaded, suppress(anyio.BrokenResourceError):
+            while True:
+                piece = self._upload.piece(offset)
+                try:
+                    data, digest = await to_thread.run_sync(_load, piece)
+                except Failure as failure:
+                    await loaded.send(failure)
+                    return
+                await loaded.send(_Loaded(piece, data, digest))
+                offset += piece.length
+                if offset == piece.total:
+                    return
+
+    async def _pour(self, loaded: MemoryObjectReceiveStream[_Loaded | Failure]) -> Failure | None:
         try:
-            with await to_thread.run_sync(self._upload.body.open, "rb") as source:
-                while True:
-                    piece = self._upload.piece(offset)
-                    await self._send(source, piece)
-                    offset += piece.length
-                    if offset == piece.total:
-                        return None
-        except OSError as error:
-            return Failure(Kind.TRANSFER, f"the spooled bundle cannot be read: {error.strerror}")
-        except Failure as failure:
-            return failure
+            async for part in loaded:
+                if isinstance(part, Failure):
+                    return part
+                await self._send(part)
         except LineCut:
             # The worker hung up: what it said before, or how it ended, is for the listener to tell.
             return None
+        return None
 
-    async def _send(self, source: BinaryIO, piece: Piece) -> None:
-        request_id, line = await self._upload.header(piece)
+    async def _send(self, part: _Loaded) -> None:
+        piece = part.piece
+        request_id, line = self._upload.header(piece, part.digest)
         while len(self._pending) > 1:
             self._answered = anyio.Event()
             self._wait(self._patience.digest)
@@ -263,12 +279,8 @@ class _Stream:
         self._wait(self._patience.stall)
         self._pending.append((request_id, piece))
         await self._wire.send(line)
-        await to_thread.run_sync(source.seek, piece.offset)
         done = 0
-        while done < piece.length:
-            data = await to_thread.run_sync(source.read, min(PART, piece.length - done))
-            if not data:
-                raise Failure(Kind.TRANSFER, f"the spooled bundle ended at {piece.offset + done} bytes")
+        for data in slices(part.data):
             await self._wire.send(data)
             done += len(data)
             self._wait(self._patience.stall)
@@ -278,16 +290,23 @@ class _Stream:
         self._scope.deadline = anyio.current_time() + seconds
 
 
-def _digest(piece: Piece) -> str:
-    """The SHA-256 of a piece; `Failure` TRANSFER when it cannot be read."""
-    digest, left = hashlib.sha256(), piece.length
+class _Loaded(NamedTuple):
+    """A part in memory, and its SHA-256."""
+
+    piece: Piece
+    data: bytes
+    digest: str
+
+
+def _load(piece: Piece) -> tuple[bytes, str]:
+    """The bytes of a piece and their SHA-256; `Failure` TRANSFER when they cannot be read."""
     try:
         with piece.path.open("rb") as file:
             file.seek(piece.offset)
-            while left and (data := file.read(min(left, 1 << 20))):
-                digest.update(data)
-                left -= len(data)
+            data = file.read(piece.length)
     except OSError as error:
         message = f"the spooled bundle {piece.path.name}: {error.strerror}"
         raise Failure(Kind.TRANSFER, message) from error
-    return digest.hexdigest()
+    if len(data) < piece.length:
+        raise Failure(Kind.TRANSFER, f"the spooled bundle ended at {piece.offset + len(data)} bytes")
+    return data, hashlib.sha256(data).hexdigest()

@@ -6,9 +6,11 @@ trust in known_hosts is given no key at all, so that it asks us about every one.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -41,6 +43,7 @@ KEY_EXCHANGES = "-gss-*,*-sha1,rsa*"
 _CONFIG = Path("~/.ssh/config")
 _KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 _MOST_JUMPS = 8
+_BATCH = 256 << 10
 _MSG_IGNORE = 2  # RFC 4253, section 12
 
 
@@ -111,12 +114,13 @@ class _Client(asyncssh.SSHClient):
         conn.pause_writing = self.flow.pause  # type: ignore[method-assign]  # it has no other hook
         conn.resume_writing = self.flow.resume  # type: ignore[method-assign]  # as above
         conn.send_packet = _without_padding(conn.send_packet)  # type: ignore[method-assign]  # as above
+        conn._send = _Batch(conn._send).write  # type: ignore[method-assign]  # noqa: SLF001  (as above)
         if conn._transport is not None:  # noqa: SLF001  (as above)
-            self.flow.limit = conn._transport.set_write_buffer_limits  # noqa: SLF001  (as above)
+            self.flow.limit = _limiter(
+                conn._transport.set_write_buffer_limits,  # noqa: SLF001  (as above)
+                conn.get_extra_info("socket"),
+            )
             self.flow.limit(0)
-        own = conn.get_extra_info("socket")
-        if own is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Asked for every plain host key, for none is trusted otherwise."""
@@ -130,6 +134,29 @@ class _Client(asyncssh.SSHClient):
         self.flow.resume()
 
 
+class _Batch:
+    """Puts the packets of one turn of the loop together: one send, where each had one of its own."""
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+        self._packets: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Take a packet; it is sent before the loop turns twice."""
+        if not self._packets:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._packets.append(data)
+        self._size += len(data)
+        if self._size >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        packets, self._packets, self._size = self._packets, [], 0
+        if packets:
+            self._send(b"".join(packets))
+
+
 def _without_padding(send: Callable[..., None]) -> Callable[..., None]:
     """Leave out the empty packet that the library puts before each: a write and a wake-up of the server.
 
@@ -141,6 +168,18 @@ def _without_padding(send: Callable[..., None]) -> Callable[..., None]:
             send(kind, *args, **options)
 
     return send_packet
+
+
+def _limiter(of_buffer: Callable[[int], None], own: socket.socket | None) -> Callable[[int], None]:
+    """Sets what may wait for the line: as much in the kernel as on this side, but some in any case."""
+
+    def limit(high: int) -> None:
+        of_buffer(high)
+        if own is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            with suppress(OSError):  # it is closed, and nothing waits for it any more
+                own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, max(high, _UNSENT))
+
+    return limit
 
 
 @dataclass(slots=True)

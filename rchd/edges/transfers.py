@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import anyio
 from anyio import to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from rch.contract.errors import Failure, Kind
 from rchd.edges.channels import PART, LineCut
 from rchd.edges.wire import Wire, within
 
 Progress = Callable[[int, int], None]
+BLOCK = 1 << 20
+"""What is read of a bundle at a time: each read is a walk to another thread and back."""
 
 
 def _quiet(done: int, total: int) -> None:
@@ -55,6 +58,17 @@ class Way:
     version: int
     standing: bool
     patience: Patience
+
+
+def slices(block: bytes) -> Iterator[bytes]:
+    """What is sent of a block at a time."""
+    for at in range(0, len(block), PART):
+        yield block[at : at + PART]
+
+
+def unreadable(error: OSError) -> Failure:
+    """The spool's disk fails."""
+    return Failure(Kind.TRANSFER, f"the spooled bundle cannot be read: {error.strerror}")
 
 
 async def send_piece(
@@ -121,7 +135,10 @@ class _Upload:
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(hear)
-            problem = await self._pour(line, last=last)
+            sending, blocks = anyio.create_memory_object_stream[bytes | Failure](1)
+            tasks.start_soon(self._read_ahead, sending)
+            with blocks:
+                problem = await self._pour(line, blocks, last=last)
             if problem is not None and self._outcome is None:
                 self._outcome = problem
                 tasks.cancel_scope.cancel()
@@ -130,24 +147,39 @@ class _Upload:
             return self._outcome, self._whole
         raise self._outcome or AssertionError
 
-    async def _pour(self, line: bytes, *, last: bool) -> Failure | None:
+    async def _read_ahead(self, blocks: MemoryObjectSendStream[bytes | Failure]) -> None:
+        """Read one block while the one before it is on its way."""
+        piece, done = self._piece, 0
+        with blocks, suppress(anyio.BrokenResourceError):
+            while done < piece.length:
+                try:
+                    block = await to_thread.run_sync(self._source.read, min(BLOCK, piece.length - done))
+                except OSError as error:
+                    await blocks.send(unreadable(error))
+                    return
+                if not block:
+                    at = piece.offset + done
+                    await blocks.send(Failure(Kind.TRANSFER, f"the spooled bundle ended at {at} bytes"))
+                    return
+                await blocks.send(block)
+                done += len(block)
+
+    async def _pour(
+        self, line: bytes, blocks: MemoryObjectReceiveStream[bytes | Failure], *, last: bool
+    ) -> Failure | None:
         piece, done = self._piece, 0
         try:
             await self._wire.send(line)
-            while done < piece.length:
-                part = await to_thread.run_sync(self._source.read, min(PART, piece.length - done))
-                if not part:
-                    return Failure(
-                        Kind.TRANSFER, f"the spooled bundle ended at {piece.offset + done} bytes"
-                    )
-                await self._wire.send(part)
-                done += len(part)
-                self._scope.deadline = anyio.current_time() + self._patience.stall
-                self._progress(piece.offset + done, piece.total)
+            async for block in blocks:
+                if isinstance(block, Failure):
+                    return block
+                for part in slices(block):
+                    await self._wire.send(part)
+                    done += len(part)
+                    self._scope.deadline = anyio.current_time() + self._patience.stall
+                    self._progress(piece.offset + done, piece.total)
             if last:
                 await self._wire.send_eof()
-        except OSError as error:
-            return Failure(Kind.TRANSFER, f"the spooled bundle cannot be read: {error.strerror}")
         except LineCut:
             # The worker hung up: what it said before, or how it ended, is for the listener to tell.
             return None

@@ -38,6 +38,15 @@ def reserving(play: Playbook) -> m.Run:
     return run
 
 
+def coalescing(play: Playbook) -> m.Run:
+    other = play.accept(accepted("run-00000000", results=True))
+    play.offered(other)
+    play.grant(other)
+    run = play.accept(accepted(max_wait_seconds=LONGEST_WAIT, results=True))
+    play.offered(run)
+    return run
+
+
 def checking(play: Playbook) -> m.Run:
     run = reserving(play)
     play.grant(run)
@@ -106,6 +115,7 @@ WAYS: dict[type[m.Phase], Callable[[Playbook], m.Run]] = {
     m.Waiting: waiting,
     m.Selecting: selecting,
     m.Reserving: reserving,
+    m.Coalescing: coalescing,
     m.CheckingSource: checking,
     m.Uploading: uploading,
     m.Rechecking: rechecking,
@@ -123,7 +133,11 @@ NONE = "it awaits no answer"
 OVER = "it is over"
 OWN_TIMER = "its effect has a deadline at the edge, and a cut line is what comes of it"
 NOT_APPLICABLE: dict[tuple[type[m.Phase], str], str] = {
-    **{(m.Waiting, stimulus): NONE for stimulus in ("answer", "refusal", "cut")},
+    **{
+        (phase, stimulus): NONE
+        for phase in (m.Waiting, m.Coalescing)
+        for stimulus in ("answer", "refusal", "cut")
+    },
     **{(m.Ended, stimulus): OVER for stimulus in STIMULI},
     (m.Selecting, "refusal"): "who refuses a probe is a report that failed",
     (m.Rechecking, "refusal"): "who refuses a probe is a report that failed",
@@ -221,7 +235,7 @@ def goes_on(play: Playbook, run: m.Run, before: tuple[m.Phase, int]) -> bool:
 
 def test_the_table_speaks_of_every_phase() -> None:
     assert set(WAYS) == set(PHASES)
-    assert set(ANSWERS) == set(PHASES) - {m.Waiting, m.Ended}
+    assert set(ANSWERS) == set(PHASES) - {m.Waiting, m.Coalescing, m.Ended}
     assert {phase for phase, _ in MOVES} == set(ANSWERS)
 
 

@@ -96,7 +96,7 @@ def test_a_queued_run_says_why_it_waits_and_can_be_cancelled(user: Lab) -> None:
     project, marker, gate = waiting_project(user)
     first = user.json("submit", cwd=project)["data"]["run_id"]
     until(marker.exists)
-    second = user.json("submit", cwd=project)["data"]["run_id"]
+    second = user.json("submit", "--no-cache", cwd=project)["data"]["run_id"]
     until(lambda: "busy" in (user.json("status", second)["data"]["waiting"] or ""))
     third = user.json("submit", cwd=project)["data"]
     assert "behind" in user.json("status", third["run_id"])["data"]["waiting"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from support.playbook import capabilities, report, summary
+from support.playbook import caching, capabilities, report, summary
 
 from rch.contract.records import ToolchainEntry
 from rchd.core import effects as fx
@@ -54,7 +54,7 @@ class NaiveWorker:
                 error_subkind=subkind,
                 broken=broken,
             )
-        result = report().result
+        result = caching().result
         assert result is not None
         if self.temper == "another protocol":
             result = msgspec.structs.replace(result, protocol_min=7, protocol_max=9)

@@ -104,10 +104,14 @@ class World(RuleBasedStateMachine):
         queue=st.booleans(),
         go_on=st.booleans(),
         swift=st.sampled_from([None, None, None, "9"]),
+        results=st.booleans(),
     )
-    def submit(self, actions: tuple[str, ...], *, queue: bool, go_on: bool, swift: str | None) -> None:
+    def submit(
+        self, actions: tuple[str, ...], *, queue: bool, go_on: bool, swift: str | None, results: bool
+    ) -> None:
         self.count += 1
         options: dict[str, Any] = {"queue": queue, "continue_on_failure": go_on, "max_wait_seconds": 600}
+        options["results"] = results
         options["toolchain"] = {"swift_version": swift} if swift else {}
         run = accepted(f"run-{self.count:08d}", actions, **options)
         self.feed(ev.RunAccepted(at=self.at, accepted=run))
@@ -256,12 +260,21 @@ class World(RuleBasedStateMachine):
     def every_phase_awaits_something_that_will_come(self) -> None:
         awaited = {(each.run_id, each.op) for each in self.pending}
         for run in self.core.runs.values():
-            if isinstance(run.phase, m.Waiting):
+            if isinstance(run.phase, m.Waiting | m.Coalescing):
                 assert (run.run_id, "max_wait") in self.timers
                 continue
             retry = self.timers.get((run.run_id, "retry"))
             asked = (run.run_id, run.op) in awaited
             assert asked or (retry is not None and retry[1].op == run.op), f"{run.phase} waits for nothing"
+
+    @invariant()
+    def who_waits_for_another_run_waits_for_one_that_executes(self) -> None:
+        for run in self.core.runs.values():
+            if isinstance(run.phase, m.Coalescing):
+                other = self.core.runs[run.phase.run_id]
+                assert other.lease is not None
+                assert other.cancel is None
+                assert run.lease is None
 
     @invariant()
     def who_is_set_aside_comes_back_by_a_timer(self) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.playbook import T0, accepted, report
+from support.playbook import T0, accepted, caching
 
 from rch.contract.ids import timestamp
 from rch.contract.states import is_terminal
@@ -82,7 +82,7 @@ class Line(RuleBasedStateMachine):
         looking = {run.run_id: run for run in self.live(m.Selecting, m.Reserving)}
         effects = self.core.handle(event)
         for run_id, run in looking.items():
-            if not isinstance(run.phase, m.Waiting | m.Selecting | m.Reserving):
+            if not isinstance(run.phase, m.Waiting | m.Selecting | m.Reserving | m.Coalescing):
                 self._had_its_turn(run_id, run)
         for effect in effects:
             if isinstance(effect, fx.Probe) and effect.worker is None:
@@ -128,15 +128,24 @@ class Line(RuleBasedStateMachine):
         group=st.sampled_from([None, None, "g", "h"]),
         supersede=st.booleans(),
         queue=st.sampled_from([True, True, True, False]),
+        results=st.booleans(),
         jump=st.sampled_from([0, 0, 0, 86_400, -86_400]),
     )
     def accept(
-        self, origin: str, priority: int, group: str | None, *, supersede: bool, queue: bool, jump: int
+        self,
+        origin: str,
+        priority: int,
+        group: str | None,
+        *,
+        supersede: bool,
+        queue: bool,
+        results: bool,
+        jump: int,
     ) -> None:
         self.count += 1
         self.at += jump
         run = msgspec.structs.replace(
-            accepted(f"run-{self.count:08d}", ("build",), priority=priority, queue=queue),
+            accepted(f"run-{self.count:08d}", ("build",), priority=priority, queue=queue, results=results),
             origin=origin,
             group=group,
             supersede=supersede and group is not None,
@@ -161,7 +170,7 @@ class Line(RuleBasedStateMachine):
     def _answer(self, run: m.Run, *, busy: bool) -> None:
         base: dict[str, Any] = {"at": self.at, "run_id": run.run_id, "op": run.op}
         if isinstance(run.phase, m.Selecting):
-            self.feed(ev.Probed(**base, reports=(report(),), embedded=False))
+            self.feed(ev.Probed(**base, reports=(caching(),), embedded=False))
         elif busy:
             self._refuse(run, "BUSY")
         else:

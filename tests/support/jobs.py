@@ -25,6 +25,12 @@ from worker_agent.model import JobLayout
 RUN_ID = "run-0000000001"
 JOB_ID = "job-0000000001"
 NOW = "2026-01-02T03:04:05.678Z"
+CONFIG: dict[str, Any] = {
+    "backend": "swiftpm",
+    "project": {"package": "."},
+    # Most tests are about executions: whoever asks for the same twice wants two of them.
+    "cache": {"results": False},
+}
 SWIFT = ToolchainEntry(kind="swift", version="6.3.1", path="/opt/swift/usr", active=True)
 
 
@@ -74,7 +80,7 @@ def job(
         action=words[0],
         job_key_inputs=inputs,
         effective_config={
-            "config": config if config is not None else {"backend": "swiftpm", "project": {"package": "."}},
+            "config": config if config is not None else CONFIG,
             "sources": [{"origin": "default", "sha256": hashlib.sha256(b"").hexdigest()}],
             "redactions": [],
         },

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import msgspec
+
 from rch.contract.records import (
     Accepted,
     AcceptedStep,
@@ -66,6 +68,15 @@ def report(worker: str = "mac", *, priority: int = 100, **changes: Any) -> ev.Pr
         ),
     }
     return ev.ProbeReport(**{**base, **changes})
+
+
+def caching(worker: str = "mac", **changes: Any) -> ev.ProbeReport:
+    """A worker that offers the result cache."""
+    told = report(worker, **changes)
+    if told.result is None:
+        raise AssertionError("a worker that says nothing offers nothing")
+    features = (*told.result.features, "result_cache")
+    return msgspec.structs.replace(told, result=msgspec.structs.replace(told.result, features=features))
 
 
 def unreachable(worker: str = "mac", *, priority: int = 100, tags: tuple[str, ...] = ()) -> ev.ProbeReport:
@@ -213,6 +224,11 @@ class Playbook:
         return self.answer(
             run, ev.Reserved, worker=worker, lease_id=f"lease-{run.run_id}", fence=1, ttl_seconds=90
         )
+
+    def offered(self, run: m.Run, *workers: str) -> list[fx.Effect]:
+        """These workers answer, each with the result cache."""
+        reports = tuple(caching(worker) for worker in workers or ("mac",))
+        return self.answer(run, ev.Probed, reports=reports, embedded=False)
 
     def to_step(self, run: m.Run) -> list[fx.Effect]:
         """Up to the first step's submit."""

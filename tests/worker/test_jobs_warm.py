@@ -65,7 +65,12 @@ def source(script: str = "", **files: str) -> dict[str, bytes | str]:
 
 
 def a_job(bench: Bench, pipe: Pipe, files: Files, cache: Mapping[str, str] = WARM, **more: Any) -> Job:
-    config = {"backend": "swiftpm", "project": {"package": "."}, "cache": cache, **more}
+    config = {
+        "backend": "swiftpm",
+        "project": {"package": "."},
+        "cache": {"results": False, **cache},
+        **more,
+    }
     return bench.job(pipe, bench.upload(pipe, tar(files)), config=config)
 
 

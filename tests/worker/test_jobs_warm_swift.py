@@ -47,7 +47,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def run(bench: Bench, pipe: Pipe, files: Mapping[str, str], action: str) -> tuple[str, str, Job]:
     """A whole job in the slot; its log, its state."""
     cache = {"namespace": "two", "workspace": "warm", "spm": "shared"}
-    config = {"backend": "swiftpm", "project": {"package": "."}, "cache": cache}
+    config = {"backend": "swiftpm", "project": {"package": "."}, "cache": {"results": False, **cache}}
     job = bench.job(pipe, bench.upload(pipe, tar(files)), action, config=config)
     submit(pipe, job)
     log, _, state = follow(pipe, job.job_id)

@@ -122,6 +122,7 @@ def test_one_shot_is_one_request_also_without_its_newline(bench: Bench) -> None:
         "upload_thin",
         "gc",
         "attestation_signing",
+        "result_cache",
     ]
     assert answer["payload"]["capabilities"]["toolchains"][0]["version"] == "6.0.1"
     assert answer["payload"]["capabilities"]["capacity"]["slots_free"] == 1

@@ -35,7 +35,9 @@ from worker_agent.results.places import Places
 from worker_agent.results.sources import Sources, bundle_of, keep_bundle, sources_of, xunit_files
 from worker_agent.results.verdict import Decision, decide
 
-_RICH = ("events.jsonl", "build_summary.json", "test_summary.json", "junit.xml")
+RICH = ("events.jsonl", "build_summary.json", "test_summary.json", "junit.xml")
+"""What a set of the profile `rich` has and a `minimal` one has not."""
+
 _BULKY = ("result.xcresult", "junit.xml", "events.jsonl", "test_summary.json", "build_summary.json")
 # What manifest, attestation, index and a rewritten summary may take themselves.
 _CLOSING_BYTES = 16 << 10
@@ -196,7 +198,7 @@ def _write_rich(
     """What the profile `rich` adds; what it alone has is removed from a `minimal` set."""
     job, folder = submit.job, layout.artifacts
     if job.artifact_profile != "rich":
-        for name in _RICH:
+        for name in RICH:
             (folder / name).unlink(missing_ok=True)
         return
     layout.events.touch()

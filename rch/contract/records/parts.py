@@ -73,7 +73,10 @@ class StepPointer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of `run_summary.json`. `status` is a summary status or `skipped`."""
+    """One step of `run_summary.json`. `status` is a summary status or `skipped`.
+
+    `cached_from_job_id`: nothing was run for it, that job's result stands for it.
+    """
 
     index: int
     action: str
@@ -83,6 +86,7 @@ class StepOutcome(msgspec.Struct, frozen=True, kw_only=True):
     failure_kind: str | None = None
     failure_subkind: str | None = None
     human_summary: str = ""
+    cached_from_job_id: str | UnsetType = UNSET
 
 
 class ConfigSource(msgspec.Struct, frozen=True, kw_only=True):

@@ -156,8 +156,9 @@ class AcceptedRequest(msgspec.Struct, frozen=True, kw_only=True):
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What of the config steers the host itself; times in seconds.
 
-    `actions` are those of the steps, each once: what a worker must be able to serve. With `simulate`
-    simulated workers serve, and no others.
+    `actions` are those of the steps, each once: what a worker must be able to serve. `results`: earlier
+    results may stand for its jobs, and those for others; what older versions wrote does not say. With
+    `simulate` simulated workers serve, and no others.
     """
 
     backend: str
@@ -176,6 +177,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     destination: str | None
     actions: tuple[str, ...] = ()
     selection_mode: str = "deterministic"
+    results: bool = False
     simulate: bool = False
     provisioning: str = "existing"
 
