@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP)  ## make .venv with rchctl, rchd and rch-worker
 
-demo: $(STAMP)  ## verify the demo package end to end in a throw-away home (.demo/)
+demo: $(STAMP)  ## verify a demo end to end in a throw-away home (.demo/)
 	@scripts/demo
 
 bench: $(STAMP)  ## measure against what people use today, and under load (benchmarks/README.md)

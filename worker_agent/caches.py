@@ -1,9 +1,10 @@
 """Caches that a job uses while it runs: shared build products, and SwiftPM's own (spec section 11).
 
 Build products are one job's at a time, from its first phase until its processes are gone: whoever
-comes meanwhile waits, and says in the log for whom. SwiftPM's cache of dependencies and manifests is
-locked by SwiftPM itself wherever it is touched, so that jobs share it; what a job holds there is a
-lock of its own, which keeps the sweep away.
+comes meanwhile waits, and says in the log for whom. So are the packages that an Xcode job checks out,
+from which it compiles. The cache of dependencies and manifests of `swift` is locked by that itself
+wherever it is touched, so that jobs share it; what a job holds there is a lock of its own, which keeps
+the sweep away.
 """
 
 from __future__ import annotations
@@ -52,45 +53,51 @@ class JobCaches:
         self.spm: Path | None = None
         if config.namespace is not None and config.spm == "shared":
             self.spm = spm_folder(worker.paths, config.namespace, toolchain_key(inputs.toolchain))
-        self._kept: KeptFolder | None = None
+        self._own_packages = "xcode_build" in inputs.toolchain
+        self._kept: list[KeptFolder] = []
         self._use: FileLock | None = None
 
     def enter(self) -> bool:
         """Have them; False if the job is ended before. `Failure` CACHE_BUSY after `cache_wait_seconds`."""
-        if self.spm is not None:
+        if self.spm is not None and not self._own_packages:
             self._use = use_spm(self._worker.paths, self.spm, self._job.job_id)
-        if self.build is None:
-            return True
-        kept = KeptFolder(self._worker.paths, self._worker.jobs, self.build, self._job.job_id)
-        if not self._waited_for(kept):
+        # In this order for every job, so that no two wait for each other.
+        whole = (self.spm if self._own_packages else None, self.build)
+        return all(self._enter(folder) for folder in whole if folder is not None)
+
+    def _enter(self, folder: Path) -> bool:
+        name = str(folder.relative_to(self._worker.paths.caches))
+        kept = KeptFolder(self._worker.paths, self._worker.jobs, folder, self._job.job_id)
+        if not self._waited_for(kept, name):
             return False
-        self._kept = kept
+        self._kept.append(kept)
         why = kept.objection(dict(self._job.job_key_inputs.toolchain))
         if why is not None:
             try:
                 kept.throw_away()
             except OSError as error:
-                message = f"cache {self._name} is of no use ({why}) and stays: {error.strerror}"
+                message = f"cache {name} is of no use ({why}) and stays: {error.strerror}"
                 raise Failure(Kind.EXECUTOR, message) from error
-            self._tell(f"cache {self._name} was thrown away: {why}")
+            self._tell(f"cache {name} was thrown away: {why}")
         kept.begin()
         return True
 
     @property
-    def _name(self) -> str:
-        return str(self.build.relative_to(self._worker.paths.caches)) if self.build else ""
+    def waits(self) -> bool:
+        """Whether the job may have to wait for another one."""
+        return self.build is not None or (self.spm is not None and self._own_packages)
 
-    def _waited_for(self, kept: KeptFolder) -> bool:
+    def _waited_for(self, kept: KeptFolder, name: str) -> bool:
         began, told = time.monotonic(), 0.0
         while not kept.try_take():
             now = time.monotonic()
             holder = kept.lock.holder() or f"what job {kept.marked_by() or 'of before'} left running"
             if now - began > self._worker.config.cache_wait_seconds:
                 waited = self._worker.config.cache_wait_seconds
-                message = f"cache {self._name} was not free for {waited} s: held by {holder}"
+                message = f"cache {name} was not free for {waited} s: held by {holder}"
                 raise Failure(Kind.EXECUTOR, message, subkind="CACHE_BUSY")
             if now - told > _TELL_SECONDS or not told:
-                self._tell(f"waiting for cache {self._name}, held by {holder}")
+                self._tell(f"waiting for cache {name}, held by {holder}")
                 told = now
             if self._look():
                 return False
@@ -99,18 +106,18 @@ class JobCaches:
 
     def settle(self) -> None:
         """The job is over and its processes are gone."""
-        if self._kept is not None:
-            self._kept.settle(Last.of(self._job, time.time_ns()))
+        for kept in self._kept:
+            kept.settle(Last.of(self._job, time.time_ns()))
 
     def discard(self) -> None:
-        """Give up the build products, for their space."""
-        if self._kept is not None:
-            self._kept.discard()
+        """Give up what nobody else uses, for its space."""
+        for kept in self._kept:
+            kept.discard()
 
     def release(self) -> None:
         """Leave them to others."""
-        if self._kept is not None:
-            self._kept.release()
+        for kept in self._kept:
+            kept.release()
         if self._use is not None and self.spm is not None and self._use.held:
             with suppress(OSError):
                 write_whole(self.spm / LAST, msgspec.json.encode(Last.of(self._job, time.time_ns())))

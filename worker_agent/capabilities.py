@@ -50,12 +50,18 @@ def toolchains(
     env: Mapping[str, str] | None = None,
     apple: AppleTools | None = None,
 ) -> tuple[ToolchainEntry, ...]:
-    """What is installed; answers of the tools are kept in `cache_dir`. `apple`: as of `capabilities`."""
+    """What is installed; answers of the tools are kept in `cache_dir`. `apple`: as of `capabilities`.
+
+    With stand-ins nothing of the machine's own is looked for: there is a Swift only where the
+    worker's config names one.
+    """
     env = os.environ if env is None else env
     versions = VersionCache(cache_dir / "toolchains.json")
     xcode = XcodeProbe(versions=versions, env=env)
     if apple is not None:
         xcode = replace(xcode, usual=apple.xcodes, select=apple.xcode_select, within=Path(apple.root))
+        if config.swift is None:
+            return xcode.toolchains()
     swift = SwiftProbe(
         versions=versions,
         env=env,

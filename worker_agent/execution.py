@@ -8,25 +8,21 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from rch.config.redact import is_secret
 from rch.contract.errors import Failure, Kind
 from rch.contract.records import JobStateRecord
 from rch.files.durable import is_no_space, make_dirs, remove_tree
-from worker_agent.backends import backend_for
-from worker_agent.backends.env import job_env
-from worker_agent.buildfiles import BuildLog, EventFile, Redactor
+from worker_agent.buildfiles import BuildLog, EventFile
 from worker_agent.cache_keys import cache_config
 from worker_agent.caches import JobCaches
 from worker_agent.clock import now
 from worker_agent.life import Life, note_trace
-from worker_agent.model import EndedByUs, Phase, PhaseExit
-from worker_agent.processes import adopt_orphans, end_adopted, own_group
-from worker_agent.results.buildlog import LogReader
+from worker_agent.model import EndedByUs
+from worker_agent.processes import adopt_orphans, end_adopted
 from worker_agent.results.finish import Ending, finish
-from worker_agent.results.logfacts import Happening
-from worker_agent.runner import PhaseRunner, Rules
+from worker_agent.tries import Tries, part_unused
 from worker_agent.watch import Watch
 from worker_agent.worker import Worker
 from worker_agent.workspaces import RunRoom, Workspace
@@ -34,7 +30,6 @@ from worker_agent.workspaces import RunRoom, Workspace
 GRACE_VARIABLE = "RCH_WORKER_KILL_GRACE"
 DEFAULT_GRACE_SECONDS = 5.0
 _LOCK_LOOK_SECONDS = 0.02
-_SHORTEST_SECRET = 4
 # How a tool may end whose products are of use: by itself, or by what it can answer in an orderly way.
 _SOFT_ENDS = frozenset({None, signal.SIGINT, signal.SIGTERM})
 
@@ -57,10 +52,8 @@ class Execution:
         self._caches: JobCaches | None = None
         self._ended = life.over
         self._failure: Failure | None = None
-        self._phases: list[PhaseExit] = []
-        self._reader: LogReader | None = None
+        self._tries: Tries | None = None
         self._truncated = False
-        self._env: dict[str, str] = {}
         self._stages: dict[str, int] = {}
 
     # --- running ----------------------------------------------------------------------
@@ -117,7 +110,7 @@ class Execution:
                 events.write("note", {"text": told})
             if self._enter_caches(log, events):
                 self._prepare(events)
-                self._run_phases(log, events)
+                self._run_tries(log, events)
         finally:
             events.close()
             log.close()
@@ -135,7 +128,7 @@ class Execution:
         )
         began = time.monotonic()
         entered = caches.enter()
-        if caches.build is not None:
+        if caches.waits:
             self._stages["cache_wait"] = int((time.monotonic() - began) * 1000)
         build = self._layout.build if self._cache.own_build else caches.build or self._workspace.build
         self._layout = replace(self._layout, tree=self._workspace.tree, build=build, spm=caches.spm)
@@ -154,27 +147,17 @@ class Execution:
         self._stages[stage] = int((time.monotonic() - began) * 1000)
         events.write("stage", {"name": stage, "state": "ended", "ms": self._stages[stage]})
 
-    def _run_phases(self, log: BuildLog, events: EventFile) -> None:
-        self._env = job_env(
-            self._worker.env,
-            toolchain_dir=self._job.job_key_inputs.toolchain.get("toolchain_dir", ""),
-            tmp=self._layout.tmp,
-            pass_env=self._worker.config.pass_env,
+    def _run_tries(self, log: BuildLog, events: EventFile) -> None:
+        self._tries = Tries(
+            self._worker,
+            self._life,
+            self._layout,
+            look=self._look,
+            end=self._end,
+            idle=self._watch.idle_seconds,
+            grace=_grace(self._worker.env),
         )
-        backend = backend_for(self._job)
-        reader = self._reader = LogReader(self._layout.tree, self._layout.build, tool=backend.name)
-        for phase in backend.phases(self._job, self._layout):
-            if self._look() is not None:
-                return
-            output = _Output(log, events, reader, self._env)
-            events.write("stage", {"name": phase.name, "state": "started"})
-            reader.begin(phase.name)
-            result = self._run_phase(phase, output)
-            self._phases.append(result)
-            output.close(self._ended)
-            events.write("stage", {"name": phase.name, "state": "ended", "ms": result.duration_ms})
-            if self._ended is not None or not result.ok:
-                return
+        self._tries.run(log, events)
 
     def _settle(self) -> None:
         """Let others build on what the job leaves, if nothing changes it now and no tool was torn down.
@@ -185,26 +168,13 @@ class Execution:
             self._worker.jobs.end_leftovers(self._job.job_id) and end_adopted()
         ):
             return
-        if any(phase.term_signal not in _SOFT_ENDS for phase in self._phases):
+        if self._tries and any(phase.term_signal not in _SOFT_ENDS for phase in self._tries.phases):
             return
         with suppress(OSError):
             self._workspace.settle()
         with suppress(OSError):
             if self._caches is not None:
                 self._caches.settle()
-
-    def _run_phase(self, phase: Phase, output: _Output) -> PhaseExit:
-        jobs, job_id = self._worker.jobs, self._job.job_id
-        rules = Rules(look=self._look, idle=self._watch.idle_seconds, grace=_grace(self._worker.env))
-        runner = PhaseRunner(phase, self._env, rules, output.take)
-        try:
-            return runner.run(
-                lambda: jobs.write_group(job_id, own_group(self._layout.tmp)), lambda: jobs.group(job_id)
-            )
-        finally:
-            self._ended = runner.ended
-            jobs.end_leftovers(job_id)
-            end_adopted()
 
     def _look(self) -> EndedByUs | None:
         """Why the job is to end; what comes from outside is a state of its own."""
@@ -213,6 +183,10 @@ class Execution:
             if stop.requested:
                 self._life.request_cancel()
         return self._ended
+
+    def _end(self, found: EndedByUs | None) -> None:
+        """What a phase was ended for."""
+        self._ended = self._ended or found
 
     # --- ending -----------------------------------------------------------------------
 
@@ -223,22 +197,25 @@ class Execution:
         """
         make_dirs(self._layout.artifacts)
         _keep_only(self._layout.artifacts, {"build.log", "events.jsonl"})
+        tries = self._tries
+        earlier = tries.earlier if tries else []
         sealed = finish(
-            self._layout,
+            tries.layout if tries else self._layout,
             self._life.request,
             Ending(
-                phases=tuple(self._phases),
+                phases=tuple(tries.phases) if tries else (),
                 ended=self._ended,
                 state=self._life.state,
-                attempts=self._life.attempt,
+                attempts=self._life.attempt + len(earlier),
                 duration_ms=int((time.monotonic() - self._began) * 1000),
-                log=self._reader.facts() if self._reader else None,
+                log=tries.reader.facts() if tries else None,
                 failure=self._failure,
-                env=dict(self._env),
-                stages_ms=self._stages,
+                env=tries.env if tries else {},
+                stages_ms={**self._stages, **(tries.stages if tries else {})},
                 counts=self._workspace.counts,
                 log_truncated=self._truncated,
-                lost=self._losses(),
+                lost=(*self._losses(), *earlier),
+                part=tries.part if tries else partial(part_unused, self._worker, self._life),
             ),
             worker_name=self._worker.config.name or os.uname().nodename,
             capabilities=self._worker.capabilities(),
@@ -271,6 +248,8 @@ class Execution:
     def leave(self) -> None:
         """Let others have workspace and caches: our processes are gone, and the set is sealed."""
         self._workspace.release()
+        if self._tries is not None:
+            self._tries.leave()
         if self._caches is not None:
             self._caches.release()
 
@@ -278,32 +257,6 @@ class Execution:
         """Remove what the tools alone needed."""
         for folder in (self._layout.scratch, self._layout.tmp):
             remove_tree(folder)
-
-
-class _Output:
-    """The way of a phase's bytes: secrets out, into the log, read for what they say."""
-
-    def __init__(self, log: BuildLog, events: EventFile, reader: LogReader, env: Mapping[str, str]) -> None:
-        self._log = log
-        self._events = events
-        self._reader = reader
-        secrets = (value for key, value in env.items() if is_secret(key, value))
-        self._redactor = Redactor(os.fsencode(value) for value in secrets if len(value) >= _SHORTEST_SECRET)
-
-    def take(self, data: bytes) -> None:
-        """Bytes as they come from the pipe; they are in the log on return."""
-        self._happened(self._reader.feed(self._log.write(self._redactor.feed(data))))
-
-    def close(self, ended: EndedByUs | None) -> None:
-        """The end of the phase; the log of a job that we ended says so itself."""
-        self._happened(self._reader.feed(self._log.write(self._redactor.flush(), final=True)))
-        self._happened(self._reader.end())
-        if ended is not None:
-            self._log.write(f"\n[rch-worker: the job was ended: {ended.reason}]\n".encode(), final=True)
-
-    def _happened(self, found: list[Happening]) -> None:
-        for happening in found:
-            self._events.write(happening.type, happening.data)
 
 
 def _grace(env: Mapping[str, str]) -> float:

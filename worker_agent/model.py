@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rch.contract.records import Job, JobKeyInputs, ToolchainEntry
 
@@ -14,7 +15,8 @@ class JobLayout:
     """A job's folders. `tree` and `build` are its run's, shared by the run's steps in turn, or a slot's.
 
     `spm` is where SwiftPM keeps what jobs share of dependencies; None: where it would by itself.
-    `scratch` holds tool outputs that are read for evidence (xunit files, result bundles);
+    `udid` is the simulator that the job has. `scratch` holds tool outputs that are read for evidence
+    (xunit files, result bundles), and is empty when a try of the job begins;
     `artifacts` is the set that is sealed and fetched; `log` lies in it as `build.log`.
     """
 
@@ -25,6 +27,7 @@ class JobLayout:
     tmp: Path
     artifacts: Path
     spm: Path | None = None
+    udid: str | None = None
 
     @property
     def log(self) -> Path:
@@ -39,7 +42,7 @@ class JobLayout:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One process of a job. `name` is build or test; `env` adds to the job's environment."""
+    """One process of a job. `name` is resolve, boot, build or test; `env` adds to the job's environment."""
 
     name: str
     argv: tuple[str, ...]
@@ -73,6 +76,14 @@ class EndedByUs:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parted:
+    """What is told of a job's simulator: members of `destination.json`, and why it could not be deleted."""
+
+    device: Mapping[str, Any] = field(default_factory=dict)
+    problem: str | None = None
+
+
 class Backend(Protocol):
     """A build tool: what to run, and what its outputs say. Both without side effects on state."""
 
@@ -80,8 +91,8 @@ class Backend(Protocol):
     def name(self) -> str:
         """`swiftpm` or `xcodebuild`."""
 
-    def phases(self, job: Job, layout: JobLayout) -> tuple[Phase, ...]:
-        """The processes of the job, in order; the next one runs only after exit code 0."""
+    def phases(self, job: Job, layout: JobLayout) -> Iterable[Phase]:
+        """The processes of the job, in order; the next one is asked for, and run, after exit code 0."""
 
 
 class Probe(Protocol):

@@ -32,6 +32,7 @@ from rch.contract.worker_rpc import (
     UploadRequest,
     UploadResult,
 )
+from worker_agent.backends import offers_xcodebuild
 from worker_agent.clock import in_seconds, now
 from worker_agent.source_words import Readable
 from worker_agent.worker import Worker
@@ -51,6 +52,7 @@ FEATURES = (
     Feature.GC,
     Feature.ATTESTATION_SIGNING,
 )
+"""What every worker offers; one with an Xcode offers that backend too."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,13 +80,18 @@ def perform(call: Call) -> Any:
 
 
 def _probe(call: Call) -> msgspec.Struct:
-    features = (*FEATURES, Feature.RESULT_CACHE) if call.worker.config.results_cache else FEATURES
+    worker, features = call.worker, [*FEATURES]
+    here = worker.capabilities()
+    if worker.config.results_cache:
+        features.append(Feature.RESULT_CACHE)
+    if offers_xcodebuild(here.toolchains):
+        features.append(Feature.BACKEND_XCODEBUILD)
     return ProbeResult(
         rch_xcode_lane_version=LANE_VERSION,
         protocol_min=PROTOCOL_MIN,
         protocol_max=PROTOCOL_MAX,
         features=tuple(map(str, features)),
-        capabilities=call.worker.capabilities(),
+        capabilities=here,
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 from rch.contract.canonical import jcs_sha256
 from rch.contract.records import ClassifierPolicyRecord, JobStateRecord
 from rch.contract.worker_rpc import Code, Feature, RpcError, SubmitRequest, SubmitResult
+from worker_agent.backends import offers_xcodebuild
 from worker_agent.cache_keys import cache_config
 from worker_agent.jobs import MAX_ATTEMPTS, Standing
 from worker_agent.results.given import envelope, fault_of
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rch.contract.policy import ClassifierPolicy
-    from rch.contract.records import Job
     from rch.files.locks import FileLock
 
 _START_PATIENCE_SECONDS = 60.0
@@ -115,19 +115,6 @@ def _check_request(request: SubmitRequest) -> None:
     fault = fault_of(request)
     if fault is not None:
         raise RpcError(Code.INVALID_REQUEST, fault)
-    _check_backend(job)
-
-
-def _check_backend(job: Job) -> None:
-    """What is not offered is refused before anything of the job is kept."""
-    from worker_agent.ops import FEATURES
-
-    if "xcode_build" in job.job_key_inputs.toolchain and Feature.BACKEND_XCODEBUILD not in FEATURES:
-        needed = Feature.BACKEND_XCODEBUILD
-        message = (
-            f"job.job_key_inputs.toolchain names an Xcode, which needs the feature {needed}, not offered"
-        )
-        raise RpcError(Code.FEATURE_MISSING, message)
 
 
 def _check_same(request: SubmitRequest, standing: Standing) -> None:
@@ -163,9 +150,17 @@ def _admit(worker: Worker, request: SubmitRequest, standing: Standing) -> None:
 def _check_toolchain(worker: Worker, request: SubmitRequest) -> None:
     from worker_agent.capabilities import unchanged
 
-    changed = unchanged(worker.config, worker.probe_cache, request.job.job_key_inputs)
-    if changed is not None:
-        raise RpcError(Code.TOOLCHAIN_CHANGED, changed)
+    inputs = request.job.job_key_inputs
+    changed = unchanged(worker.config, worker.probe_cache, inputs, worker.apple)
+    if changed is None:
+        return
+    if "xcode_build" in inputs.toolchain and not offers_xcodebuild(worker.toolchains()):
+        needed = Feature.BACKEND_XCODEBUILD
+        message = (
+            f"job.job_key_inputs.toolchain names an Xcode, which needs the feature {needed}, not offered"
+        )
+        raise RpcError(Code.FEATURE_MISSING, message)
+    raise RpcError(Code.TOOLCHAIN_CHANGED, changed)
 
 
 def _with_policy(request: SubmitRequest, policy: ClassifierPolicy) -> SubmitRequest:

@@ -21,6 +21,7 @@ from rch.files.locks import FileLock, is_free
 from worker_agent import leftovers
 from worker_agent.litter import sweep_litter
 from worker_agent.results.cache import sweep_results
+from worker_agent.simulators import sweep_simulators
 from worker_agent.sweep_kept import plan_kept, sweep_uses
 from worker_agent.upkeep import Doomed, Planner, removed, size_of
 from worker_agent.worker import Worker
@@ -107,7 +108,14 @@ PLANNERS: tuple[Planner, ...] = (
 )
 """All that is removed by plan, in this order: who keeps more on a worker adds a planner of it."""
 
-_BESIDES = (leftovers.sweep_removals, leftovers.sweep_notes, sweep_uses, sweep_litter, sweep_results)
+_BESIDES = (
+    leftovers.sweep_removals,
+    leftovers.sweep_notes,
+    sweep_uses,
+    sweep_litter,
+    sweep_results,
+    sweep_simulators,
+)
 """Small things that processes leave which were killed: nobody need see them before."""
 
 

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from rch.files.durable import make_dirs
 from rch.files.paths import SIMULATE_VARIABLE, worker_paths
 from worker_agent.jobs import Jobs
 
 if TYPE_CHECKING:
     from rch.config.worker_config import WorkerConfig
-    from rch.contract.records import Capabilities
+    from rch.contract.records import Capabilities, ToolchainEntry
     from worker_agent.filewatch import FileWatch
     from worker_agent.keys import WorkerKey
     from worker_agent.leases import Leases
     from worker_agent.sources import Sources
+    from worker_agent.toolchains.apple import AppleTools
 
 LOW_DISK_BYTES = 64 << 20
 """With less than that free no run begins: its records and its log alone may not fit."""
@@ -47,6 +49,23 @@ class Worker:
     def simulated(self) -> bool:
         """Whether its tools are stand-ins: its config says so, or who started it for a simulation."""
         return self.config.simulate or self.env.get(SIMULATE_VARIABLE) == "1"
+
+    @cached_property
+    def apple(self) -> AppleTools | None:
+        """The stand-in tools of a simulated worker, made if they are missing; None for any other."""
+        if not self.simulated:
+            return None
+        from worker_agent.standin.layout import FOLDER, apple_tools, install
+
+        install(self.paths.state_dir / FOLDER)
+        return apple_tools(self.paths.state_dir)
+
+    def toolchains(self) -> tuple[ToolchainEntry, ...]:
+        """What is installed."""
+        from worker_agent.capabilities import toolchains
+
+        make_dirs(self.probe_cache)
+        return toolchains(self.config, self.probe_cache, self.env, self.apple)
 
     @cached_property
     def sources(self) -> Sources:
@@ -111,7 +130,6 @@ class Worker:
             slots_free=free,
             slots_total=total,
             disk=self.paths.data_dir,
+            apple=self.apple,
         )
-        return msgspec.structs.replace(
-            told, attestation_pubkey_fingerprint=self.key.fingerprint, simulated=self.simulated
-        )
+        return msgspec.structs.replace(told, attestation_pubkey_fingerprint=self.key.fingerprint)

@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Meta
 
 from rch.config.keys import bad_value, check_tree
-from rch.config.offered import not_offered
 from rch.config.sources import Origin, file_layer, is_there
 from rch.contract.denied import WORKER_OWNED_ENVIRONMENT
 from rch.contract.policy import POLICY_ONLY
@@ -32,7 +31,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     worker calls itself where nobody names it. `pass_env` adds variables to the environment allowlist;
     `allow_flags` permits policy-only flags; `swift` is a toolchain's folder or its `swift`, instead of
     what is found. With `results_cache` a job whose like has succeeded here is answered by what that one
-    left.
+    left. `boot_seconds` is how long a simulator may take to boot. `simulate` brings the stand-in tools in.
     """
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
@@ -50,6 +49,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     pass_env: tuple[Variable, ...] = ()
     allow_flags: Words = ()
     swift: Annotated[str, Meta(pattern="^/")] | None = None
+    boot_seconds: Annotated[int, Meta(ge=1, le=3600)] = 300
     results_cache: bool = True
     simulate: bool = False
     labels: Words = ()
@@ -63,8 +63,6 @@ def load_worker_config(path: Path) -> WorkerConfig:
     tree = file_layer(path, Origin.HOST).tree
     check_tree(tree, WorkerConfig, file)
     config = msgspec.convert(tree, WorkerConfig)
-    if config.simulate:
-        raise not_offered("simulate", value=True, file=file, instead="leave it out")
     for flag in config.allow_flags:
         if flag not in POLICY_ONLY:
             raise bad_value(file, "allow_flags", f"names {flag}: only {', '.join(sorted(POLICY_ONLY))}")

@@ -161,7 +161,7 @@ def test_worker_config_is_read(tmp_path: Path) -> None:
         ('pass_env = ["DEVELOPER_DIR"]', "CONFIG / BAD_VALUE"),
         ('allow_flags = ["-xcconfig"]', "CONFIG / BAD_VALUE"),
         ('swift = "bin/swift"', "CONFIG / BAD_VALUE"),
-        ("simulate = true", "CONFIG / NOT_OFFERED"),
+        ("boot_seconds = 0", "CONFIG / BAD_VALUE"),
         ("max_jobs = 2", "CONFIG / UNKNOWN_KEY"),
     ],
 )

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 CLIENT = """#!/bin/sh
 echo "$* in $PWD with $RCH_HOME socket ${RCH_SOCKET:-default}" >>"$CALLS"
 case "$*" in
-  verify) exit "$CODE" ;;
+  verify|"verify --simulate") exit "$CODE" ;;
   "artifacts latest") echo "$RCH_HOME/data/run"; echo "more" ;;
 esac
 """
@@ -35,7 +35,7 @@ class Demo:
         path.write_text(text)
         path.chmod(0o755)
 
-    def run(self, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def run(self, code: int = 0, *flags: str) -> subprocess.CompletedProcess[str]:
         """The script's end."""
         env = {
             "PATH": f"{self.root}/tools:/usr/bin:/bin",
@@ -44,7 +44,12 @@ class Demo:
             "CODE": str(code),
         }
         return subprocess.run(
-            [self.root / "scripts/demo"], env=env, capture_output=True, text=True, timeout=20, check=False
+            [self.root / "scripts/demo", *flags],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
         )
 
     @property
@@ -105,3 +110,11 @@ def test_a_deep_checkout_gets_a_short_socket_that_goes_away(tmp_path: Path) -> N
     assert len(str(socket)) < 60
     assert not socket.parent.exists()
     assert all(line.endswith(f" socket {socket}") for line in demo.calls)
+
+
+def test_the_demo_on_stand_ins_takes_the_xcode_project_and_marks_every_line(demo: Demo) -> None:
+    result = demo.run(0, "--simulate")
+    assert result.returncode == 0, result.stderr
+    assert all(line.startswith("simulated: demo: ") for line in result.stdout.splitlines())
+    assert demo.calls[0].startswith("verify --simulate in ")
+    assert (demo.root / ".demo/project/Lantern.xcodeproj").is_dir()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rch.contract.errors import Failure, Kind
-from rch.contract.records import Job
+from rch.contract.records import Job, ToolchainEntry
 from worker_agent.backends.swiftpm import SwiftPM
+from worker_agent.backends.xcodebuild import Xcodebuild
 from worker_agent.model import Backend
 
-__all__ = ["backend_for"]
+__all__ = ["backend_for", "offers_xcodebuild"]
 
 
 def backend_for(job: Job) -> Backend:
@@ -16,10 +19,12 @@ def backend_for(job: Job) -> Backend:
     if "swift_version" in named:
         return SwiftPM()
     if "xcode_build" in named:
-        message = (
-            f"job {job.job_id} needs Xcode {named['xcode_build']}: this worker has no Xcode backend yet"
-        )
-        raise Failure(Kind.WORKER_INCOMPATIBLE, message, subkind="NOT_OFFERED")
+        return Xcodebuild()
     members = ", ".join(sorted(named)) or "nothing"
     message = f"job {job.job_id} names neither swift_version nor xcode_build in its toolchain ({members})"
     raise Failure(Kind.WORKER_INCOMPATIBLE, message, subkind="NOT_OFFERED")
+
+
+def offers_xcodebuild(toolchains: Iterable[ToolchainEntry]) -> bool:
+    """Whether a worker with these toolchains offers the backend `xcodebuild`."""
+    return any(entry.kind == "xcode" for entry in toolchains)

@@ -44,7 +44,7 @@ def _exit_codes(facts: Facts) -> list[str]:
 
 
 def _all_phases(facts: Facts) -> list[str]:
-    run = tuple(phase.name for phase in facts.phases)
+    run = tuple(phase.name for phase in facts.phases if phase.name != "resolve" or not facts.xcode)
     wanted = _PHASES[facts.backend, facts.action]
     if run in wanted:
         return []

@@ -24,7 +24,7 @@ from rch.contract.states import JobState, move_job
 from rch.contract.worker_rpc import SubmitRequest
 from rch.files.durable import remove_tree
 from worker_agent.backends.config import allow_no_tests
-from worker_agent.model import EndedByUs, JobLayout, PhaseExit
+from worker_agent.model import EndedByUs, JobLayout, Parted, PhaseExit
 from worker_agent.results import seal, summaries
 from worker_agent.results.buildlog import read_log
 from worker_agent.results.facts import Facts, OwnFailure
@@ -51,7 +51,9 @@ class Ending:
     `state` is the job's last record; `log` what the live reader found (None: the log is read
     from disk); `failure` a failure of the worker's own before or between phases; `stages_ms`
     durations of stages that are no phases, `counts` what else was counted; `env` what the job's
-    processes were run with; `lost` tells of earlier executions, a sentence each.
+    processes were run with; `lost` tells of earlier executions and tries, a sentence each.
+
+    `part` gives the job's simulator back once the results are read; it may be asked again.
     """
 
     phases: tuple[PhaseExit, ...]
@@ -66,6 +68,7 @@ class Ending:
     counts: dict[str, int] = field(default_factory=dict)
     log_truncated: bool = False
     lost: tuple[str, ...] = ()
+    part: Callable[[], Parted] = Parted
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,9 @@ def finish(
     facts = gather(layout, submit, ending, sources)
     decision = decide(facts)
     failed = summaries.failures(facts, Places(layout.tree))
-    layout.log.touch()
-    seal.write_given(folder, submit, now())
+    parted = ending.part()
+    _tell(layout.log, parted.problem)
+    seal.write_given(folder, submit, now(), parted.device)
     seal.put(folder, "metrics.json", _metrics(layout, submit, ending, facts, now()))
     keys = tuple(sorted(ending.env))
     seal.put(folder, "executor_env.json", ExecutorEnv(**envelope(job, now()), keys=keys))
@@ -115,6 +119,7 @@ def finish(
         failed=failed,
         log_truncated=ending.log_truncated or (cut is not None and cut.log),
         simulated=capabilities.simulated,
+        cleanup_failed=parted.problem is not None,
     )
     seal.put(folder, "summary.json", summary)
     state = _terminal(ending.state, decision, now())
@@ -151,6 +156,16 @@ def gather(layout: JobLayout, submit: SubmitRequest, ending: Ending, sources: So
         allow_no_tests=allow_no_tests(job),
         lost=ending.lost,
     )
+
+
+def _tell(log: Path, problem: str | None) -> None:
+    """Have a log, with a line about what did not go as it should after the tools had ended."""
+    line = b"" if problem is None else f"[rch-worker: {problem}]\n".encode(errors="replace")
+    with log.open("a+b") as file:
+        if line:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - len(line)))
+            if file.read() != line:  # a set may have to be closed a second time
+                file.write(line)
 
 
 def _metrics(layout: JobLayout, submit: SubmitRequest, ending: Ending, facts: Facts, at: str) -> Metrics:

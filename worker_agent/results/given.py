@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -44,10 +45,15 @@ def toolchain(job: Job, created_at: str) -> Toolchain:
     return msgspec.convert({**envelope(job, created_at), **members}, Toolchain)
 
 
-def destination(job: Job, created_at: str) -> Destination:
-    """`destination.json`, present for every job."""
+def destination(job: Job, created_at: str, device: Mapping[str, Any] | None = None) -> Destination:
+    """`destination.json`, present for every job; `device` is what the worker found and made for it."""
     used = {} if isinstance(job.udid, UnsetType) else {"udid": job.udid}
-    members = {**used, **job.job_key_inputs.destination, "original_constraint": job.original_constraint}
+    members = {
+        **used,
+        **(device or {}),
+        **job.job_key_inputs.destination,
+        "original_constraint": job.original_constraint,
+    }
     return msgspec.convert({**envelope(job, created_at), **members}, Destination)
 
 

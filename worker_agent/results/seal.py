@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -71,8 +72,10 @@ def _close_with(folder: Path, name: str, record: msgspec.Struct | bytes) -> None
     write_atomic(folder / name, _bytes_of(record))
 
 
-def write_given(folder: Path, submit: SubmitRequest, created_at: str) -> None:
-    """The records that follow from the submit alone, whatever came of the job."""
+def write_given(
+    folder: Path, submit: SubmitRequest, created_at: str, device: Mapping[str, Any] | None = None
+) -> None:
+    """The records that follow from the submit, whatever came of the job; `device`: of its simulator."""
     job = submit.job
     put(folder, "job.json", job)
     put(folder, "job_key_inputs.json", jcs(job.job_key_inputs))
@@ -81,7 +84,7 @@ def write_given(folder: Path, submit: SubmitRequest, created_at: str) -> None:
         put(folder, "classifier_policy.json", submit.classifier_policy)
     put(folder, "effective_config.json", effective_config(job, created_at))
     put(folder, "toolchain.json", toolchain(job, created_at))
-    put(folder, "destination.json", destination(job, created_at))
+    put(folder, "destination.json", destination(job, created_at, device))
 
 
 def commit(

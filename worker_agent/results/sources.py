@@ -58,7 +58,7 @@ def sources_of(job: Job, layout: JobLayout, env: Mapping[str, str]) -> Sources:
             version=told["xcode_build"],
             bundle=bundle,
             get=lambda words: run_tool(
-                ("xcrun", "xcresulttool", "get", *words, "--path", str(bundle)), env
+                ("xcrun", "xcresulttool", "get", *words, "--path", str(bundle)), env, cwd=layout.tree
             ),
         )
     version = told.get("swift_version", "unknown")

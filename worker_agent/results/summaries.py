@@ -178,6 +178,7 @@ def summary(
     failed: Sequence[TestFailure],
     log_truncated: bool,
     simulated: bool,
+    cleanup_failed: bool = False,
 ) -> Summary:
     """`summary.json`."""
     scope = narrowing(job.job_key_inputs.sanitized_argv, facts.backend)
@@ -199,6 +200,7 @@ def summary(
         verdict=Verdict(outcome=decision.outcome, evidence=decision.evidence),
         log_truncated=log_truncated or UNSET,
         scope=scope or UNSET,
+        ephemeral_cleanup_failed=cleanup_failed or UNSET,
     )
 
 

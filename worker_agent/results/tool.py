@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 MAX_OUTPUT = 256 << 20
 MAX_SAID = 4096
@@ -31,12 +32,14 @@ def run_tool(
     *,
     seconds: float = SECONDS,
     max_bytes: int = MAX_OUTPUT,
+    cwd: Path | None = None,
 ) -> ToolOutput:
     """Run to the end, to the deadline or to the bound; its whole process group is ended after that."""
     try:
         child = subprocess.Popen(
             list(argv),
             env=dict(env),
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

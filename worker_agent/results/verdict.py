@@ -144,6 +144,16 @@ def _refused(facts: Facts) -> Decision | None:
     return _fail(facts, Kind.XCODEBUILD, subkind, why, *_seen(sign))
 
 
+def _unresolved(facts: Facts) -> Decision | None:
+    """Packages were not resolved, in whichever way that call ended."""
+    phase = facts.last
+    if not facts.xcode or phase is None or phase.name != "resolve" or phase.ok:
+        return None
+    first = facts.first_error
+    why = first.message if first else f"the resolution of packages: {how(phase)}"
+    return _fail(facts, Kind.XCODEBUILD, "PACKAGE_RESOLUTION", why)
+
+
 def _build_failed(facts: Facts) -> Decision | None:
     phase = _failed_build(facts)
     if phase is None:
@@ -302,6 +312,7 @@ _RULES: tuple[Rule, ...] = (
     _ended_by_us,
     _not_started,
     _refused,
+    _unresolved,
     _build_failed,
     _infrastructure,
     _crashed,

@@ -19,6 +19,9 @@ from worker_agent.toolchains.versions import output_of
 SIMCTL = ("/usr/bin/xcrun", "simctl", "list", "--json", "runtimes", "devices")
 """Asks without a word about pairs and device types, which takes half the time."""
 
+EPHEMERAL_PREFIX = "rch-ephemeral-"
+"""The name of a simulator that is made for one job begins so: it is nobody else's, and not told of."""
+
 
 class _Runtime(msgspec.Struct, frozen=True):
     identifier: str
@@ -61,7 +64,7 @@ def simulators(env: Mapping[str, str], developer_dir: str, xcrun: str | None = N
 def read_simulators(text: str | None) -> Simulators:
     """Runtimes and devices in what `simctl list --json` prints; a device of an unknown runtime too."""
     try:
-        told = msgspec.json.decode(_json_of(text or ""))
+        told = msgspec.json.decode(json_of(text or ""))
     except msgspec.DecodeError:
         return Simulators()
     if not isinstance(told, dict):
@@ -73,7 +76,7 @@ def read_simulators(text: str | None) -> Simulators:
         each
         for runtime, of_it in (tables.items() if isinstance(tables, dict) else ())
         for row in (of_it if isinstance(of_it, list) else [])
-        if (each := _device(row, runtime))
+        if (each := _device(row, runtime)) and not each.name.startswith(EPHEMERAL_PREFIX)
     ]
     return Simulators(
         runtimes=tuple(sorted(runtimes, key=lambda each: (each.identifier, each.build))),
@@ -81,8 +84,8 @@ def read_simulators(text: str | None) -> Simulators:
     )
 
 
-def _json_of(text: str) -> str:
-    """From the first brace on: a first start prints notes before it."""
+def json_of(text: str) -> str:
+    """What `simctl` printed from the first brace on: a first start prints notes before it."""
     return text[max(0, text.find("{")) :]
 
 
