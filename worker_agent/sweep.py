@@ -21,6 +21,7 @@ from rch.files.locks import FileLock, is_free
 from worker_agent import leftovers
 from worker_agent.litter import sweep_litter
 from worker_agent.sweep_kept import plan_kept, sweep_uses
+from worker_agent.sweep_trees import plan_trees
 from worker_agent.upkeep import Doomed, Planner, removed, size_of
 from worker_agent.worker import Worker
 from worker_agent.workspaces import RunRoom
@@ -45,7 +46,7 @@ def sweep(worker: Worker) -> tuple[str, ...]:
 def has_anything(worker: Worker) -> bool:
     """Whether the worker ever kept something."""
     paths = worker.paths
-    kept = (paths.runs, paths.jobs, paths.sources, paths.workspaces, paths.caches)
+    kept = (paths.runs, paths.jobs, paths.sources, paths.trees, paths.workspaces, paths.caches)
     return any(folder.is_dir() for folder in kept)
 
 
@@ -101,6 +102,7 @@ PLANNERS: tuple[Planner, ...] = (
     plan_runs,
     leftovers.plan_uploads,
     leftovers.plan_sources,
+    plan_trees,
     leftovers.plan_jobs,
     plan_kept,
 )
