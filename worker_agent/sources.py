@@ -108,6 +108,11 @@ class Sources:
             return self._full_index(source_sha256)
         return virtual(runs_of(self._full_index(plan.base_sha256), plan))
 
+    def full_of(self, source_sha256: str) -> str:
+        """The source whose tar this one rests on: itself, or its base; RpcError SOURCE_MISSING."""
+        with self._opened(source_sha256) as source:
+            return source_sha256 if source.plan is None else source.plan.base_sha256
+
     def _full_index(self, source_sha256: str) -> Index:
         try:
             return decode_index(self.shelf.index(source_sha256).read_bytes())

@@ -23,6 +23,7 @@ from worker_agent.litter import sweep_litter
 from worker_agent.results.cache import sweep_results
 from worker_agent.simulators import sweep_simulators
 from worker_agent.sweep_kept import plan_kept, sweep_uses
+from worker_agent.sweep_trees import plan_trees
 from worker_agent.upkeep import Doomed, Planner, removed, size_of
 from worker_agent.worker import Worker
 from worker_agent.workspaces import RunRoom
@@ -47,7 +48,7 @@ def sweep(worker: Worker) -> tuple[str, ...]:
 def has_anything(worker: Worker) -> bool:
     """Whether the worker ever kept something."""
     paths = worker.paths
-    kept = (paths.runs, paths.jobs, paths.sources, paths.workspaces, paths.caches)
+    kept = (paths.runs, paths.jobs, paths.sources, paths.trees, paths.workspaces, paths.caches)
     return any(folder.is_dir() for folder in kept)
 
 
@@ -103,6 +104,7 @@ PLANNERS: tuple[Planner, ...] = (
     plan_runs,
     leftovers.plan_uploads,
     leftovers.plan_sources,
+    plan_trees,
     leftovers.plan_jobs,
     plan_kept,
 )

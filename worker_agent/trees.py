@@ -9,11 +9,11 @@ descriptors that no link can bend, and the links last.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rch.files.descent import Descent
+from rch.files.descent import FOLDER_FLAGS, Descent
 from rch.files.extract import NEW_FILE, one_name, open_destination
 from worker_agent.source_index import CutShort, SourceMember, SourceReader
 from worker_agent.sources import Sources
@@ -37,35 +37,58 @@ def unpack(sources: Sources, source_sha256: str, destination: Path) -> None:
         lay_out(source, members, destination)
 
 
-def lay_out(source: SourceReader, members: Sequence[SourceMember], destination: Path) -> None:
-    """Write members of a verified source; as `unpack`."""
-    root = open_destination(destination)
+def lay_out(
+    source: SourceReader,
+    members: Sequence[SourceMember],
+    destination: Path,
+    there: Sequence[SourceMember] = (),
+) -> None:
+    """Write members of a verified source; as `unpack`. `there`: those that `destination` holds, alone."""
+    root = os.open(destination, FOLDER_FLAGS) if there else open_destination(destination)
     try:
         files = [member for member in members if member.target is None]
         with Descent(root, make=True) as descent:
+            descent.made.update(dict.fromkeys(folders_of(there)))
             for folder in sorted({member.path.rpartition("/")[0] for member in members}):
                 descent.at(folder)
-        _write_all(source, files, root)
-        with Descent(root) as descent:
-            for member in members:
-                if member.target is not None:
-                    folder, _, name = member.path.rpartition("/")
-                    os.symlink(member.target, name, dir_fd=descent.at(folder))
+        in_shares(files, lambda share: _write_some(source, share, root))
+        put_links(members, root)
     except FileExistsError as error:
         raise one_name(error) from error
     finally:
         os.close(root)
 
 
-def _write_all(source: SourceReader, files: Sequence[SourceMember], root: int) -> None:
+def folders_of(members: Iterable[SourceMember]) -> set[str]:
+    """Every folder on the way to one of them."""
+    found: set[str] = set()
+    for member in members:
+        folder = member.path.rpartition("/")[0]
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
+
+
+def put_links(members: Iterable[SourceMember], root: int) -> None:
+    """Make the links among them, whose folders are there."""
+    with Descent(root) as descent:
+        for member in members:
+            if member.target is not None:
+                folder, _, name = member.path.rpartition("/")
+                os.symlink(member.target, name, dir_fd=descent.at(folder))
+
+
+def in_shares(files: Sequence[SourceMember], act: Callable[[Sequence[SourceMember]], None]) -> None:
+    """Have several threads act on a stretch of them each; on few, none but this one."""
     threads = max(1, min(THREADS, len(files) // _FEW))
     if threads == 1:
-        _write_some(source, files, root)
+        act(files)
         return
     share = -(-len(files) // threads)
     shares = [files[at : at + share] for at in range(0, len(files), share)]
     with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(_write_some, source, each, root) for each in shares]:
+        for done in [pool.submit(act, each) for each in shares]:
             done.result()
 
 

@@ -72,6 +72,7 @@ class RunRoom(Workspace):
         self.tree = self.folder / "tree"
         self.build = self.folder / "build"
         self.lock = FileLock(paths.locks / f"run-{run_id}.lock", f"run {run_id}")
+        self._trees = paths.trees
         self._fresh = fresh
 
     def enter(self) -> bool:
@@ -117,10 +118,10 @@ class RunRoom(Workspace):
 
     def _unpack(self, source_sha256: str, sources: Sources) -> None:
         from rch.files.extract import ExtractError
-        from worker_agent.trees import unpack
+        from worker_agent.kept_trees import KeptTrees
 
         try:
-            unpack(sources, source_sha256, self.tree)
+            KeptTrees(self._trees).unpack(sources, source_sha256, self.tree)
         except ExtractError as error:
             remove_tree(self.tree)
             raise Failure(Kind.EXECUTOR, f"the source was not unpacked: {error.reason}") from error

@@ -23,6 +23,7 @@ _LINUX = {
     0x6B414653: "afs",
 }
 _FUSE = 0x65735546
+_BTRFS = 0x9123683E
 _DARWIN_NAME_AT, _DARWIN_NAME_BYTES = 72, 16
 _SHARED_NAMES = frozenset(
     {
@@ -52,12 +53,24 @@ def shared_kind(folder: Path) -> str | None:
     if sys.platform == "darwin":
         name = raw[_DARWIN_NAME_AT : _DARWIN_NAME_AT + _DARWIN_NAME_BYTES].partition(b"\0")[0].decode()
         return name if name in _SHARED_NAMES else None
-    magic = int.from_bytes(raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder) & 0xFFFFFFFF
+    magic = _magic(raw)
     if magic == _FUSE:
         # All of FUSE has one number; which one it is stands in the table of mounts alone.
         name = mounted_as(folder.resolve(), _mounts())
         return name if name in _SHARED_NAMES else None
     return _LINUX.get(magic)
+
+
+def is_btrfs(folder: Path) -> bool:
+    """Whether `folder` lies on btrfs; one that cannot be asked does not."""
+    try:
+        return sys.platform == "linux" and _magic(_statfs(folder)) == _BTRFS
+    except OSError:
+        return False
+
+
+def _magic(raw: bytes) -> int:
+    return int.from_bytes(raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder) & 0xFFFFFFFF
 
 
 def mounted_as(folder: Path, mountinfo: str) -> str | None:

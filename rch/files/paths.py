@@ -100,6 +100,11 @@ class WorkerPaths(NamedTuple):
         return self.data_dir / "sources"
 
     @property
+    def trees(self) -> Path:
+        """Sources as files, from which runs are cloned."""
+        return self.data_dir / "trees"
+
+    @property
     def jobs(self) -> Path:
         """One folder per `job_id`."""
         return self.data_dir / "jobs"
