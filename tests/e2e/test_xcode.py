@@ -81,14 +81,15 @@ def test_over_ssh_a_job_has_a_simulator_of_its_own_and_another_try(tmp_path: Pat
             assert where["ephemeral"]["udid"] == where["udid"]
 
 
+@pytest.mark.faults_long
 @pytest.mark.spec("9")
 @pytest.mark.parametrize(
     ("scenario", "code", "subkind"),
     [
         ("crash", 50, "TESTS_CRASHED"),
-        pytest.param("lost-connection", 40, "INFRASTRUCTURE", marks=pytest.mark.faults_long),
-        pytest.param("no-destination", 50, "NO_DESTINATION", marks=pytest.mark.faults_long),
-        pytest.param("no-tests", 50, "NO_TESTS_RAN", marks=pytest.mark.faults_long),
+        ("lost-connection", 40, "INFRASTRUCTURE"),
+        ("no-destination", 50, "NO_DESTINATION"),
+        ("no-tests", 50, "NO_TESTS_RAN"),
     ],
 )
 def test_a_run_ends_with_the_code_and_the_words_of_what_happened(

@@ -161,6 +161,9 @@ class ThreadPipe(Pipe):
             channel.serve()
         os.close(reading)
         os.close(writing)
+        # A channel's process takes its watch with it; an account has but a hundred or so.
+        if (watch := vars(worker).get("watch")) is not None:
+            os.close(watch.fd)
 
     def close(self) -> None:
         super().close()

@@ -153,6 +153,7 @@ def begun(bench: XcodeBench, scenario: str, config: dict[str, Any]) -> Job:
     return job
 
 
+@pytest.mark.faults_long
 def test_the_second_try_of_a_job_has_another_simulator(bench: XcodeBench) -> None:
     done: Done = bench.run("early-exit:first=1", config={**EPHEMERAL, "run": {"retry_infrastructure": 1}})
     assert (done.verdict, done.summary.attempts) == (("success", "PASSED", 0), 2)

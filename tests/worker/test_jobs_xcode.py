@@ -30,16 +30,16 @@ BROKEN = ("failed", "INFRASTRUCTURE", 40)
 QUICK = [
     ("no-tests", ("failed", "NO_TESTS_RAN", 50), 0, "no test ran"),
     ("crash", ("failed", "TESTS_CRASHED", 50), 65, "testItBurnsDown"),
-    ("localised; parallel", GREEN, 0, "7 tests passed"),
     ("hostile-names; invalid-utf8", RED, 65, "1 of 13 tests failed"),
     ("no-destination", ("failed", "NO_DESTINATION", 50), 70, "matching the provided destination"),
-    ("packages", ("failed", "PACKAGE_RESOLUTION", 50), 74, "no versions of 'wax'"),
-    ("script-phase", ("failed", "BUILD_FAILED", 50), 65, "the script phase 'Trim Wick' failed"),
     ("early-exit", BROKEN, 65, "never finished bootstrapping"),
     ("exit-0-with-failures", TORN, 0, "said 0 with 1 failed tests"),
     ("truncated-bundle", TORN, 0, "result.xcresult"),
 ]
 LONG = [
+    ("localised; parallel", GREEN, 0, "7 tests passed"),
+    ("packages", ("failed", "PACKAGE_RESOLUTION", 50), 74, "no versions of 'wax'"),
+    ("script-phase", ("failed", "BUILD_FAILED", 50), 65, "the script phase 'Trim Wick' failed"),
     ("license", ("failed", "LICENSE", 50), 69, "have not agreed to the Xcode license"),
     ("existing-bundle", ("failed", "USAGE", 50), 64, "Existing file at -resultBundlePath"),
     ("failing:count=2", RED, 65, "2 of 7 tests failed"),
@@ -253,6 +253,7 @@ def test_a_secret_of_the_passed_environment_is_in_no_log(tmp_path: Path) -> None
     assert "LANTERN_TOKEN" in done.json("executor_env.json")["keys"]
 
 
+@pytest.mark.faults_long
 @pytest.mark.spec("11")
 @pytest.mark.timeout(120)
 def test_a_flood_is_cut_in_the_middle_and_the_verdict_stands(tmp_path: Path) -> None:
@@ -330,6 +331,7 @@ def test_packages_that_cannot_be_resolved_end_the_job_before_anything_is_built(b
     assert "Monitoring boot status" not in done.log
 
 
+@pytest.mark.faults_long
 @pytest.mark.spec("11")
 @pytest.mark.timeout(120)
 def test_a_warm_workspace_builds_only_what_changed(bench: XcodeBench) -> None:
