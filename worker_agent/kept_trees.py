@@ -3,16 +3,19 @@
     trees/<sha256>/tree             a source that is stored whole, unpacked; nobody works in it
     trees/<sha256>/record.<boot>    the stamp of each file as it was made, see `sync_record`
     trees/<sha256>.making           the same while it is made; renamed when it is whole
+    trees/<sha256>.wanted           a run unpacked that source, or an edit of it
 
-Whoever clones has the folder locked, shared; who makes or removes it has it locked alone. Nothing is
-synced: a tree of another boot is of no use. Whatever is wrong with a kept tree, or the making of one,
-the source is unpacked as it would be without.
+No run waits for the making, which writes the source once more and has its blocks written out: the sweep
+after it does that. Whoever clones has the folder locked, shared; who makes or removes it has it locked
+alone. Nothing is synced: a tree of another boot is of no use. Whatever is wrong with a kept tree, the
+source is unpacked as it would be without.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,8 +23,10 @@ from pathlib import Path
 
 import msgspec
 
+from rch.contract.ids import is_sha256
+from rch.contract.worker_rpc import RpcError
 from rch.files.descent import FOLDER_FLAGS, Descent
-from rch.files.durable import make_dirs, remove_tree, temp_name, write_whole
+from rch.files.durable import remove_tree, temp_name, write_whole
 from rch.files.extract import ExtractError, open_destination
 from worker_agent.clock import boot_id
 from worker_agent.cloning import NOT_HERE, Cloner, Tampered, can_clone, give_up
@@ -32,7 +37,10 @@ from worker_agent.sync_record import Record, Stamped, decode_record, encode_reco
 from worker_agent.trees import lay_out
 
 MAKING = ".making"
+WANTED = ".wanted"
 
+_ROOM = 4
+"""A tree is kept where so many times its bytes are free."""
 _TICK_SECONDS = 0.06
 """After so long a change gives a file another time."""
 
@@ -63,22 +71,26 @@ class KeptTrees:
         if cloner is None:
             return ()
         full = sources.full_of(source_sha256)
-        for _ in range(2):
-            try:
-                with self._used(full) as record:
-                    if record is not None:
-                        return self._clone(cloner, full, record, members, destination)
-            except Tampered:
-                remove_tree(destination)
-                destination.mkdir(mode=0o755)
-            except OSError as error:  # a full disk, too: an unpacking tells better
-                remove_tree(destination)
-                if error.errno in NOT_HERE:
-                    give_up(self.folder.parent)
-                return ()
-            if not self.drop(self.folder / full) or not self._made(sources, full):
-                return ()
+        try:
+            with self._used(full) as record:
+                if record is not None:
+                    return self._clone(cloner, full, record, members, destination)
+            self._throw_away(full)
+        except Tampered:
+            remove_tree(destination)
+            self._throw_away(full)
+        except OSError as error:  # a full disk, too: an unpacking tells better
+            remove_tree(destination)
+            if error.errno in NOT_HERE:
+                give_up(self.folder.parent)
         return ()
+
+    def _throw_away(self, full: str) -> None:
+        """Remove what is of no use, and ask for another one."""
+        with suppress(OSError):
+            if self.drop(self.folder / full):
+                self.folder.mkdir(mode=0o700, exist_ok=True)
+                (self.folder / f"{full}{WANTED}").touch()
 
     def _clone(
         self,
@@ -108,29 +120,33 @@ class KeptTrees:
 
     # --- making and removing --------------------------------------------------------------
 
-    def _made(self, sources: Sources, full: str) -> bool:
-        """Make a kept tree; False where another one does so just now, or it cannot be made."""
-        sources.facts(full)  # a difference has its digest only as a whole: the base is looked at as well
+    def make_wanted(self, sources: Sources) -> None:
+        """Make the trees that runs asked for; one that cannot be made waits to be asked for again."""
+        for mark in sorted(self.folder.glob(f"*{WANTED}")):
+            full = mark.name.removesuffix(WANTED)
+            with suppress(OSError, RpcError):
+                mark.unlink()
+                place = self.folder / full
+                if is_sha256(full) and not is_useful(place) and self.drop(place):
+                    self._made(sources, full)
+
+    def _made(self, sources: Sources, full: str) -> None:
+        facts = sources.facts(full)  # a difference has its digest only as a whole: the base has its own
+        if shutil.disk_usage(self.folder).free < _ROOM * facts.content_bytes:
+            return
         place = self.folder / f"{full}{MAKING}"
-        try:
-            make_dirs(self.folder)
-            with suppress(FileExistsError):
-                place.mkdir(mode=0o700)
-            fd = _locked(place, fcntl.LOCK_EX)
-        except OSError:
-            return False
+        with suppress(FileExistsError):
+            place.mkdir(mode=0o700)
+        fd = _locked(place, fcntl.LOCK_EX)
         if fd is None:
-            return False
+            return
         try:
             self._make(sources, full, place)
             place.rename(self.folder / full)
         except (OSError, ExtractError):
-            with suppress(OSError):
-                remove_tree(place)
-            return False
+            remove_tree(place)
         finally:
             os.close(fd)
-        return True
 
     def _make(self, sources: Sources, full: str, place: Path) -> None:
         for left in list(place.iterdir()):  # by one that was killed

@@ -19,6 +19,7 @@ from rch.contract.ids import is_id
 from rch.files.durable import remove_tree
 from rch.files.locks import FileLock, is_free
 from worker_agent import leftovers
+from worker_agent.kept_trees import KeptTrees
 from worker_agent.litter import sweep_litter
 from worker_agent.results.cache import sweep_results
 from worker_agent.simulators import sweep_simulators
@@ -40,6 +41,8 @@ def sweep(worker: Worker) -> tuple[str, ...]:
         return ()
     try:
         gone = remove_each(worker, lambda doomed: doomed.name)
+        if worker.paths.trees.is_dir():
+            KeptTrees(worker.paths.trees).make_wanted(worker.sources)
         return tuple(name for doomed, name in gone if doomed.kind == "run")
     finally:
         lock.release()

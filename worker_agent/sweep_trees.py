@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rch.contract.ids import is_sha256
 from rch.files.durable import remove_tree
-from worker_agent.kept_trees import MAKING, KeptTrees, in_use, is_useful, last_use
+from worker_agent.kept_trees import MAKING, WANTED, KeptTrees, in_use, is_useful, last_use
 from worker_agent.leftovers import plan_sources
 from worker_agent.upkeep import Doomed, size_of
 from worker_agent.worker import Worker
@@ -26,7 +26,11 @@ def plan_trees(worker: Worker, now: float) -> Iterator[Doomed]:
     folder = worker.paths.trees
     if not folder.is_dir():
         return
-    paths = sorted((Path(entry.path) for entry in os.scandir(folder)), key=last_use, reverse=True)
+    paths = sorted(
+        (Path(entry.path) for entry in os.scandir(folder) if not entry.name.endswith(WANTED)),
+        key=last_use,
+        reverse=True,
+    )
     going = {doomed.name for doomed in plan_sources(worker, now)}
     kept = 0
     for path in paths:

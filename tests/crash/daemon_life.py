@@ -183,7 +183,7 @@ class Life:
         assert there - {path.resolve() for path in files.values()} - markers == set()
         assert [path.name for path in run_dir.glob("host/*/*") if path.is_dir()] == []
         assert [name for name in names_below(self.user.root) if is_temp_name(name)] == []
-        assert {path.suffix for path in self.paths.spool.iterdir()} <= {".zst"}
+        assert {path.suffix for path in self.paths.spool.iterdir()} <= {".zst", ".known"}
 
     def _check_worker(self) -> None:
         table = self.user.worker_home / "state" / "leases" / "table.json"

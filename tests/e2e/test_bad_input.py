@@ -174,9 +174,9 @@ def test_an_unknown_run_is_named(user: Lab) -> None:
 
 def test_what_is_not_offered_yet_refuses_by_name(user: Lab) -> None:
     project = user.project()
-    answer = user.rchctl("verify", "--set", "destination.provisioning=ephemeral", "--json", cwd=project)
+    answer = user.rchctl("verify", "--set", "backend=mcp", "--json", cwd=project)
     assert answer.returncode == 3
-    assert "ephemeral" in answer.stdout
+    assert "not offered yet: backend" in answer.stdout
 
 
 def test_what_is_shared_needs_a_name_to_be_shared_under(user: Lab) -> None:

@@ -1,4 +1,4 @@
-"""A file system that can clone: a small btrfs in a file, where the system lets one be mounted."""
+"""A file system that can clone: a small btrfs in memory, where the system lets one be mounted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.small_disk import small_disk
 
 _BYTES = 1 << 30  # a small one is slow; the file is sparse
 
@@ -15,17 +16,18 @@ _BYTES = 1 << 30  # a small one is slow; the file is sparse
 @contextlib.contextmanager
 def btrfs_disk(room: Path) -> Iterator[Path]:
     """Mount it below `room`; skips the test where that is not allowed."""
-    image, at = room / "image", room / "disk"
+    at = room / "disk"
     at.mkdir(mode=0o700)
-    with image.open("wb") as file:
-        file.truncate(_BYTES)
-    _run("mkfs.btrfs", "--quiet", str(image))
-    _run("mount", "-t", "btrfs", "-o", "loop,nobarrier", str(image), str(at))
-    try:
-        yield at
-    finally:
-        subprocess.run(["umount", "--lazy", str(at)], check=True)
-        image.unlink()
+    with small_disk(room / "memory", _BYTES >> 10) as memory:  # so that no sync waits for a disk
+        image = memory / "image"
+        with image.open("wb") as file:
+            file.truncate(_BYTES)
+        _run("mkfs.btrfs", "--quiet", str(image))
+        _run("mount", "-t", "btrfs", "-o", "loop", str(image), str(at))
+        try:
+            yield at
+        finally:
+            subprocess.run(["umount", "--lazy", str(at)], check=True)
 
 
 def _run(*command: str) -> None:

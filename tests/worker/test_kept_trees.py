@@ -115,6 +115,11 @@ class Room:
         assert looks(tree) == looks(plain)
         return tree
 
+    def keep(self, digest: str) -> None:
+        """Have it unpacked once, and the sweep after that."""
+        self.unpack(digest)
+        self.trees.make_wanted(self.worker.sources)
+
     def kept(self, digest: str) -> Path:
         return self.worker.paths.trees / digest
 
@@ -153,18 +158,31 @@ def extents(path: Path) -> str:
 # --- what a clone is --------------------------------------------------------------------
 
 
-def test_a_whole_source_is_kept_at_its_first_run_and_cloned(room: Room, cloned: list[str]) -> None:
+def test_a_whole_source_is_kept_after_its_first_run_and_cloned(room: Room, cloned: list[str]) -> None:
     digest = stored(room.worker, FILES)
-    tree = room.unpack(digest)
-    assert set(cloned) == set(FILES)
+    room.unpack(digest)
+    assert (cloned, names(room.worker.paths.trees)) == ([], {f"{digest}.wanted"})
+    sweep(room.worker)
     assert names(room.worker.paths.trees) == {digest}
     before = room.inode(digest)
-    cloned.clear()
-    room.unpack(digest)
+    tree = room.unpack(digest)
     assert set(cloned) == set(FILES)
+    sweep(room.worker)
     assert room.inode(digest) == before
     if shutil.which("filefrag"):
         assert extents(tree / "Sources/A.swift") == extents(room.kept(digest) / "tree/Sources/A.swift")
+
+
+def test_the_next_run_of_a_source_works_in_a_clone(worker: Worker, cloned: list[str]) -> None:
+    digest = stored(worker, FILES)
+    for run_id in ("run-0000000001", "run-0000000002"):
+        run = RunRoom(worker.paths, run_id)
+        assert run.enter()
+        run.prepare(digest, worker.sources)
+        assert looks(run.tree).keys() >= set(FILES)
+        assert set(cloned) == (set(FILES) if run_id[-1] == "2" else set())
+        run.release()
+        assert sweep(worker) == (run_id,)
 
 
 def test_an_edit_is_cloned_but_for_what_differs(room: Room, cloned: list[str]) -> None:
@@ -173,6 +191,8 @@ def test_an_edit_is_cloned_but_for_what_differs(room: Room, cloned: list[str]) -
     del after["run.sh"], after["only/link"]
     digest = edited(room.worker, FILES, after)
     assert room.worker.sources.full_of(digest) == base
+    room.keep(digest)
+    assert cloned == []
     room.unpack(digest)
     assert set(cloned) == set(after) - {"Package.swift", "Sources/Deep/New.swift"}
     assert names(room.worker.paths.trees) == {base}
@@ -197,7 +217,7 @@ def possible(found: Files) -> dict[str, str | Path]:
 TREES = st.dictionaries(st.sampled_from([*NAMES, "f"]), WHAT, max_size=10).map(possible)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=7, deadline=None)
 @given(pair=st.tuples(TREES, TREES))
 @pytest.mark.parametrize("whole", [False, True])
 def test_any_tree_and_any_edit_of_it_are_what_unpacking_gives(
@@ -212,6 +232,7 @@ def test_any_tree_and_any_edit_of_it_are_what_unpacking_gives(
     with pytest.MonkeyPatch.context() as patch:
         if whole:
             patch.setattr(kept_trees, "can_clone", lambda _: WholeFolders(copied))
+        room.keep(base)
         room.unpack(base)
         room.unpack(digest)
     assert names(room.worker.paths.trees) == {base}
@@ -227,7 +248,7 @@ def test_what_is_cloned_whole_is_as_new_as_what_is_written(
 ) -> None:
     monkeypatch.setattr(kept_trees, "can_clone", lambda _: WholeFolders(copied))
     digest = stored(room.worker, FILES)
-    room.unpack(digest)
+    room.keep(digest)
     start = time.time_ns() - 20_000_000  # a tick of the file system's clock
     tree = room.unpack(digest)
     assert all((tree / name).lstat().st_mtime_ns >= start for name in FILES)
@@ -267,8 +288,10 @@ def forget(tree: Path) -> None:
 TOUCHES = [rewrite, swap_for_a_link, remove, allow, blind, forget]
 
 
-@pytest.mark.parametrize("touch", TOUCHES)
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    ("touch", "whole"),
+    [*((touch, False) for touch in TOUCHES), (rewrite, True), (swap_for_a_link, True), (remove, True)],
+)
 def test_a_kept_tree_that_was_touched_is_thrown_away_and_made_anew(
     room: Room, monkeypatch: pytest.MonkeyPatch, *, whole: bool, touch: object
 ) -> None:
@@ -276,17 +299,19 @@ def test_a_kept_tree_that_was_touched_is_thrown_away_and_made_anew(
     if whole:
         monkeypatch.setattr(kept_trees, "can_clone", lambda _: WholeFolders(copied))
     digest = stored(room.worker, FILES)
-    room.unpack(digest)
+    room.keep(digest)
     before = room.inode(digest)
     touch(room.kept(digest) / "tree")
     room.unpack(digest)
+    assert names(room.worker.paths.trees) == {f"{digest}.wanted"}
+    room.trees.make_wanted(room.worker.sources)
     assert room.inode(digest) != before
     assert names(room.worker.paths.trees) == {digest}
 
 
 def test_what_was_added_is_noticed_where_all_is_cloned_at_once(room: Room) -> None:
     digest = stored(room.worker, FILES)
-    room.unpack(digest)
+    room.keep(digest)
     tree = room.kept(digest) / "tree"
     record = decode_record((tree.parent / f"record.{boot_id()}").read_bytes())
     verify(tree, record)
@@ -303,6 +328,7 @@ def test_a_file_system_that_thinks_again_is_written_to(
     room: Room, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     digest = stored(room.worker, FILES)
+    room.keep(digest)
     monkeypatch.setattr(cloning, "_known", {})
     assert can_clone(room.worker.paths.data_dir) is not None
     real, calls = cloning._ficlone, count()
@@ -324,13 +350,12 @@ def test_one_that_is_being_made_or_removed_is_not_waited_for(room: Room, cloned:
     making.mkdir(parents=True)
     fd = os.open(making, os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)
-    room.unpack(digest)
-    assert (cloned, names(making)) == ([], set())
+    room.keep(digest)
+    assert names(making) == set()
     os.close(fd)
-    room.unpack(digest)
+    room.keep(digest)
     fd = os.open(room.kept(digest), os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)
-    cloned.clear()
     room.unpack(digest)
     assert cloned == []
     os.close(fd)
@@ -343,7 +368,7 @@ from worker_agent import kept_trees
 from worker_agent.worker import Worker
 kept_trees._stamps = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 worker = Worker({"RCH_WORKER_HOME": sys.argv[1]})
-kept_trees.KeptTrees(worker.paths.trees).unpack(worker.sources, sys.argv[2], worker.paths.data_dir / "out")
+kept_trees.KeptTrees(worker.paths.trees).make_wanted(worker.sources)
 """
 
 
@@ -351,15 +376,15 @@ def test_what_a_killed_maker_left_is_made_anew_or_swept(room: Room, cloned: list
     digest = stored(room.worker, FILES)
     home = room.worker.paths.data_dir.parent
     for end in ("run", "sweep"):
-        done = subprocess.run([sys.executable, "-c", KILLED, str(home), digest], check=False)
+        room.unpack(digest)
+        done = subprocess.run([sys.executable, "-c", KILLED, str(home)], check=False)
         assert done.returncode == -signal.SIGKILL
         assert names(room.worker.paths.trees) == {f"{digest}.making"}
         if end == "run":
-            room.unpack(digest)
-            assert set(cloned) == set(FILES)
+            room.keep(digest)
+            assert cloned == []
             assert names(room.worker.paths.trees) == {digest}
             assert room.trees.drop(room.kept(digest))
-            shutil.rmtree(room.worker.paths.data_dir / "out")
         else:
             (doomed,) = (each for each in plan_all(room.worker) if each.kind == "tree")
             assert (doomed.name, doomed.reason) == (f"{digest}.making", "its maker is gone")
@@ -368,20 +393,27 @@ def test_what_a_killed_maker_left_is_made_anew_or_swept(room: Room, cloned: list
             assert names(room.worker.paths.trees) == set()
 
 
-def test_a_full_disk_keeps_a_tree_from_being_kept_and_no_job_from_its_tree(
+def test_a_disk_that_fills_up_keeps_no_tree_and_fails_nothing(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = stored(room.worker, FILES)
-    real, calls = trees.lay_out, count()
 
-    def full_at_first(*given: object) -> None:
-        if next(calls) == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(*given)  # type: ignore[arg-type]
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(kept_trees, "lay_out", full_at_first)
-    room.unpack(digest)
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_trees, "_stamps", full)
+        room.keep(digest)
     assert names(room.worker.paths.trees) == set()
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_trees, "_ROOM", 1 << 40)
+        room.keep(digest)
+    assert names(room.worker.paths.trees) == set()
+    room.keep(digest)
+    with monkeypatch.context() as patch:
+        patch.setattr(cloning, "put_links", full)
+        room.unpack(digest)
+    assert names(room.worker.paths.trees) == {digest}
 
 
 def test_a_folder_that_is_not_empty_is_refused_and_left(room: Room) -> None:
@@ -401,7 +433,7 @@ def test_a_kept_tree_goes_with_its_source(disk: Path) -> None:
     room = Room(new_worker(disk, "keep_sources_bytes = 1\n"))
     digests = [stored(room.worker, {**FILES, "n": str(number)}) for number in range(3)]
     for place, digest in enumerate(digests):
-        room.unpack(digest)
+        room.keep(digest)
         os.utime(room.worker.sources.shelf.seen(digest), (place, place))
     trees = [each for each in plan_all(room.worker) if each.kind == "tree"]
     assert [(each.name, each.reason) for each in trees] == [(digests[0], "its source goes")]
@@ -412,7 +444,7 @@ def test_a_kept_tree_goes_with_its_source(disk: Path) -> None:
 def test_the_last_used_stay_and_one_that_is_used_now(room: Room) -> None:
     digests = [stored(room.worker, {**FILES, "n": str(number)}) for number in range(6)]
     for place, digest in enumerate(digests):
-        room.unpack(digest)
+        room.keep(digest)
         os.utime(room.kept(digest) / f"record.{boot_id()}", (place, place))
     fd = os.open(room.kept(digests[0]), os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_SH)
