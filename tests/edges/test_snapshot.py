@@ -19,6 +19,7 @@ from support.trees import Link, as_nobody, bundled, make
 from rch.contract.errors import Failure, Kind
 from rch.files.extract import Limits, extract
 from rch.files.unzstd import bounded_reader
+from rchd.edges import bundles
 from rchd.edges.snapshot import Progress, Snapshot, SnapshotOptions, take
 
 PACKAGE = "02ab0fe95f8def2ad70cf5cb3a63855854d915ad5ce9b98d952758b2162b71f4"  # docs/canonical-tar.md
@@ -507,32 +508,56 @@ def test_nothing_is_read_in_the_tick_of_its_last_change(root: Path, spool: Path)
 
 @pytest.mark.fault("T4")
 def test_no_snapshot_under_a_busy_writer_holds_a_torn_file(root: Path, spool: Path) -> None:
-    """A writer fills a file with one letter after another; each bundle has a single letter or none."""
+    """A writer fills a file with one letter after another; each bundle has a single letter or none.
+
+    A writer that was put aside in the middle of a write for longer than files' times tell apart leaves
+    a file that is half written for everybody: what is bundled then proves nothing.
+    """
     make(root, {"busy": b"a" * BIG})
     stop = threading.Event()
+    written, slow = threading.Condition(), list[float]()
 
     def write() -> None:
         turn = 0
         while not stop.is_set():
             turn += 1
             with (root / "busy").open("r+b", buffering=0) as file:
+                began = time.monotonic()
                 file.write(bytes([97 + turn % 26]) * BIG)
+                ended = time.monotonic()
+            with written:
+                if ended - began > bundles.TICK_NS / 2e9:
+                    slow.append(ended)
+                written.notify()
 
     writer = threading.Thread(target=write)
     writer.start()
+    proved = 0
     try:
-        for _ in range(6):
+        for _ in range(40):
+            began = time.monotonic()
             try:
                 taken = snap(root, spool)
             except Failure as failure:
                 assert failure.subkind == "SOURCE_CHANGED"  # noqa: PT017  (the other way it may end)
-                continue
-            held = bundled(taken)["busy"]
-            assert isinstance(held, bytes)
-            assert len(set(held)) == 1
+                torn = False
+            else:
+                held = bundled(taken)["busy"]
+                assert isinstance(held, bytes)
+                torn = len(set(held)) > 1
+            with written:
+                written.wait(60)  # for the write that is at work
+                if any(ended > began for ended in slow):
+                    continue
+            assert not torn
+            proved += 1
+            if proved == 6:
+                return
     finally:
         stop.set()
         writer.join()
+    if not proved:
+        pytest.skip("this machine is too busy for a writer that is never put aside")
 
 
 @pytest.mark.spec("4")
