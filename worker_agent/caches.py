@@ -18,11 +18,13 @@ import msgspec
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.records import Job
+from rch.contract.worker_rpc import RpcError
 from rch.files.durable import make_dirs, write_whole
 from rch.files.locks import FileLock, is_free
 from rch.files.paths import WorkerPaths
 from worker_agent.cache_keys import CacheConfig, build_folder, lock_path, spm_folder, toolchain_key
 from worker_agent.kept import LAST, KeptFolder, Last
+from worker_agent.products import outlived
 from worker_agent.worker import Worker
 
 _LOOK_SECONDS = 0.02
@@ -72,6 +74,8 @@ class JobCaches:
             return False
         self._kept.append(kept)
         why = kept.objection(dict(self._job.job_key_inputs.toolchain))
+        if why is None and folder == self.build:
+            why = self._outlived(kept)
         if why is not None:
             try:
                 kept.throw_away()
@@ -81,6 +85,21 @@ class JobCaches:
             self._tell(f"cache {name} was thrown away: {why}")
         kept.begin()
         return True
+
+    def _outlived(self, kept: KeptFolder) -> str | None:
+        """Why build products of another source are of no use for this one's."""
+        last, source = kept.last(), self._job.job_key_inputs.source_sha256
+        if last is None or last.source_sha256 == source:
+            return None
+        sources = self._worker.sources
+        try:
+            before, after = sources.members(last.source_sha256), sources.members(source)
+        except RpcError:
+            return "what it was made of is not known any more"
+        return outlived(
+            {one.path: (one.sha256, one.target) for one in before},
+            {one.path: (one.sha256, one.target) for one in after},
+        )
 
     @property
     def waits(self) -> bool:

@@ -25,6 +25,7 @@ from rch.files.paths import WorkerPaths
 from worker_agent.cache_keys import lock_path
 from worker_agent.clock import boot_id
 from worker_agent.jobs import Jobs
+from worker_agent.toolchains.versions import tools_of
 
 DIRTY = ".rch-dirty"
 LAST = ".rch-last"
@@ -39,6 +40,7 @@ class Last(msgspec.Struct, frozen=True, kw_only=True):
     toolchain: dict[str, str]
     boot: str
     used: int
+    tools: str = ""
 
     @classmethod
     def of(cls, job: Job, used: int) -> Last:
@@ -51,6 +53,7 @@ class Last(msgspec.Struct, frozen=True, kw_only=True):
             toolchain=dict(inputs.toolchain),
             boot=boot_id(),
             used=used,
+            tools=tools_of(inputs.toolchain),
         )
 
 
@@ -101,6 +104,8 @@ class KeptFolder:
             return "the machine was restarted since"  # its files were not synced
         if last.toolchain != toolchain:
             return "it was made with another toolchain of the same key"
+        if last.tools != tools_of(toolchain):
+            return "the tools that made it were replaced"
         return None
 
     # --- using ------------------------------------------------------------------------

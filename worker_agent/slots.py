@@ -25,10 +25,11 @@ from rch.files.descent import FOLDER_FLAGS
 from rch.files.durable import is_no_space, temp_name, write_whole
 from worker_agent.cache_keys import CacheConfig, slots_folder, toolchain_key
 from worker_agent.kept import KeptFolder, Last
+from worker_agent.products import outlived
 from worker_agent.source_index import Index
 from worker_agent.sources import Sources
 from worker_agent.sync import Synced, collector_at_rest, sync_tree
-from worker_agent.sync_record import NOTHING, decode_record, encode_record
+from worker_agent.sync_record import NOTHING, contents_of, decode_record, encode_record
 from worker_agent.worker import Worker
 from worker_agent.workspaces import RunRoom, Workspace
 
@@ -178,6 +179,8 @@ class SlotRoom(Workspace):
 
     def _sync(self, source_sha256: str, members: Index, sources: Sources) -> Synced:
         self._held.begin()
+        wanted = {member.path: (member.sha256, member.target) for member in members}
+        self._begin_anew(outlived(contents_of(self._record), wanted))
         for folder in (self.tree, self.build):
             with suppress(FileExistsError):
                 folder.mkdir(mode=0o755)
@@ -191,6 +194,14 @@ class SlotRoom(Workspace):
                 newer_than=self._last.used + _SETTLED_NS if self._last else 0,
                 aside=lambda: temp_name(self.folder),
             )
+
+    def _begin_anew(self, why: str | None) -> None:
+        """Put the build products aside where they may speak of what is not there any more."""
+        if why is None or self._last is None:
+            return
+        with suppress(FileNotFoundError):
+            self.build.rename(temp_name(self.folder))
+        self.notes.append(f"the build products of workspace {self.folder.name} begin anew: {why}")
 
     def settle(self) -> None:
         """Write the record, then take the mark away."""

@@ -30,6 +30,7 @@ from worker_agent.sync_record import Record, Stamped
 _TICK_NS = 50_000_000
 _COARSE_TICK_NS = 2_000_000_000
 _SECOND_NS = 1_000_000_000
+_APART_NS = 1_000
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -67,9 +68,9 @@ def sync_tree(
 ) -> Synced:
     """Make `tree`, a folder that nobody else uses, hold exactly what `index` says.
 
-    What is written gets the present time, and one after `newer_than` (ns) in any case. Folders that
-    are not wanted are renamed to what `aside` gives. `Failure` EXECUTOR where the store's bytes are
-    not what the index says; `OSError` for what the machine cannot do. After either the tree is of
+    What is written gets the present time, each file one of its own, and after `newer_than` (ns) in any
+    case. Folders that are not wanted are renamed to what `aside` gives. `Failure` EXECUTOR where the
+    store's bytes are not what the index says; `OSError` for what the machine cannot do. After either the tree is of
     no use.
     """
     run = _Sync(index, record, reader, newer_than=newer_than, aside=aside)
@@ -107,7 +108,7 @@ class _Sync:
         self._believed_before = record.made - _TICK_NS
         self._coarse_before = record.made - _COARSE_TICK_NS
         self._reader = reader
-        self._newer_than = newer_than
+        self._time = max(time.time_ns(), newer_than + _TICK_NS)
         self._aside = aside
         self._folders: dict[str, dict[str, Stamped]] = {}
         self._written = self._removed = self._kept = 0
@@ -237,9 +238,9 @@ class _Sync:
         try:
             self._fill(out, member)
             os.fchmod(out, 0o755 if member.executable else 0o644)
-            if os.fstat(out).st_mtime_ns <= self._newer_than:
-                after = self._newer_than + _TICK_NS
-                os.utime(out, ns=(after, after))
+            # No two files bear one time: who follows a link looks at nothing else of what it leads to.
+            self._time += _APART_NS
+            os.utime(out, ns=(self._time, self._time))
             if over:
                 os.rename(fresh, name, src_dir_fd=fd, dst_dir_fd=fd)
             return _stamped(member, os.fstat(out))  # a rename moves ctime

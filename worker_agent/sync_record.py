@@ -43,3 +43,12 @@ def encode_record(record: Record) -> bytes:
 def decode_record(data: bytes) -> Record:
     """What such bytes say; `msgspec.DecodeError` for anything else."""
     return _DECODER.decode(unsealed(data))
+
+
+def contents_of(record: Record) -> dict[str, tuple[str | None, str | None]]:
+    """Each path's digest, or a link's target."""
+    return {
+        f"{folder}/{name}" if folder else name: (file.sha256, file.target)
+        for folder, files in record.folders.items()
+        for name, file in files.items()
+    }

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 MAX_ROOTS = 8
 MAX_FILES = 400_000
 """Of all roots together: half a kilobyte of memory each."""
+COPIES = 2
+"""Of so many trees, the last ones, a plain copy is kept."""
 _MARK_BYTES = 4 << 20
 _PIECE = 4 << 20
 
@@ -282,7 +284,13 @@ class Memory:
         found = None if self._spool is None else base_file.load(self._spool, key)
         return None if found is None else Known(_restored(*found), saved=True)
 
+    def drop_copies(self, but: int = 0) -> None:
+        """Give the plain copies up but for those of the last trees: each is made again at need."""
+        for known in list(self._known.values())[: len(self._known) - but]:
+            known.base.close()
+
     def _make_room(self) -> None:
+        self.drop_copies(but=COPIES)
         while len(self._known) > 1 and self._is_over():
             self.forget(next(iter(self._known)))
 

@@ -152,14 +152,19 @@ class Intake:
             keep=tuple(name for name in (project.workspace, project.project, package) if name),
         )
         described = self._git.submit(git.describe, root.path)
-        snapshot = take(
-            root.path,
-            options,
-            self._paths.spool,
-            progress=tell,
-            cancelled=_is_cancelled,
-            memory=self._memory,
-        )
+        try:
+            snapshot = take(
+                root.path,
+                options,
+                self._paths.spool,
+                progress=tell,
+                cancelled=_is_cancelled,
+                memory=self._memory,
+            )
+        except Failure as failure:
+            if failure.subkind == "NO_SPACE":
+                self._memory.drop_copies()
+            raise
         _require_project(project, snapshot)
         found = described.result()
         minted = Minted(

@@ -30,6 +30,7 @@ from rch.files.durable import is_temp_name, make_dirs, write_atomic
 from worker_agent.backends import backend_for
 from worker_agent.backends.config import config_of
 from worker_agent.backends.env import job_env
+from worker_agent.toolchains.versions import tools_of
 from worker_agent.worker import Worker
 
 MAX_ENTRIES = 1000
@@ -69,6 +70,7 @@ def key_of(worker: Worker, job: Job) -> str | None:
                 "backend": backend_for(job).name,
                 "environment": _environment(worker, job),
                 "job_key": job.job_key,
+                "tools": tools_of(job.job_key_inputs.toolchain),
                 "verdict_policy": _policy(worker, config),
             }
         )

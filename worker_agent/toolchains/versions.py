@@ -32,6 +32,16 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, Version] = {}
 
 
+def tools_of(toolchain: Mapping[str, str]) -> str:
+    """What differs once the tools of a toolchain were replaced in place, whatever they call themselves."""
+    swift, xcode = toolchain.get("toolchain_dir"), toolchain.get("developer_dir")
+    named = [Path(swift) / "bin" / name for name in ("swift", "swiftc", "swift-frontend")] if swift else []
+    named += (
+        [Path(xcode) / "usr" / "bin" / "xcodebuild", Path(xcode).parent / "version.plist"] if xcode else []
+    )
+    return " ".join(_key(tool) or "-" for tool in named)
+
+
 class VersionCache:
     """Answers in one JSON file. A file that cannot be read or written costs time, nothing else."""
 
