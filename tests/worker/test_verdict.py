@@ -51,8 +51,18 @@ def after_tests(
     allow_no_tests: bool = False,
 ) -> Facts:
     return Facts(
-        action="test", phases=phases, xunit=xunit, log=log or LogFacts(), allow_no_tests=allow_no_tests
+        action="test",
+        phases=phases,
+        xunit=xunit,
+        log=replace(log or LogFacts(), vouched=vouched(xunit)),
+        allow_no_tests=allow_no_tests,
     )
+
+
+def vouched(xunit: tuple[XunitFile, ...]) -> tuple[str, ...]:
+    """What a console says whose tests all ran: the names of those of XCTest that did not fail."""
+    cases = xunit[0].cases if xunit else ()
+    return tuple(f"A.{one.name}" for one in cases if one.outcome != "failed")
 
 
 @dataclass(frozen=True)
@@ -169,6 +179,25 @@ def test_the_verdict_on(row: Row) -> None:
         assert decision.exit_code == lookup(row.kind, decision.subkind).exit_code
         assert decision.subkind == row.outcome
         assert decision.outcome == "TESTS_FAILED" or decision.why
+
+
+@pytest.mark.spec("9")
+@pytest.mark.parametrize("told", [(), ("A.testX",), ("A.testY", "B.testX")])
+def test_a_test_that_the_console_never_saw_pass_is_no_pass(told: tuple[str, ...]) -> None:
+    decision = decide(replace(after_tests(TEST), log=LogFacts(vouched=told)))
+    silent = {"A.testX", "A.testY"} - set(told)
+    assert decision.outcome == "INCONSISTENT"
+    facts = [one.fact for one in decision.evidence if one.source == "comparison"]
+    assert facts == [
+        f"{name} passed in the results and the console never said so" for name in sorted(silent)
+    ]
+
+
+def test_tests_of_one_name_are_each_to_be_vouched_for() -> None:
+    twice = (XunitFile("xunit.xml", (case("testX"), case("testX", suite="N.A"))), XunitFile("b.xml"))
+    once = replace(after_tests(TEST, twice), log=LogFacts(vouched=("A.testX",)))
+    assert decide(once).outcome == "INCONSISTENT"
+    assert decide(after_tests(TEST, twice)).outcome == "PASSED"
 
 
 ENDS = [

@@ -31,6 +31,7 @@ _SWIFT = (
     b"error:",
     b"warning:",
     b"Test ",
+    b"Executed ",
     b"no tests found",
     b"No space left",
     b"signal code",
@@ -204,6 +205,10 @@ class LogReader:
         died = lines.crash(line)
         if died is not None:
             return self._seen.crash(died)
+        if lines.suite_closes(line):
+            self._seen.close_suite()
+        elif lines.suite_opens(line):
+            self._seen.open_suite()
         said = lines.test_case(line)
         return [] if said is None else self._seen.test(said)
 

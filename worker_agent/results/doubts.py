@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from worker_agent.results.cases import Case
 from worker_agent.results.facts import Facts, console_names
+from worker_agent.results.lines import xctest_name
 from worker_agent.results.xcresult import Bundle
 from worker_agent.results.xcresult_db import DatabaseRead
 from worker_agent.results.xcresult_summary import SummaryRead
@@ -89,6 +91,20 @@ def _console_agrees(facts: Facts) -> list[str]:
     ]
 
 
+def _console_vouches(facts: Facts) -> list[str]:
+    """SwiftPM writes a test of XCTest down as passed where its process said 0, even if it never began."""
+    if facts.xcode or not facts.xunit:
+        return []
+    told = Counter(facts.log.vouched)
+    held = Counter(
+        xctest_name(f"{case.suite}.{case.name}")
+        for case in facts.xunit[0].cases
+        if case.outcome in {"passed", "skipped"}
+    )
+    silent = sorted(name for name, number in held.items() if told[name] < number)
+    return [f"{name} passed in the results and the console never said so" for name in silent]
+
+
 def _every_result(facts: Facts) -> list[str]:
     unknown = [case for case in facts.cases if case.outcome == "unknown"]
     return [f"{case.suite}.{case.name} has no result" for case in unknown[:MAX_DOUBTS]]
@@ -159,5 +175,6 @@ _CHECKS: tuple[Callable[[Facts], list[str]], ...] = (
     _build_said_errors,
     _every_result,
     _console_agrees,
+    _console_vouches,
     _bundle_agrees,
 )
