@@ -191,7 +191,8 @@ def test_the_closing_blocks_are_read_to_their_ends() -> None:
     facts = facts_of(BLOCKS)
     assert facts.failing == {"SumTests.testA", "SumTests.testD"}
     assert len(facts.commands) == 2
-    assert kinds(facts) == {signs.INFRASTRUCTURE, signs.BUILD_FAILED, signs.SCRIPT_PHASE, signs.LINK}
+    build = {signs.BUILD_FAILED, signs.SCRIPT_PHASE, signs.LINK}
+    assert kinds(facts) == {signs.INFRASTRUCTURE, signs.TESTS_FAILED, *build}
 
 
 def test_a_message_that_ends_with_a_colon_is_told_with_what_stands_below() -> None:
