@@ -14,6 +14,7 @@ from worker_agent.results.xcresult import Bundle
 from worker_agent.results.xcresult_db import DatabaseRead
 from worker_agent.results.xcresult_summary import BuildRead, SummaryRead
 from worker_agent.results.xcresult_tests import TestsRead
+from worker_agent.tries import trouble_in
 
 GREEN = bundle_of(case("a()"), case("b()"))
 RED = bundle_of(case("a()", "failed", said="no"), case("b()"))
@@ -296,6 +297,33 @@ def test_the_verdict_on(row: Row) -> None:
         assert decision.exit_code == lookup(row.kind, row.outcome).exit_code
         assert decision.why or decision.outcome == "TESTS_FAILED"
     assert decision.evidence
+
+
+INFRA = log_of(signs.INFRASTRUCTURE)
+DEAD = "Lost connection to testmanagerd"
+
+
+@pytest.mark.spec("9")
+@pytest.mark.parametrize(
+    ("facts", "again"),
+    [
+        (after_tests(65, GREEN, INFRA), True),
+        (after_tests(65, None, INFRA), True),
+        (after_tests(65, runner(DEAD)), True),
+        (after_tests(65, RED, INFRA), False),
+        (after_tests(65, None, replace(INFRA, failed=frozenset({"A.a"}))), False),
+        (after_tests(65, None, replace(INFRA, failing=frozenset({"A.a"}))), False),
+        (after_tests(65, RED), False),
+        (after_tests(0, GREEN), False),
+    ],
+)
+def test_trouble_beside_a_failed_test_is_not_tried_again(facts: Facts, *, again: bool) -> None:
+    assert (trouble_in(facts) is not None) == again
+
+
+def test_a_failure_beside_trouble_of_the_place_is_on_record() -> None:
+    facts = [one.fact for one in decide(after_tests(65, RED, INFRA)).evidence]
+    assert "AppTests.SumTests.a() failed beside it" in facts
 
 
 def test_a_failure_of_our_own_comes_before_what_the_tool_said() -> None:

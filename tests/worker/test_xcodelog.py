@@ -232,6 +232,8 @@ STAMP = "2026-01-02 03:04:05.678 xcodebuild[77:1234] "
         ("error: No profiles for 'a.b' were found: Xcode couldn't find any", signs.SIGNING),
         ("duplicate symbol '_f' in:", signs.LINK),
         # What a test or an app prints is not the tool's word.
+        ("error: Lost connection to the server", None),
+        ("error: test crashed with signal 5", None),
         ("Lost connection to the server", None),
         ("2026-01-02 03:04:05.678 MyApp[77:1234] Lost connection to the server", None),
         (f"{STAMP}[MT] IDETestOperationsObserverDebug: 35.592 elapsed", None),

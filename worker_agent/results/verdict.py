@@ -23,6 +23,7 @@ from worker_agent.results.signs import Sign, runner_sign
 __all__ = ["PASSED", "Decision", "Facts", "OwnFailure", "decide"]
 
 PASSED = "PASSED"
+MAX_NAMED = 20
 
 _CANCELLED = frozenset({"USER", "SIGNAL", "SUPERSEDED", "LEASE_EXPIRED"})
 _REFUSALS = {
@@ -229,7 +230,11 @@ def _infrastructure(facts: Facts) -> Decision | None:
     if found is None:
         return None
     note = Evidence(source=told, fact=found.text)
-    return _fail(facts, Kind.EXECUTOR, "INFRASTRUCTURE", _own_words(found.text), note)
+    failed = [
+        Evidence(source="results", fact=f"{name[: signs.MAX_TEXT]} failed beside it")
+        for name in facts.failed_tests[:MAX_NAMED]
+    ]
+    return _fail(facts, Kind.EXECUTOR, "INFRASTRUCTURE", _own_words(found.text), note, *failed)
 
 
 def _crashed(facts: Facts) -> Decision | None:
