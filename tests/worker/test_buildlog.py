@@ -61,6 +61,16 @@ def test_a_test_is_vouched_for_where_its_suite_was_closed_after_it(
 
 
 @pytest.mark.spec("9")
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [("error: ", True), ("warning: ", True), ("", False), ("x error: ", False), ("note: ", False)],
+)
+def test_that_there_are_no_tests_is_taken_from_swiftpm_s_own_line(head: str, *, found: bool) -> None:
+    said = f"{head}no tests found; create a target in the 'Tests' directory\n"
+    assert facts_of(said).no_tests_found == found
+
+
+@pytest.mark.spec("9")
 def test_a_compiler_error_is_told_with_its_place_in_the_repository() -> None:
     facts = facts_of(BROKEN, "build")
     first = facts.first_error

@@ -91,6 +91,7 @@ def own(about: str, facts: Facts, subkind: str) -> Row:
 
 ERRORS = LogFacts(diagnostics=(ERROR,), error_count=1)
 NO_TESTS = LogFacts(no_tests_found=True)
+TOLD = LogFacts(passed=frozenset({"A.testX"}))
 SKIPPED = files(case("testX", "skipped"))
 FAILED = files(case("testX", "failed"), case("testY"))
 CUT = files(case("testX"), problem="is cut short")
@@ -148,6 +149,33 @@ ROWS = [
     swift("exit 1 without any test", after_tests(RED, files()), "INCONSISTENT"),
     swift(
         "exit 1 without any test, allowed", after_tests(RED, files(), allow_no_tests=True), "INCONSISTENT"
+    ),
+    *(
+        swift(
+            f"{about}, no test allowed: {allowed}", replace(facts, allow_no_tests=allowed), "INCONSISTENT"
+        )
+        for allowed in (False, True)
+        for about, facts in (
+            ("no test target and results that are cut", after_tests(RED, files(problem="x"), NO_TESTS)),
+            ("no test target and a skipped test", after_tests(RED, SKIPPED, NO_TESTS)),
+            ("no test target and code 2", after_tests((*BUILD, phase("test", 2)), MISSING, NO_TESTS)),
+            ("no test target and no build", after_tests((phase("test", 1),), MISSING, NO_TESTS)),
+            (
+                "no test target and a build error",
+                after_tests(TEST, files(), replace(ERRORS, no_tests_found=True)),
+            ),
+            ("no results of a test that passed", after_tests(TEST, files(), TOLD)),
+            (
+                "no test target and a test that passed",
+                after_tests(RED, MISSING, replace(TOLD, no_tests_found=True)),
+            ),
+            ("no results of a test that began", after_tests(TEST, files(), LogFacts(running=("x()",)))),
+            ("no results of a process that died", after_tests(TEST, files(), LogFacts(signal=9))),
+            (
+                "skipped tests and one that began",
+                after_tests(TEST, SKIPPED, LogFacts(unfinished=("A.testX",))),
+            ),
+        )
     ),
     swift("a test that ended the process with 0", after_tests(TEST, CUT), "INCONSISTENT"),
     swift("no results at all", after_tests(TEST, MISSING), "INCONSISTENT"),

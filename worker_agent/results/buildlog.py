@@ -24,7 +24,9 @@ MAX_HAPPENINGS = 20_000
 
 _MAX_PENDING = 4 * lines.MAX_LINE
 _ISSUE_SPAN = 12
-_NO_TESTS = "no tests found; create a target in the 'Tests' directory"
+_NO_TESTS = tuple(
+    f"{head}: no tests found; create a target in the 'Tests' directory" for head in ("error", "warning")
+)
 _NO_SPACE = "No space left on device"
 
 _SWIFT = (
@@ -197,7 +199,7 @@ class LogReader:
     # Testing -----------------------------------------------------------------------------
 
     def _test_line(self, line: str) -> list[Happening]:
-        if _NO_TESTS in line:
+        if line.startswith(_NO_TESTS):
             self._seen.no_tests_found = True
         failure = self._failure(line)
         if failure is not None:

@@ -109,13 +109,19 @@ def _build_said_errors(facts: Facts) -> list[str]:
 
 def _console_agrees(facts: Facts) -> list[str]:
     """Only tests that the results know count: a test may print any other project's log."""
-    green = [case for case in facts.cases if case.outcome == "passed" and not case.flaky]
-    passed = {name for case in green for name in console_names(case)}
+    green = [case for case in facts.cases if case.outcome in {"passed", "skipped"} and not case.flaky]
+    held = {name: case.outcome for case in green for name in console_names(case)}
     log = facts.log
     red = log.failed | log.failing
+    told = (*sorted(log.passed | red | log.skipped), *log.unfinished, *log.running)
+    if facts.action == "test" and not facts.cases and (told or log.signal is not None):
+        return [f"the console tells of {told[0] if told else log.crash} and the results hold no test"]
     return [
-        *(f"{name} failed on the console and passed in the results" for name in sorted(passed & red)),
-        *(f"{name} started and never ended" for name in sorted(passed.intersection(log.unfinished))),
+        *(
+            f"{name} failed on the console and {held[name]} in the results"
+            for name in sorted(red & held.keys())
+        ),
+        *(f"{name} started and never ended" for name in log.unfinished if name in held),
     ]
 
 
