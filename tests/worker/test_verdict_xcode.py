@@ -180,6 +180,20 @@ ROWS = [
         after_tests(0, replace(GREEN, database=DatabaseRead())),
         "INCONSISTENT",
     ),
+    *(
+        Row(
+            f"a database with other counts: {about}",
+            after_tests(0, replace(GREEN, database=database)),
+            "INCONSISTENT",
+        )
+        for about, database in (
+            ("a strange word", DatabaseRead(passed=2, other=1)),
+            ("one more", DatabaseRead(passed=3)),
+            ("one less", DatabaseRead(passed=1)),
+            ("a skip", DatabaseRead(passed=1, skipped=1)),
+            ("an expected failure", DatabaseRead(passed=1, expected=1)),
+        )
+    ),
     Row(
         "a database that is none",
         after_tests(0, replace(GREEN, database=DatabaseRead(problem="is none"))),

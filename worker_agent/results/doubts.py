@@ -188,6 +188,11 @@ def _database(bundle: Bundle, database: DatabaseRead | None) -> Iterator[str]:
     for name in database.failing:
         if name in green and name not in red:
             yield f"{name} failed in the bundle's database and passed in its report"
+    if database.other:
+        yield f"the bundle's database holds {database.other} results of words that are not known"
+    counts = (database.passed, database.failed, database.skipped, database.expected)
+    if counts not in _ways_to_count(bundle.cases):
+        yield f"the bundle's database holds {_listed(counts)}, its report another number"
     if bool(database.total) != bool(bundle.cases):
         yield f"the bundle's database holds {database.total} results, its report {len(bundle.cases)}"
 
