@@ -137,6 +137,16 @@ ROWS = [
     swift("a crash", after_tests(RED, FAILED, CRASH), "TESTS_CRASHED"),
     swift("a crash that cut the results", after_tests(RED, CUT, CRASH), "TESTS_CRASHED"),
     swift("swift test killed", after_tests((*BUILD, phase("test", None, signal=11)), CUT), "TESTS_CRASHED"),
+    swift(
+        "a test whose process was killed, of which nobody said a word",
+        after_tests(RED, FAILED, LogFacts(unfinished=("A.testX",))),
+        "TESTS_CRASHED",
+    ),
+    swift(
+        "a failed test beside another's log",
+        after_tests(RED, FAILED, LogFacts(unfinished=("B.testX",))),
+        "TESTS_FAILED",
+    ),
     swift("a failed test", after_tests(RED, FAILED), "TESTS_FAILED"),
     swift(
         "a failed test and results that are cut", after_tests(RED, (*FAILED[:1], CUT[1])), "TESTS_FAILED"

@@ -18,6 +18,7 @@ from worker_agent.model import PhaseExit
 from worker_agent.results import signs
 from worker_agent.results.doubts import doubts_of
 from worker_agent.results.facts import Facts, OwnFailure, common_evidence, how
+from worker_agent.results.lines import xctest_name
 from worker_agent.results.signs import Sign, runner_sign
 from worker_agent.results.xunit import NOT_WRITTEN, XunitFile
 
@@ -249,7 +250,12 @@ def _crashed(facts: Facts) -> Decision | None:
     if facts.xcode:
         return _crashed_in_xcode(facts)
     if log.signal is None:
-        return None
+        failed = {xctest_name(f"{one.suite}.{one.name}") for one in facts.cases if one.outcome == "failed"}
+        died = [name for name in log.unfinished if name in failed]
+        if not died:
+            return None
+        why = f"{', '.join(died[:3])}: the process of the test ended before the test did"
+        return _fail(facts, facts.kind, "TESTS_CRASHED", why)
     where = f"{', '.join(log.unfinished[:3])}: " if log.unfinished else ""
     marks = [Evidence(source="build.log", fact=text) for text in log.crashes[:5]]
     return _fail(facts, facts.kind, "TESTS_CRASHED", f"{where}{log.crash}", *marks)
