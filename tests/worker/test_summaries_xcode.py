@@ -22,13 +22,15 @@ from support.xcresults import (
 
 from rch.contract.records import Diagnostic, Job
 from worker_agent.model import PhaseExit
-from worker_agent.results import summaries
+from worker_agent.results import signs, summaries
 from worker_agent.results.facts import Facts
 from worker_agent.results.logfacts import LogFacts
 from worker_agent.results.places import Places
+from worker_agent.results.signs import Sign
 from worker_agent.results.summaries import failures, narrowing, session_failure
 from worker_agent.results.verdict import decide
 from worker_agent.results.xcresult import BUILD, SUMMARY, TESTS, Bundle, read_bundle
+from worker_agent.results.xcresult_summary import BuildRead
 
 RETRIED = case(
     "flaky()",
@@ -143,8 +145,22 @@ def test_the_summary_of_the_build_holds_what_log_and_bundle_tell(red: Facts) -> 
     ]
     assert (told.error_count, told.warning_count, told.first_error) == (1, 1, error)
     assert (told.targets, told.failed_commands) == (("App",), ("Ld /x",))
-    assert told.succeeded  # a test ran
-    assert not summaries.build_summary(jobs.job(), replace(red, bundle=None), created_at=jobs.NOW).succeeded
+    assert not told.succeeded
+
+
+def test_a_build_succeeded_where_a_test_ran_and_nothing_tells_of_an_error(red: Facts) -> None:
+    def succeeded(**members: object) -> bool:
+        facts = replace(red, **members)  # type: ignore[arg-type]  # (members of the facts)
+        return summaries.build_summary(jobs.job(), facts, created_at=jobs.NOW).succeeded
+
+    assert red.bundle is not None
+    assert succeeded()
+    assert not succeeded(bundle=None)
+    assert not succeeded(log=LogFacts(error_count=1))
+    assert not succeeded(log=LogFacts(commands=("Ld /x",)))
+    assert not succeeded(log=LogFacts(signs=(Sign(signs.BUILD_FAILED, "** BUILD FAILED **"),)))
+    for build in (BuildRead(error_count=1), BuildRead(status="failed")):
+        assert not succeeded(bundle=replace(red.bundle, build=build))
 
 
 @pytest.mark.spec("9")

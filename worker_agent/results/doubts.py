@@ -16,7 +16,8 @@ from worker_agent.results.xcresult_summary import SummaryRead
 
 MAX_DOUBTS = 50
 _RESULTS = frozenset({"Passed", "Failed", "Skipped", "Expected Failure"})
-_BUILT = frozenset({"", "succeeded"})
+BUILT = frozenset({"", "succeeded"})
+"""What a bundle says of a build that was done; older forms say nothing."""
 _WORST = ("failed", "unknown", "passed", "expected_failure", "skipped")
 _PHASES = {
     ("swiftpm", "build"): (("build",),),
@@ -71,7 +72,7 @@ def _build_report(facts: Facts) -> list[str]:
         return []
     if build.problem is not None:
         return [f"{facts.bundle.name} build: {build.problem}"]
-    return [] if build.status in _BUILT else [f"the bundle's build has the status {build.status!r}"]
+    return [] if build.status in BUILT else [f"the bundle's build has the status {build.status!r}"]
 
 
 def _all_phases(facts: Facts) -> list[str]:

@@ -21,10 +21,12 @@ from rch.contract.records import (
     Verdict,
 )
 from worker_agent.results.cases import Case
+from worker_agent.results.doubts import BUILT
 from worker_agent.results.facts import Facts
 from worker_agent.results.given import envelope
 from worker_agent.results.lines import FailureSaid, xctest_name
 from worker_agent.results.places import Places
+from worker_agent.results.signs import BUILD_KINDS
 from worker_agent.results.verdict import PASSED, Decision
 
 MAX_FAILURES = 500
@@ -220,7 +222,14 @@ def build_summary(job: Job, facts: Facts, *, created_at: str) -> BuildSummary:
 
 
 def _built(facts: Facts) -> bool:
-    """Whether a build was run and said so; a `test` of xcodebuild has built where a test ran."""
+    """Whether a build was run and said so, and nothing tells of an error or of a command that failed.
+
+    A `test` of xcodebuild has built where a test ran.
+    """
+    told = facts.bundle.build if facts.bundle else None
+    broken = facts.error_count or facts.log.commands or facts.log.sign(*BUILD_KINDS)
+    if broken or (told is not None and told.status not in BUILT):
+        return False
     build = next((phase for phase in facts.phases if phase.name == "build"), None)
     if build is not None or not facts.xcode:
         return build is not None and build.ok
