@@ -70,6 +70,41 @@ def test_a_failure_counts_before_a_skip(body: bytes, outcome: str, message: str)
     assert (one.outcome, one.message) == (outcome, message)
 
 
+@pytest.mark.spec("9")
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'<testcase name="a"><Failure message="f"/></testcase>',
+        b'<testcase name="a"><j:failure xmlns:j="urn:j" message="f"/></testcase>',
+        b'<testcase name="a"><rerunFailure message="f"/></testcase>',
+        b'<testcase name="a"><flakyFailure message="f"/></testcase>',
+        b'<TestCase name="a"/>',
+        b'<j:testcase xmlns:j="urn:j" name="a"/>',
+        b'<error message="the process died"/>',
+        b'<failure/><testcase name="a"/>',
+    ],
+)
+def test_a_result_in_a_form_that_is_not_known_is_a_problem(body: bytes) -> None:
+    assert "which is not read" in str(parse_xunit("x.xml", HEAD + body + TAIL).problem)
+
+
+def test_what_is_no_result_is_passed_over() -> None:
+    (one,) = cases(
+        b'<properties><property name="a"/></properties><testcase name="a"/>'
+        b"<system-out><Failure/>x</system-out><system-err/>"
+    )
+    assert one.outcome == "passed"
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [("failed", "failed"), ("", "failed"), ("run", "passed"), ("skipped", "skipped"), ("passed", "passed")],
+)
+def test_a_case_whose_status_is_no_pass_is_failed(status: str, outcome: str) -> None:
+    (one,) = cases(f'<testcase name="a" status="{status}"/>'.encode())
+    assert one.outcome == outcome
+
+
 @pytest.mark.parametrize(
     ("seconds", "milliseconds"),
     [("0.0439", 43), ("2", 2000), ("", 0), ("-1", 0), ("nan", 0), ("1e9", 0), ("9" * 400, 0), ("1.5s", 0)],
@@ -111,8 +146,9 @@ BOMB = b"".join(
         (b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><testsuites/>', "document type"),
         (b'<!DOCTYPE x [<!ENTITY % p SYSTEM "http://localhost/x"> %p;]><testsuites/>', "document type"),
         (b"<testsuites>&nope;</testsuites>", "undefined entity"),
-        (b"<a>" * 100 + b"</a>" * 100, "nests deeper"),
-        (b"<testsuites>" + b"<a>" * 40, "nests deeper"),
+        (b"<testsuite>" * 100 + b"</testsuite>" * 100, "nests deeper"),
+        (b"<testsuites>" + b"<testsuite>" * 40, "nests deeper"),
+        (b"<testsuites>" + b"<a>" * 40, "which is not read"),
         (b"<testsuites><testcase><testcase/></testcase></testsuites>", "within a testcase"),
         (b"<html><testcase name='a'/></html>", "no xunit file"),
         (b"<testsuites/><testsuites/>", "junk after document element"),

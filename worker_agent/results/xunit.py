@@ -22,6 +22,10 @@ from worker_agent.results.cases import MAX_MESSAGE, Case
 MAX_BYTES = 64 << 20
 MAX_CASES = 200_000
 MAX_DEPTH = 32
+_TEXTS = frozenset({"system-out", "system-err", "properties"})
+_OUTSIDE = frozenset({"testsuites", "testsuite", "testcase", *_TEXTS})
+_INSIDE = frozenset({"testcase", "failure", "error", "skipped", *_TEXTS})
+_GREEN = frozenset({"passed", "run"})
 NOT_WRITTEN = "was not written"
 
 # What XML 1.0 cannot hold, and references to it, which Swift Testing writes all the same.
@@ -106,6 +110,8 @@ class _Reading:
         self.root_seen = False
         self._depth = 0
         self._open: dict[str, str] | None = None
+        self._case_depth = 0
+        self._text_depth = 0
         self._outcome = "passed"
         self._message: str | None = None
         self._in_result = False
@@ -125,6 +131,7 @@ class _Reading:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise _RefusedError(f"nests deeper than {MAX_DEPTH}")
+        self._known(tag)
         if self._depth == 1:
             self.root_seen = tag in {"testsuites", "testsuite"}
         if tag == "testcase":
@@ -134,8 +141,21 @@ class _Reading:
                 raise _RefusedError(f"holds more than {MAX_CASES} test cases")
             self._open = {key: value[:1000] for key, value in attributes.items()}
             self._outcome, self._message = "passed", None
+            self._case_depth = self._depth
         elif self._open is not None and tag in {"failure", "error", "skipped"}:
             self._result("skipped" if tag == "skipped" else "failed", attributes.get("message", ""))
+
+    def _known(self, tag: str) -> None:
+        """Refuse an element that may be a result in another form: a green must not rest on it."""
+        if self._open is None:
+            known = tag in _OUTSIDE or self._depth == 1 or self._text_depth
+        else:
+            known = tag in _INSIDE or self._depth > self._case_depth + 1
+        if not known:
+            where = "outside of a testcase" if self._open is None else "in a testcase"
+            raise _RefusedError(f"holds an element {tag[:100]!r} {where}, which is not read")
+        if tag in _TEXTS and not self._text_depth:
+            self._text_depth = self._depth
 
     def _result(self, outcome: str, message: str) -> None:
         """Take a result; the first message counts, and a failure counts before a skip."""
@@ -147,11 +167,17 @@ class _Reading:
             self._message = (self._message + data)[:MAX_MESSAGE]
 
     def _end(self, tag: str) -> None:
+        if self._depth == self._text_depth:
+            self._text_depth = 0
         self._depth -= 1
         if tag in {"failure", "error", "skipped"}:
             self._in_result = False
         if tag != "testcase" or self._open is None:
             return
+        status = self._open.get("status", "passed")
+        if self._outcome == "passed" and status not in _GREEN:
+            self._outcome = "skipped" if status == "skipped" else "failed"
+            self._message = self._message or f"its status is {status!r}"
         self.cases.append(
             Case(
                 suite=self._open.get("classname", ""),
