@@ -25,7 +25,7 @@ from worker_agent.model import EndedByUs, JobLayout, Parted, Phase, PhaseExit
 from worker_agent.output import JobOutput
 from worker_agent.processes import end_adopted, own_group
 from worker_agent.results.buildlog import LogReader
-from worker_agent.results.facts import how
+from worker_agent.results.facts import Facts, how
 from worker_agent.results.finish import Ending, gather
 from worker_agent.results.sources import sources_of
 from worker_agent.results.verdict import decide
@@ -110,7 +110,7 @@ class Tries:
         return (None if last else self._trouble()), None
 
     def _trouble(self) -> str | None:
-        """Why the verdict on this try would be that its place is broken; None for any other verdict."""
+        """Why this try is worth another; None if it is not."""
         if not self.phases or self.phases[-1].ok or self._look() is not None:
             return None
         ending = Ending(
@@ -123,9 +123,8 @@ class Tries:
             env=self.env,
         )
         sources = sources_of(self._job, self.layout, self.env)
-        decision = decide(gather(self.layout, self._life.request, ending, sources))
-        broken = decision.kind is Kind.EXECUTOR and decision.subkind == INFRASTRUCTURE
-        return decision.why if broken else None
+        facts = gather(self.layout, self._life.request, ending, sources)
+        return trouble_in(facts)
 
     def _begin_anew(self, number: int, why: str, log: BuildLog, events: EventFile) -> None:
         """Put a try on record and leave nothing of it that the next one might find."""
@@ -222,6 +221,16 @@ class Tries:
         """Let others have what was there before."""
         if self._simulator is not None:
             self._simulator.release()
+
+
+def trouble_in(facts: Facts) -> str | None:
+    """Why the verdict is that the place is broken; None for any other, and where a test failed beside it.
+
+    Another try would put such a failure off the record.
+    """
+    decision = decide(facts)
+    broken = decision.kind is Kind.EXECUTOR and decision.subkind == INFRASTRUCTURE
+    return decision.why if broken and not facts.failed_tests else None
 
 
 def part_unused(worker: Worker, life: Life) -> Parted:

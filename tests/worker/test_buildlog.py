@@ -32,6 +32,44 @@ def facts_of(text: str | bytes, phase: str | None = "test", *, piece: int = 1 <<
     return reader.facts()
 
 
+CLOSED = (
+    "Test Suite 'A' passed at 2026-01-02 03:04:05.678\n\t Executed 1 test, with 0 failures (0 unexpected)\n"
+)
+OPENED = "Test Suite 'Selected tests' started at 2026-01-02 03:04:05.678\n"
+
+
+@pytest.mark.spec("9")
+@pytest.mark.parametrize(
+    ("text", "vouched"),
+    [
+        (f"Test Case 'A.a' passed (0.001 seconds)\n{CLOSED}", ("A.a",)),
+        (f"dotsTest Case '-[M.A a]' skipped (0.001 seconds).\n{CLOSED}", ("A.a",)),
+        (2 * f"{OPENED}Test Case 'A.a' passed (0.001 seconds)\n{CLOSED}{CLOSED}", ("A.a", "A.a")),
+        (f"Test Case 'A.a' failed (0.001 seconds)\n{CLOSED}", ()),
+        # its process was ended by the test, whatever that printed before
+        (f"Test Case 'A.a' passed (0.001 seconds)\n{OPENED}{CLOSED}", ()),
+        ("Test Case 'A.a' passed (0.001 seconds)\n", ()),
+        (f"{OPENED}{CLOSED}", ()),
+        # more than is looked at of a line
+        (f"{'x' * 5000}Test Case 'A.a' passed (0.001 seconds)\n{CLOSED}", ()),
+    ],
+)
+def test_a_test_is_vouched_for_where_its_suite_was_closed_after_it(
+    text: str, vouched: tuple[str, ...]
+) -> None:
+    assert facts_of(text).vouched == vouched
+
+
+@pytest.mark.spec("9")
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [("error: ", True), ("warning: ", True), ("", False), ("x error: ", False), ("note: ", False)],
+)
+def test_that_there_are_no_tests_is_taken_from_swiftpm_s_own_line(head: str, *, found: bool) -> None:
+    said = f"{head}no tests found; create a target in the 'Tests' directory\n"
+    assert facts_of(said).no_tests_found == found
+
+
 @pytest.mark.spec("9")
 def test_a_compiler_error_is_told_with_its_place_in_the_repository() -> None:
     facts = facts_of(BROKEN, "build")

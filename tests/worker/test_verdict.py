@@ -51,8 +51,18 @@ def after_tests(
     allow_no_tests: bool = False,
 ) -> Facts:
     return Facts(
-        action="test", phases=phases, xunit=xunit, log=log or LogFacts(), allow_no_tests=allow_no_tests
+        action="test",
+        phases=phases,
+        xunit=xunit,
+        log=replace(log or LogFacts(), vouched=vouched(xunit)),
+        allow_no_tests=allow_no_tests,
     )
+
+
+def vouched(xunit: tuple[XunitFile, ...]) -> tuple[str, ...]:
+    """What a console says whose tests all ran: the names of those of XCTest that did not fail."""
+    cases = xunit[0].cases if xunit else ()
+    return tuple(f"A.{one.name}" for one in cases if one.outcome != "failed")
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,7 @@ def own(about: str, facts: Facts, subkind: str) -> Row:
 
 ERRORS = LogFacts(diagnostics=(ERROR,), error_count=1)
 NO_TESTS = LogFacts(no_tests_found=True)
+TOLD = LogFacts(passed=frozenset({"A.testX"}))
 SKIPPED = files(case("testX", "skipped"))
 FAILED = files(case("testX", "failed"), case("testY"))
 CUT = files(case("testX"), problem="is cut short")
@@ -139,6 +150,33 @@ ROWS = [
     swift(
         "exit 1 without any test, allowed", after_tests(RED, files(), allow_no_tests=True), "INCONSISTENT"
     ),
+    *(
+        swift(
+            f"{about}, no test allowed: {allowed}", replace(facts, allow_no_tests=allowed), "INCONSISTENT"
+        )
+        for allowed in (False, True)
+        for about, facts in (
+            ("no test target and results that are cut", after_tests(RED, files(problem="x"), NO_TESTS)),
+            ("no test target and a skipped test", after_tests(RED, SKIPPED, NO_TESTS)),
+            ("no test target and code 2", after_tests((*BUILD, phase("test", 2)), MISSING, NO_TESTS)),
+            ("no test target and no build", after_tests((phase("test", 1),), MISSING, NO_TESTS)),
+            (
+                "no test target and a build error",
+                after_tests(TEST, files(), replace(ERRORS, no_tests_found=True)),
+            ),
+            ("no results of a test that passed", after_tests(TEST, files(), TOLD)),
+            (
+                "no test target and a test that passed",
+                after_tests(RED, MISSING, replace(TOLD, no_tests_found=True)),
+            ),
+            ("no results of a test that began", after_tests(TEST, files(), LogFacts(running=("x()",)))),
+            ("no results of a process that died", after_tests(TEST, files(), LogFacts(signal=9))),
+            (
+                "skipped tests and one that began",
+                after_tests(TEST, SKIPPED, LogFacts(unfinished=("A.testX",))),
+            ),
+        )
+    ),
     swift("a test that ended the process with 0", after_tests(TEST, CUT), "INCONSISTENT"),
     swift("no results at all", after_tests(TEST, MISSING), "INCONSISTENT"),
     swift("no results at all, allowed", after_tests(TEST, MISSING, allow_no_tests=True), "INCONSISTENT"),
@@ -169,6 +207,25 @@ def test_the_verdict_on(row: Row) -> None:
         assert decision.exit_code == lookup(row.kind, decision.subkind).exit_code
         assert decision.subkind == row.outcome
         assert decision.outcome == "TESTS_FAILED" or decision.why
+
+
+@pytest.mark.spec("9")
+@pytest.mark.parametrize("told", [(), ("A.testX",), ("A.testY", "B.testX")])
+def test_a_test_that_the_console_never_saw_pass_is_no_pass(told: tuple[str, ...]) -> None:
+    decision = decide(replace(after_tests(TEST), log=LogFacts(vouched=told)))
+    silent = {"A.testX", "A.testY"} - set(told)
+    assert decision.outcome == "INCONSISTENT"
+    facts = [one.fact for one in decision.evidence if one.source == "comparison"]
+    assert facts == [
+        f"{name} passed in the results and the console never said so" for name in sorted(silent)
+    ]
+
+
+def test_tests_of_one_name_are_each_to_be_vouched_for() -> None:
+    twice = (XunitFile("xunit.xml", (case("testX"), case("testX", suite="N.A"))), XunitFile("b.xml"))
+    once = replace(after_tests(TEST, twice), log=LogFacts(vouched=("A.testX",)))
+    assert decide(once).outcome == "INCONSISTENT"
+    assert decide(after_tests(TEST, twice)).outcome == "PASSED"
 
 
 ENDS = [

@@ -14,11 +14,29 @@ from worker_agent.results.xcresult import Bundle
 from worker_agent.results.xcresult_db import DatabaseRead
 from worker_agent.results.xcresult_summary import BuildRead, SummaryRead
 from worker_agent.results.xcresult_tests import TestsRead
+from worker_agent.tries import trouble_in
 
 GREEN = bundle_of(case("a()"), case("b()"))
 RED = bundle_of(case("a()", "failed", said="no"), case("b()"))
 SKIPS = bundle_of(case("a()", "skipped"))
 EMPTY = bundle_of()
+EVERY_SIGN = (
+    signs.PACKAGE_RESOLUTION,
+    signs.DEPENDENCY_GRAPH,
+    signs.SCRIPT_PHASE,
+    signs.COMPILE,
+    signs.LINK,
+    signs.SIGNING,
+    signs.LICENCE,
+    signs.NO_DESTINATION,
+    signs.PROJECT_MISSING,
+    signs.USAGE,
+    signs.LOCKED_DATABASE,
+    signs.INFRASTRUCTURE,
+    signs.CRASH,
+    signs.BUILD_FAILED,
+    signs.TESTS_FAILED,
+)
 RUNNER = "AppUITests-Runner (7) encountered an error ({})"
 
 
@@ -202,6 +220,33 @@ ROWS = [
         replace(after_tests(0, GREEN), phases=(phase(0, "build"),)),
         "INCONSISTENT",
     ),
+    *(
+        Row(f"exit 0 beside a sign of {kind}", after_tests(0, GREEN, log_of(kind)), "INCONSISTENT")
+        for kind in EVERY_SIGN
+    ),
+    *(
+        Row(f"a build's exit 0 beside a sign of {kind}", build(0, log_of(kind)), "INCONSISTENT")
+        for kind in EVERY_SIGN
+    ),
+    Row(
+        "a banner beside a flaky test",
+        after_tests(0, bundle_of(case("a()", lost=True)), log_of(signs.TESTS_FAILED)),
+        "INCONSISTENT",
+    ),
+    Row(
+        "a test in the list of failing ones that the bundle does not know",
+        after_tests(0, GREEN, LogFacts(failing=frozenset({"OtherTests.z"}))),
+        "INCONSISTENT",
+    ),
+    *(
+        Row(f"a build report, {about}", facts(0, bundle=replace(GREEN, build=told)), "INCONSISTENT")
+        for facts in (after_tests, build)
+        for about, told in (
+            (f"cannot be read {facts.__name__}", BuildRead(problem="x")),
+            (f"failed {facts.__name__}", BuildRead(status="failed")),
+            (f"of a strange status {facts.__name__}", BuildRead(status="halted")),
+        )
+    ),
     # 9: what passes
     Row("tests that all passed", after_tests(0, GREEN), "PASSED", None),
     Row("two phases", replace(after_tests(0, GREEN), phases=(phase(0, "build"), phase())), "PASSED", None),
@@ -225,17 +270,18 @@ ROWS = [
         None,
     ),
     Row(
-        "a build report that cannot be read",
-        after_tests(0, replace(GREEN, build=BuildRead(problem="x"))),
+        "a restart before a retry that passed",
+        after_tests(0, bundle_of(case("a()", lost=True)), log_of(signs.CRASH)),
         "PASSED",
         None,
     ),
     Row(
-        "words of a crash that a test printed",
-        after_tests(0, GREEN, log_of(signs.CRASH, signs.INFRASTRUCTURE, signs.TESTS_FAILED)),
+        "a flaky test in the list of failing ones",
+        after_tests(0, bundle_of(case("a()", lost=True)), LogFacts(failing=frozenset({"SumTests.a"}))),
         "PASSED",
         None,
     ),
+    Row("a build's report", build(0, bundle=Bundle(build=BuildRead(status="succeeded"))), "PASSED", None),
     Row("a build", build(0), "PASSED", None),
 ]
 
@@ -251,6 +297,33 @@ def test_the_verdict_on(row: Row) -> None:
         assert decision.exit_code == lookup(row.kind, row.outcome).exit_code
         assert decision.why or decision.outcome == "TESTS_FAILED"
     assert decision.evidence
+
+
+INFRA = log_of(signs.INFRASTRUCTURE)
+DEAD = "Lost connection to testmanagerd"
+
+
+@pytest.mark.spec("9")
+@pytest.mark.parametrize(
+    ("facts", "again"),
+    [
+        (after_tests(65, GREEN, INFRA), True),
+        (after_tests(65, None, INFRA), True),
+        (after_tests(65, runner(DEAD)), True),
+        (after_tests(65, RED, INFRA), False),
+        (after_tests(65, None, replace(INFRA, failed=frozenset({"A.a"}))), False),
+        (after_tests(65, None, replace(INFRA, failing=frozenset({"A.a"}))), False),
+        (after_tests(65, RED), False),
+        (after_tests(0, GREEN), False),
+    ],
+)
+def test_trouble_beside_a_failed_test_is_not_tried_again(facts: Facts, *, again: bool) -> None:
+    assert (trouble_in(facts) is not None) == again
+
+
+def test_a_failure_beside_trouble_of_the_place_is_on_record() -> None:
+    facts = [one.fact for one in decide(after_tests(65, RED, INFRA)).evidence]
+    assert "AppTests.SumTests.a() failed beside it" in facts
 
 
 def test_a_failure_of_our_own_comes_before_what_the_tool_said() -> None:

@@ -191,7 +191,8 @@ def test_the_closing_blocks_are_read_to_their_ends() -> None:
     facts = facts_of(BLOCKS)
     assert facts.failing == {"SumTests.testA", "SumTests.testD"}
     assert len(facts.commands) == 2
-    assert kinds(facts) == {signs.INFRASTRUCTURE, signs.BUILD_FAILED, signs.SCRIPT_PHASE, signs.LINK}
+    build = {signs.BUILD_FAILED, signs.SCRIPT_PHASE, signs.LINK}
+    assert kinds(facts) == {signs.INFRASTRUCTURE, signs.TESTS_FAILED, *build}
 
 
 def test_a_message_that_ends_with_a_colon_is_told_with_what_stands_below() -> None:
@@ -231,6 +232,8 @@ STAMP = "2026-01-02 03:04:05.678 xcodebuild[77:1234] "
         ("error: No profiles for 'a.b' were found: Xcode couldn't find any", signs.SIGNING),
         ("duplicate symbol '_f' in:", signs.LINK),
         # What a test or an app prints is not the tool's word.
+        ("error: Lost connection to the server", None),
+        ("error: test crashed with signal 5", None),
         ("Lost connection to the server", None),
         ("2026-01-02 03:04:05.678 MyApp[77:1234] Lost connection to the server", None),
         (f"{STAMP}[MT] IDETestOperationsObserverDebug: 35.592 elapsed", None),

@@ -24,13 +24,16 @@ MAX_HAPPENINGS = 20_000
 
 _MAX_PENDING = 4 * lines.MAX_LINE
 _ISSUE_SPAN = 12
-_NO_TESTS = "no tests found; create a target in the 'Tests' directory"
+_NO_TESTS = tuple(
+    f"{head}: no tests found; create a target in the 'Tests' directory" for head in ("error", "warning")
+)
 _NO_SPACE = "No space left on device"
 
 _SWIFT = (
     b"error:",
     b"warning:",
     b"Test ",
+    b"Executed ",
     b"no tests found",
     b"No space left",
     b"signal code",
@@ -196,7 +199,7 @@ class LogReader:
     # Testing -----------------------------------------------------------------------------
 
     def _test_line(self, line: str) -> list[Happening]:
-        if _NO_TESTS in line:
+        if line.startswith(_NO_TESTS):
             self._seen.no_tests_found = True
         failure = self._failure(line)
         if failure is not None:
@@ -204,6 +207,10 @@ class LogReader:
         died = lines.crash(line)
         if died is not None:
             return self._seen.crash(died)
+        if lines.suite_closes(line):
+            self._seen.close_suite()
+        elif lines.suite_opens(line):
+            self._seen.open_suite()
         said = lines.test_case(line)
         return [] if said is None else self._seen.test(said)
 

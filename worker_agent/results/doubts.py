@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
+from worker_agent.results import signs
 from worker_agent.results.cases import Case
 from worker_agent.results.facts import Facts, console_names
+from worker_agent.results.lines import xctest_name
+from worker_agent.results.signs import runner_sign
 from worker_agent.results.xcresult import Bundle
 from worker_agent.results.xcresult_db import DatabaseRead
 from worker_agent.results.xcresult_summary import SummaryRead
 
 MAX_DOUBTS = 50
 _RESULTS = frozenset({"Passed", "Failed", "Skipped", "Expected Failure"})
+_BUILT = frozenset({"", "succeeded"})
 _PHASES = {
     ("swiftpm", "build"): (("build",),),
     ("swiftpm", "test"): (("build", "test"),),
@@ -41,6 +46,31 @@ def _exit_codes(facts: Facts) -> list[str]:
     if failed and not doubts:
         return [f"{facts.tool('test')} said 0 with {failed} failed tests"]
     return doubts
+
+
+def _signs_of_failure(facts: Facts) -> list[str]:
+    """What xcodebuild said of a failure that its code 0 denies; printed by a test it is no pass either.
+
+    A runner is started anew after a crash that the results tell of, where tests are tried again.
+    """
+    if not facts.xcode or facts.phases[-1:] == () or not facts.phases[-1].ok:
+        return []
+    retried = any(case.lost_attempts for case in facts.cases)
+    said = [one.text for one in facts.log.signs if not (retried and one.kind == signs.CRASH)]
+    flaky = {name for case in facts.cases if case.lost_attempts for name in console_names(case)}
+    listed = [f"{name} is one of the failing tests" for name in sorted(facts.log.failing - flaky)]
+    words = [one for one in facts.runner_words if runner_sign(one) is not None]
+    return [f"xcodebuild said 0 and: {text}" for text in (*said, *listed, *words)]
+
+
+def _build_report(facts: Facts) -> list[str]:
+    """The bundle's report on its build, after which xcodebuild said 0."""
+    build = facts.bundle.build if facts.bundle else None
+    if build is None or facts.bundle is None:
+        return []
+    if build.problem is not None:
+        return [f"{facts.bundle.name} build: {build.problem}"]
+    return [] if build.status in _BUILT else [f"the bundle's build has the status {build.status!r}"]
 
 
 def _all_phases(facts: Facts) -> list[str]:
@@ -79,14 +109,34 @@ def _build_said_errors(facts: Facts) -> list[str]:
 
 def _console_agrees(facts: Facts) -> list[str]:
     """Only tests that the results know count: a test may print any other project's log."""
-    green = [case for case in facts.cases if case.outcome == "passed" and not case.flaky]
-    passed = {name for case in green for name in console_names(case)}
+    green = [case for case in facts.cases if case.outcome in {"passed", "skipped"} and not case.flaky]
+    held = {name: case.outcome for case in green for name in console_names(case)}
     log = facts.log
     red = log.failed | log.failing
+    told = (*sorted(log.passed | red | log.skipped), *log.unfinished, *log.running)
+    if facts.action == "test" and not facts.cases and (told or log.signal is not None):
+        return [f"the console tells of {told[0] if told else log.crash} and the results hold no test"]
     return [
-        *(f"{name} failed on the console and passed in the results" for name in sorted(passed & red)),
-        *(f"{name} started and never ended" for name in sorted(passed.intersection(log.unfinished))),
+        *(
+            f"{name} failed on the console and {held[name]} in the results"
+            for name in sorted(red & held.keys())
+        ),
+        *(f"{name} started and never ended" for name in log.unfinished if name in held),
     ]
+
+
+def _console_vouches(facts: Facts) -> list[str]:
+    """SwiftPM writes a test of XCTest down as passed where its process said 0, even if it never began."""
+    if facts.xcode or not facts.xunit:
+        return []
+    told = Counter(facts.log.vouched)
+    held = Counter(
+        xctest_name(f"{case.suite}.{case.name}")
+        for case in facts.xunit[0].cases
+        if case.outcome in {"passed", "skipped"}
+    )
+    silent = sorted(name for name, number in held.items() if told[name] < number)
+    return [f"{name} passed in the results and the console never said so" for name in silent]
 
 
 def _every_result(facts: Facts) -> list[str]:
@@ -154,10 +204,13 @@ def _listed(numbers: tuple[int, ...]) -> str:
 
 _CHECKS: tuple[Callable[[Facts], list[str]], ...] = (
     _exit_codes,
+    _signs_of_failure,
+    _build_report,
     _all_phases,
     _sources_whole,
     _build_said_errors,
     _every_result,
     _console_agrees,
+    _console_vouches,
     _bundle_agrees,
 )

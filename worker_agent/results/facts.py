@@ -10,7 +10,7 @@ from functools import cached_property
 from rch.contract.errors import Kind
 from rch.contract.records import Diagnostic, Evidence
 from worker_agent.model import EndedByUs, PhaseExit
-from worker_agent.results.cases import Case
+from worker_agent.results.cases import Case, Text
 from worker_agent.results.lines import xctest_name
 from worker_agent.results.logfacts import MAX_DIAGNOSTICS, LogFacts
 from worker_agent.results.xcresult import Bundle
@@ -124,11 +124,26 @@ class Facts:
         said = [
             text.message
             for case in self.cases
-            if case.outcome == "failed" and not case.identifier.endswith("()")
+            if case.outcome == "failed"
             for text in case.texts
-            if "encountered an error" in f"{case.name} {text.message}"
+            if _of_runner(case, text)
         ]
         return (*self.bundle.tests.said, *said)
+
+    @cached_property
+    def failed_tests(self) -> tuple[str, ...]:
+        """The tests that failed as any source tells it, sorted: not what failed as a runner does."""
+        told = {
+            f"{case.suite}.{case.name}"
+            for case in self.cases
+            if case.outcome == "failed" and not any(_of_runner(case, text) for text in case.texts)
+        }
+        return tuple(sorted({*told, *self.log.failed, *self.log.failing}))
+
+
+def _of_runner(case: Case, text: Text) -> bool:
+    """Whether a failed case stands for its runner as a whole."""
+    return not case.identifier.endswith("()") and "encountered an error" in f"{case.name} {text.message}"
 
 
 def console_names(case: Case) -> frozenset[str]:

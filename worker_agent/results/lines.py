@@ -17,6 +17,8 @@ _ANSI = re.compile(r"\x1b\[[0-9;]{0,32}[A-Za-z]")
 _DIAGNOSTIC = re.compile(r"([^:|\x00]{1,1024}):(\d{1,7}):(\d{1,7}): (fatal error|error|warning): (.+)")
 _ERROR = re.compile(r"(?:[^:|\x00]{1,1024}: )?(?:fatal )?error: (.+)")
 _XCTEST_CASE = re.compile(r"Test Case '([^'\x00]{1,512})' (started|passed|failed|skipped)\b")
+_XCTEST_OPENS = re.compile(r"Test Suite '[^'\x00]{1,512}' started\b")
+_XCTEST_CLOSES = re.compile(r"\bExecuted \d{1,9} tests?, with ")
 _XCTEST_FAILURE = re.compile(r"([^:\x00]{1,1024}):(\d{1,7}): error: ([^:]{1,512}?) : (.*)")
 _OBJC_NAME = re.compile(r"[-+]\[(\S+) (\S+)\]")
 _SUITE_END = re.compile(r"\S{1,2}\s{1,2}Test (.{1,1024}?) (passed|failed) after [\d.]{1,16} seconds")
@@ -114,6 +116,16 @@ def test_case(line: str) -> TestSaid | None:
     if found is None or found[1] == "run" or found[1].startswith(("run with ", "case passing ")):
         return None
     return TestSaid("swift-testing", function_name(_CASES.sub("", found[1])), outcome)
+
+
+def suite_opens(line: str) -> bool:
+    """Whether a suite of XCTest begins: what had not ended before it never will."""
+    return _XCTEST_OPENS.search(line) is not None
+
+
+def suite_closes(line: str) -> bool:
+    """Whether XCTest closes a suite, which it does only where its process was not ended by a test."""
+    return _XCTEST_CLOSES.search(line) is not None
 
 
 def xctest_failure(line: str) -> FailureSaid | None:

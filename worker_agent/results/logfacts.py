@@ -31,7 +31,8 @@ class LogFacts:
 
     `diagnostics` are distinct, errors first, the first 200 of each kind; `failures` are failed
     assertions in order; `unfinished` tests of XCTest started and never ended, `running` ones of
-    Swift Testing too, the last begun last; `signal` is the one that SwiftPM says ended a test
+    Swift Testing too, the last begun last; `vouched` ended without a failure in a suite of XCTest
+    that was closed, each as often as it did; `signal` is the one that SwiftPM says ended a test
     process.
 
     Of xcodebuild alone: `signs` of why it ended, the tests that it lists as `failing`, and the
@@ -50,6 +51,7 @@ class LogFacts:
     skipped: frozenset[str] = frozenset()
     unfinished: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
+    vouched: tuple[str, ...] = ()
     no_tests_found: bool = False
     no_space: bool = False
     signs: tuple[Sign, ...] = ()
@@ -90,6 +92,8 @@ class Seen:
     )
     running: Counter[str] = field(default_factory=Counter)
     in_suites: dict[str, int] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+    vouched: list[str] = field(default_factory=list)
     no_tests_found: bool = False
     no_space: bool = False
     blocks: Blocks = field(default_factory=Blocks)
@@ -136,6 +140,8 @@ class Seen:
                 self.running[said.name] += 1 if said.outcome == "started" else -1
             if known and said.outcome != "started":
                 self.outcomes[said.outcome].add(said.name)
+            if said.outcome in {"passed", "skipped"} and len(self.ended) < MAX_NAMES:
+                self.ended.append(said.name)
         else:
             self._in_suite(said)
         if said.outcome == "started":
@@ -145,6 +151,15 @@ class Seen:
                 "test", {"framework": said.framework, "name": said.name[:500], "outcome": said.outcome}
             )
         ]
+
+    def open_suite(self) -> None:
+        """A suite of XCTest begins: what ended before in one that was not closed is not vouched for."""
+        self.ended.clear()
+
+    def close_suite(self) -> None:
+        """A suite of XCTest was closed, and with it the tests that ended in it."""
+        self.vouched += self.ended[: MAX_NAMES - len(self.vouched)]
+        self.ended.clear()
 
     def _outcome(self, said: lines.TestSaid) -> None:
         names = self.outcomes[said.outcome]
@@ -172,6 +187,7 @@ class Seen:
             skipped=frozenset(self.outcomes["skipped"]),
             unfinished=tuple(sorted(name for name, times in self.running.items() if times > 0)),
             running=tuple(self.in_suites),
+            vouched=tuple(self.vouched),
             no_tests_found=self.no_tests_found,
             no_space=self.no_space,
             signs=tuple(self.blocks.signs),

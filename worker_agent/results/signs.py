@@ -112,10 +112,12 @@ _OWN: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     (CRASH, (("test runner", "before finishing running tests"), ("test crashed with",))),
 )
 _TIMED_KINDS = frozenset({INFRASTRUCTURE, LOCKED_DATABASE})
+_ERROR_KINDS = frozenset(kind for kind, _ in _OWN) - {INFRASTRUCTURE, CRASH}
 _RUNNER_KINDS = frozenset({INFRASTRUCTURE, CRASH})
 
 _TIMED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{1,9}(?: ?[+-]\d{4})? xcodebuild\[[\d:]{1,32}\]")
-_OWN_ERROR = re.compile(r"(?:xcodebuild: )?error: ")
+_OWN_ERROR = re.compile(r"xcodebuild: error: ")
+_BARE_ERROR = re.compile(r"error: ")
 _LICENCE = re.compile(r"(?:xcodebuild: error: )?(?:You have not agreed to|Agreeing to) the Xcode")
 _RESTART = re.compile(r"Restarting after unexpected exit, crash, or test timeout")
 _BANNER = re.compile(r"\*\* (BUILD|TEST(?: EXECUTE| BUILD)?|ARCHIVE) (FAILED|INTERRUPTED) \*\*$")
@@ -155,6 +157,9 @@ def sign_of(line: str) -> Sign | None:
     if _TIMED.match(line) is not None:
         return own_sign(line, _TIMED_KINDS)
     if _OWN_ERROR.match(line) is not None and (found := own_sign(line)) is not None:
+        return found
+    # tests print such lines too: nothing is taken from them that would take a failed test's place
+    if _BARE_ERROR.match(line) is not None and (found := own_sign(line, _ERROR_KINDS)) is not None:
         return found
     for kind, pattern in (
         (CRASH, _RESTART),

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rch.contract.errors import Kind, lookup
 from rch.contract.records import Evidence
 from worker_agent.model import PhaseExit
 from worker_agent.results import signs
-from worker_agent.results.doubts import doubts_of, problems_of
+from worker_agent.results.doubts import doubts_of
 from worker_agent.results.facts import Facts, OwnFailure, common_evidence, how
 from worker_agent.results.signs import Sign, runner_sign
+from worker_agent.results.xunit import NOT_WRITTEN, XunitFile
 
 __all__ = ["PASSED", "Decision", "Facts", "OwnFailure", "decide"]
 
 PASSED = "PASSED"
+MAX_NAMED = 20
 
 _CANCELLED = frozenset({"USER", "SIGNAL", "SUPERSEDED", "LEASE_EXPIRED"})
 _REFUSALS = {
@@ -229,7 +231,11 @@ def _infrastructure(facts: Facts) -> Decision | None:
     if found is None:
         return None
     note = Evidence(source=told, fact=found.text)
-    return _fail(facts, Kind.EXECUTOR, "INFRASTRUCTURE", _own_words(found.text), note)
+    failed = [
+        Evidence(source="results", fact=f"{name[: signs.MAX_TEXT]} failed beside it")
+        for name in facts.failed_tests[:MAX_NAMED]
+    ]
+    return _fail(facts, Kind.EXECUTOR, "INFRASTRUCTURE", _own_words(found.text), note, *failed)
 
 
 def _crashed(facts: Facts) -> Decision | None:
@@ -280,14 +286,22 @@ def _no_tests_ran(facts: Facts) -> Decision | None:
     phase = facts.last
     if facts.action != "test" or phase is None or phase.name != "test":
         return None
-    explained = phase.ok or (facts.log.no_tests_found and not facts.xcode)
-    read = facts.bundle is not None if facts.xcode else bool(facts.xunit)
-    whole = (facts.log.no_tests_found and not facts.xcode) or (read and not problems_of(facts))
-    if facts.ran or not explained or not whole or (facts.xcode and doubts_of(facts)):
+    if facts.ran or doubts_of(_without_tests(facts, phase)):
         return None
     if facts.allow_no_tests:
         return _passed(facts)
     return _fail(facts, facts.kind, "NO_TESTS_RAN", "no test ran")
+
+
+def _without_tests(facts: Facts, phase: PhaseExit) -> Facts:
+    """The facts, but for what SwiftPM's sentence explains that there is no test: code 1, no results."""
+    if facts.xcode or not facts.log.no_tests_found or phase.exit_code not in {0, 1}:
+        return facts
+    if any(file.cases or file.problem not in {None, NOT_WRITTEN} for file in facts.xunit):
+        return facts
+    explained = replace(phase, exit_code=0)
+    files = tuple(XunitFile(file.name) for file in facts.xunit)
+    return replace(facts, phases=(*facts.phases[:-1], explained), xunit=files)
 
 
 def _inconsistent(facts: Facts) -> Decision | None:

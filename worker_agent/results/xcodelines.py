@@ -102,6 +102,8 @@ class Blocks:
         head = _HEADS.get(line.strip())
         if head is not None and not line.startswith((" ", "\t")):
             self._block, self._left = head, MAX_BLOCK
+            if head == "failed":
+                self.note(Sign(signs.TESTS_FAILED, line.strip()))
             if head == "commands":
                 self.note(Sign(signs.BUILD_FAILED, line.strip()))
             return

@@ -22,6 +22,7 @@ from worker_agent.results.cases import MAX_MESSAGE, Case
 MAX_BYTES = 64 << 20
 MAX_CASES = 200_000
 MAX_DEPTH = 32
+NOT_WRITTEN = "was not written"
 
 # What XML 1.0 cannot hold, and references to it, which Swift Testing writes all the same.
 _BAD_BYTES = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -46,7 +47,7 @@ def read_xunit(path: Path) -> XunitFile:
     try:
         data = _read(path)
     except FileNotFoundError:
-        return XunitFile(path.name, problem="was not written")
+        return XunitFile(path.name, problem=NOT_WRITTEN)
     except OSError as error:
         return XunitFile(path.name, problem=f"cannot be read: {error.strerror}")
     if data is None:
