@@ -7,6 +7,7 @@ from support.evidence import ERRORS, after_tests, build, bundle_of, case, log_of
 
 from rch.contract.errors import Kind, lookup
 from worker_agent.results import signs
+from worker_agent.results.cases import Attempt, Case
 from worker_agent.results.facts import Facts, OwnFailure
 from worker_agent.results.logfacts import LogFacts
 from worker_agent.results.verdict import decide
@@ -297,6 +298,33 @@ def test_the_verdict_on(row: Row) -> None:
         assert decision.exit_code == lookup(row.kind, row.outcome).exit_code
         assert decision.why or decision.outcome == "TESTS_FAILED"
     assert decision.evidence
+
+
+def arguments_of(*outcomes: str) -> Case:
+    return replace(case("a(_:)"), arguments=tuple(Attempt(str(n), one) for n, one in enumerate(outcomes)))
+
+
+@pytest.mark.spec("9")
+@pytest.mark.parametrize(
+    ("cases", "counts", "outcome"),
+    [
+        ((arguments_of("passed", "passed"), case("b()")), (2, 0), "PASSED"),
+        ((arguments_of("passed", "passed"), case("b()")), (3, 0), "PASSED"),
+        ((arguments_of("passed", "passed"), case("b()")), (4, 0), "INCONSISTENT"),
+        ((arguments_of("passed", "passed"), case("b()")), (1, 1), "INCONSISTENT"),
+        ((case("a()", lost=True), case("b()")), (2, 0), "PASSED"),
+        ((case("a()", lost=True), case("b()")), (1, 1), "INCONSISTENT"),
+        ((replace(case("a()"), device="A"), replace(case("a()"), device="B")), (2, 0), "PASSED"),
+        ((replace(case("a()"), device="A"), replace(case("a()"), device="B")), (1, 0), "PASSED"),
+        ((replace(case("a()"), device="A"), replace(case("a()"), device="B")), (1, 1), "INCONSISTENT"),
+    ],
+)
+def test_the_summary_s_counts_are_compared_whatever_they_count(
+    cases: tuple[Case, ...], counts: tuple[int, int], outcome: str
+) -> None:
+    summary = SummaryRead(result="Passed", total=sum(counts), passed=counts[0], skipped=counts[1])
+    told = replace(bundle_of(*cases), summary=summary)
+    assert decide(after_tests(0, told)).outcome == outcome
 
 
 INFRA = log_of(signs.INFRASTRUCTURE)

@@ -48,6 +48,15 @@ def test_a_summary_of_another_shape_is_a_problem(change: dict[str, Any]) -> None
 
 
 @pytest.mark.spec("9")
+def test_a_member_that_is_told_twice_is_a_problem() -> None:
+    whole = data(summary_of(report_of(case("a()"))))
+    twice = whole.replace(b'"failedTests": 0', b'"failedTests": 1, "failedTests": 0')
+    assert "'failedTests' is told twice" in str(parse_summary(twice).problem)
+    build = b'{"errors": [], "warnings": [], "errorCount": 1, "errorCount": 0}'
+    assert "'errorCount' is told twice" in str(parse_build(build, PLACES).problem)
+
+
+@pytest.mark.spec("9")
 def test_issues_become_diagnostics_of_the_repository() -> None:
     places = "EndingLineNumber=8&StartingColumnNumber=3&StartingLineNumber=6"
     told = build_of(

@@ -207,9 +207,75 @@ def test_what_failed_above_every_test_is_told() -> None:
     suite["children"].append(failure("SampleTests-Runner encountered an error (lost)"))
     found = read(told)
     assert found.said == ("SampleTests-Runner encountered an error (lost)",)
-    assert (
-        "unit test bundle SampleTests failed and none of its tests: SampleTests-Runner" in found.doubts[0]
-    )
+    told_of = "unit test bundle SampleTests failed and none of its tests: SampleTests-Runner"
+    assert told_of in " ".join(found.doubts)
+
+
+@pytest.mark.spec("9")
+def test_a_failure_above_tests_that_all_passed_is_doubted_whatever_the_bundle_says() -> None:
+    told = report_of(case("testA()"))
+    told["testNodes"][0]["children"].append(failure("the runner was lost"))
+    assert "the runner was lost" in " ".join(read(told).doubts)
+
+
+@pytest.mark.spec("9")
+def test_tests_below_a_kind_of_node_that_is_not_known_are_counted() -> None:
+    told = report_of(case("testA()"))
+    plan = told["testNodes"][0]
+    plan["children"] = [node("Test Shard", "1", "Passed", *plan["children"], node("Shard", "2", "Failed"))]
+    found = read(told)
+    assert [one.name for one in found.cases] == ["testA()"]
+    assert found.doubts == ("shard 2 failed and none of its tests",)
+
+
+@pytest.mark.spec("9")
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("result", ["Crashed", "unknown", ""])
+def test_a_group_with_a_strange_result_is_doubted(level: int, result: str) -> None:
+    told = report_of(case("testA()"))
+    group = told["testNodes"][0]
+    for _ in range(level):
+        group = group["children"][0]
+    group["result"] = result
+    assert f"has the result {result!r}" in " ".join(read(told).doubts)
+
+
+@pytest.mark.spec("9")
+def test_a_plan_without_tests_may_have_no_result() -> None:
+    told = report_of()
+    told["testNodes"][0] |= {"result": "unknown", "children": []}
+    assert read(told) == TestsRead(devices=read(told).devices)
+
+
+@pytest.mark.spec("9")
+def test_a_test_that_failed_while_its_devices_passed_is_failed() -> None:
+    runs = [node("Device", name, "Passed", nodeIdentifier=name) for name in ("A-1", "A-2")]
+    assert {one.outcome for one in read(report_of(case("a()", "failed", *runs))).cases} == {"failed"}
+    assert {one.outcome for one in read(report_of(case("a()", "Crashed", *runs))).cases} == {"unknown"}
+    runs.append(node("Device", "A-3", "Failed", nodeIdentifier="A-3"))
+    outcomes = [one.outcome for one in read(report_of(case("a()", "failed", *runs))).cases]
+    assert outcomes == ["passed", "passed", "failed"]
+
+
+@pytest.mark.spec("9")
+@pytest.mark.parametrize("kind", ["Repetition", "Arguments", "Test Case Run", "Device", "Phase"])
+@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize("result", ["Failed", "Crashed"])
+@pytest.mark.parametrize("outcome", ["passed", "skipped", "expected_failure"])
+def test_a_red_part_however_deep_is_doubted(kind: str, depth: int, result: str, outcome: str) -> None:
+    part = node(kind, "x", result)
+    for _ in range(depth - 1):
+        part = node(kind, "x", "Passed", part)
+    found = read(report_of(case("testA()", outcome, part)))
+    assert found.doubts or any(one.outcome in {"failed", "unknown"} for one in found.cases)
+
+
+def test_a_retry_within_arguments_within_a_repetition_is_flaky() -> None:
+    lost = node("Repetition", "First Run", "Failed", failure("no"))
+    inner = node("Arguments", "1", "Passed", lost, node("Repetition", "Retry 1", "Passed"))
+    told = report_of(case("testA(_:)", "passed", node("Repetition", "1", "Passed", inner)))
+    assert read(told).doubts == ()
+    assert one_of(told).flaky
 
 
 WHOLE = data(report_of(case("testA()")))
@@ -232,6 +298,8 @@ WHOLE = data(report_of(case("testA()")))
         (b'{"schemaVersion": "1.0.0", "devices": [], "testNodes": []}', "schema version '1.0.0'"),
         (b'{"devices": [], "testNodes": [' + b'{"children": [' * 100_000, "s"),
         (b"\xff\xfe\x00", "another shape"),
+        (b'{"devices": [], "testNodes": [1], "testNodes": []}', "another shape"),
+        (WHOLE.replace(b'"result": "Passed"', b'"result": "Failed", "result": "Passed"'), "told twice"),
     ],
 )
 def test_another_shape_is_a_problem_and_never_an_exception(raw: bytes, problem: str) -> None:

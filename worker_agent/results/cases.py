@@ -55,6 +55,13 @@ class Case:
 
     @property
     def lost_attempts(self) -> tuple[Attempt, ...]:
-        """The repetitions that failed, those of its arguments too."""
-        every = (*self.attempts, *(one for argument in self.arguments for one in argument.attempts))
-        return tuple(one for one in every if one.outcome == "failed")
+        """The repetitions that failed, those of its arguments and of what did not fail too."""
+        below = (one for argument in self.arguments for one in argument.attempts)
+        return tuple(lost for one in (*self.attempts, *below) for lost in _lost(one))
+
+
+def _lost(attempt: Attempt) -> tuple[Attempt, ...]:
+    """A failed attempt, or the failed ones within one that did not fail."""
+    if attempt.outcome == "failed":
+        return (attempt,)
+    return tuple(lost for one in attempt.attempts for lost in _lost(one))

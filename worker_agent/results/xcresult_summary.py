@@ -10,6 +10,7 @@ import msgspec
 
 from rch.contract.records import Diagnostic
 from worker_agent.results.places import Places
+from worker_agent.results.strictjson import decode
 from worker_agent.results.xcresult_tests import foreign_major, unread
 
 MAX_ISSUES = 200
@@ -83,7 +84,7 @@ class BuildRead:
 def parse_summary(data: bytes) -> SummaryRead:
     """The summary in `data`; never an exception."""
     try:
-        told = msgspec.json.decode(data.decode(errors="replace"), type=_Summary)
+        told = decode(data, _Summary)
     except (msgspec.MsgspecError, RecursionError) as error:
         return SummaryRead(problem=unread(data, error))
     if (foreign := foreign_major(told.schema_version)) is not None:
@@ -102,7 +103,7 @@ def parse_summary(data: bytes) -> SummaryRead:
 def parse_build(data: bytes, places: Places) -> BuildRead:
     """The build's issues in `data`, their paths relative to the tree; never an exception."""
     try:
-        told = msgspec.json.decode(data.decode(errors="replace"), type=_Build)
+        told = decode(data, _Build)
     except (msgspec.MsgspecError, RecursionError) as error:
         return BuildRead(problem=unread(data, error))
     if (foreign := foreign_major(told.schema_version)) is not None:

@@ -16,6 +16,7 @@ import msgspec
 
 from worker_agent.results.cases import MAX_MESSAGE, Attempt, Case, Text
 from worker_agent.results.durations import milliseconds
+from worker_agent.results.strictjson import decode
 
 MAX_CASES = 200_000
 MAX_DEPTH = 48
@@ -29,6 +30,7 @@ _OUTCOMES = {
     "Skipped": "skipped",
     "Expected Failure": "expected_failure",
 }
+_GREEN = frozenset({None, "Passed", "Skipped", "Expected Failure"})
 _BUNDLES = frozenset({"Unit test bundle", "UI test bundle"})
 _ABOVE = frozenset({"Test Plan", "Test Suite", *_BUNDLES})
 _SPLITS = frozenset({"Device", "Test Plan Configuration"})
@@ -95,7 +97,7 @@ class _RefusedError(Exception):
 def parse_tests(data: bytes) -> TestsRead:
     """The tests in `data`; never an exception."""
     try:
-        told = msgspec.json.decode(data.decode(errors="replace"), type=_Tests)
+        told = decode(data, _Tests)
         foreign = foreign_major(told.schema_version)
         if foreign is not None:
             return TestsRead(problem=foreign)
@@ -146,7 +148,7 @@ class _Walk:
         )
 
     def _above(self, node: _Node, bundle: str, device: str, depth: int) -> None:
-        """A node that holds tests: plan, bundle, suite, or a split by device."""
+        """A node that may hold tests: plan, bundle, suite, split by device, any kind that is not known."""
         if depth > MAX_DEPTH:
             raise _RefusedError(f"nests deeper than {MAX_DEPTH}")
         if node.node_type == "Test Case":
@@ -154,19 +156,22 @@ class _Walk:
             return
         if node.node_type in _SPLITS:
             device = self._label(node, device)
-        elif node.node_type not in _ABOVE:
-            if node.node_type == "Failure Message":
-                self.said.append(node.name[:MAX_MESSAGE])
-            return
+        elif node.node_type == "Failure Message":
+            self.said.append(node.name[:MAX_MESSAGE])
         if node.node_type in _BUNDLES:
             bundle = node.name
         before, said = len(self.cases), len(self.said)
         for child in node.children:
             self._above(child, bundle, device, depth + 1)
         red = any(case.outcome in {"failed", "unknown"} for case in self.cases[before:])
+        named = f"{node.node_type.lower()[:100]} {node.name[:200]}"
         if node.result == "Failed" and not red:
             told = f": {self.said[said]}" if len(self.said) > said else ""
-            self._doubt(f"{node.node_type.lower()} {node.name[:200]} failed and none of its tests{told}")
+            self._doubt(f"{named} failed and none of its tests{told}")
+        elif node.result not in {*_OUTCOMES, None, "unknown"} or (
+            node.result == "unknown" and len(self.cases) > before
+        ):
+            self._doubt(f"{named} has the result {str(node.result)[:100]!r}")
 
     def _label(self, node: _Node, device: str) -> str:
         if node.node_type == "Device":
@@ -175,16 +180,24 @@ class _Walk:
 
     def _case(self, node: _Node, bundle: str, device: str) -> None:
         """One test; one case for each device or configuration that it ran on."""
+        runs = list(self._runs(node, device))
+        red = node.result not in _GREEN
+        spared = red and all(run.result in _GREEN for run, _ in runs)
+        for run, label in runs:
+            told = run.result if run.result is not None and not spared else node.result
+            self._add(node, run, bundle, label, _outcome(told))
+        if not red and runs[0][0] is not node:
+            self._check(node, self.cases[-1])
+
+    def _runs(self, node: _Node, device: str) -> Iterator[tuple[_Node, str]]:
+        """The innermost splits of a test, or the test itself, with their labels."""
         splits = [child for child in node.children if child.node_type in _SPLITS]
         if not splits:
-            self._add(node, node, bundle, device)
+            yield node, device
         for split in splits:
-            further = [child for child in split.children if child.node_type in _SPLITS]
-            label = self._label(split, device)
-            for one in further or [split]:
-                self._add(node, one, bundle, self._label(one, label) if further else label)
+            yield from self._runs(split, self._label(split, device))
 
-    def _add(self, test: _Node, run: _Node, bundle: str, device: str) -> None:
+    def _add(self, test: _Node, run: _Node, bundle: str, device: str, outcome: str) -> None:
         if len(self.cases) >= MAX_CASES:
             raise _RefusedError(f"holds more than {MAX_CASES} test cases")
         identifier = test.node_identifier or ""
@@ -195,7 +208,7 @@ class _Walk:
         case = Case(
             suite=".".join(one for one in (bundle, *steps[:-1]) if one)[:1000],
             name=steps[-1][:1000],
-            outcome=_outcome(run.result if run.result is not None else test.result),
+            outcome=outcome,
             message=texts[0].message if texts else "",
             milliseconds=milliseconds(
                 run.duration if run.duration is not None else test.duration,
@@ -207,21 +220,15 @@ class _Walk:
             attempts=attempts,
             arguments=arguments,
         )
-        self._check(case)
-        accused = next((one for one in run.children if one.node_type == "Failure Message"), None)
-        if case.outcome == "passed" and accused is not None and accused.result == "Failed":
-            self._doubt(f"{case.suite}.{case.name} passed and says: {accused.name[:200]}")
         self.cases.append(case)
+        self._check(run, case)
 
-    def _check(self, case: Case) -> None:
-        """That a green test has no red part that its own rules would not forgive."""
-        named = f"{case.suite}.{case.name}"
-        if case.outcome != "passed":
+    def _check(self, run: _Node, case: Case) -> None:
+        """That a test which is not red has no red part that a retry would not forgive."""
+        if case.outcome in {"failed", "unknown"}:
             return
-        if case.attempts and case.attempts[-1].outcome in {"failed", "unknown"}:
-            self._doubt(f"{named} passed and its last repetition did not")
-        if any(one.outcome in {"failed", "unknown"} for one in case.arguments):
-            self._doubt(f"{named} passed and one of its arguments did not")
+        for part in _red_parts(run, spoken=case.outcome != "passed"):
+            self._doubt(f"{case.suite}.{case.name} {case.outcome} and {_accuses(part)}")
 
     def _doubt(self, text: str) -> None:
         if len(self.doubts) < MAX_TEXTS:
@@ -232,8 +239,36 @@ def _outcome(result: str | None) -> str:
     return _OUTCOMES.get(result or "", "unknown")
 
 
+def _red_parts(node: _Node, *, spoken: bool) -> Iterator[_Node]:
+    """The parts of a node that did not pass: not a failed repetition with a green one last beside it.
+
+    `spoken`: what a skip or an expected failure says may be told as a failure.
+    """
+    repeats = [child for child in node.children if child.node_type in _REPEATS]
+    forgiven = bool(repeats) and repeats[-1].result in _GREEN
+    for child in node.children:
+        if child.result == "Failed" and (
+            (forgiven and child.node_type in _REPEATS) or (spoken and child.node_type in _SAYS)
+        ):
+            continue
+        if child.result not in _GREEN:
+            yield child
+        else:
+            yield from _red_parts(child, spoken=spoken)
+
+
+def _accuses(part: _Node) -> str:
+    if part.node_type in _SAYS:
+        return f"says: {part.name[:200]}"
+    if part.node_type in _REPEATS:
+        return "its last repetition did not"
+    if part.node_type == "Arguments":
+        return "one of its arguments did not"
+    return f"its {part.node_type.lower()[:100]} {part.name[:200]} did not"
+
+
 def _attempt(node: _Node) -> Attempt:
-    inner = tuple(_attempt(child) for child in node.children if child.node_type in _REPEATS)
+    inner = tuple(_attempt(child) for child in node.children if child.node_type in {*_REPEATS, "Arguments"})
     return Attempt(
         name=node.name[:500],
         outcome=_outcome(node.result),
