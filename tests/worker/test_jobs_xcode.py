@@ -129,6 +129,13 @@ def test_a_green_job_has_its_bundle_its_records_and_says_everywhere_that_it_is_s
     assert (event["n"], event["type"], event["data"]) == (1, "note", said)
 
 
+@pytest.mark.timeout(120)
+def test_a_scenario_that_there_is_not_is_named_and_no_trouble_of_the_worker(bench: XcodeBench) -> None:
+    done = bench.run("hostile-name")
+    check(done, ("failed", "USAGE", 50), 78, "there is no scenario 'hostile-name': no-destination,")
+    assert " hostile-names, " in done.log
+
+
 @pytest.mark.spec("11")
 @pytest.mark.timeout(120)
 def test_a_test_step_does_not_build_anew_what_the_build_step_of_its_run_built(bench: XcodeBench) -> None:
