@@ -52,7 +52,7 @@ def tail(rounds: int, *, quick: bool) -> list[Found]:
 def we_follow(around: Loopback, project: Path, lines: int) -> float:
     """A run on the worker, followed by `rchctl tail -f`."""
     user = around.user
-    run_id = user.json("submit", "--action", "build", cwd=project)["data"]["run_id"]
+    run_id = user.json("submit", "--no-cache", "--action", "build", cwd=project)["data"]["run_id"]
     with user.start("tail", "-f", run_id) as follower:
         delays = _delays(follower)
         follower.wait(60)

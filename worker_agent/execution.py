@@ -30,6 +30,7 @@ from worker_agent.workspaces import RunRoom, Workspace
 GRACE_VARIABLE = "RCH_WORKER_KILL_GRACE"
 DEFAULT_GRACE_SECONDS = 5.0
 _LOCK_LOOK_SECONDS = 0.02
+_SIMULATED = "simulated: stand-in tools, no verdict"
 # How a tool may end whose products are of use: by itself, or by what it can answer in an orderly way.
 _SOFT_ENDS = frozenset({None, signal.SIGINT, signal.SIGTERM})
 
@@ -106,6 +107,8 @@ class Execution:
         log = BuildLog(self._layout.log, self._worker.config.max_log_bytes)
         events = EventFile(self._layout.events, now)
         try:
+            if self._worker.simulated:
+                events.write("note", {"text": _SIMULATED, "simulated": True})
             for told in self._losses():
                 events.write("note", {"text": told})
             if self._enter_caches(log, events):

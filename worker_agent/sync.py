@@ -70,8 +70,8 @@ def sync_tree(
 
     What is written gets the present time, each file one of its own, and after `newer_than` (ns) in any
     case. Folders that are not wanted are renamed to what `aside` gives. `Failure` EXECUTOR where the
-    store's bytes are not what the index says; `OSError` for what the machine cannot do. After either the tree is of
-    no use.
+    store's bytes are not what the index says; `OSError` for what the machine cannot do. After either
+    the tree is of no use.
     """
     run = _Sync(index, record, reader, newer_than=newer_than, aside=aside)
     root = os.open(tree, FOLDER_FLAGS)

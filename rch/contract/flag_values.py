@@ -13,6 +13,8 @@ Fault = tuple[ReasonCode, str]
 _NAME = re.compile(r"\w[\w .+-]{0,127}")
 _SELECTOR = re.compile(r"\w[\w .+-]{0,127}(/\w+(/\w+(\(\))?)?)?")
 _FILTER = re.compile(r"[\w.^$|()*+?\[\]{}/\\ -]{1,256}")
+_BRACKET = re.compile(r"\\.|[()\[\]]")
+_DIALECTS = re.compile(r"\\Q|\[\^?\]|\[(\\.|[^\]\\])*\[")
 _NUMBER = re.compile(r"[1-9][0-9]{0,6}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,2}")
 _REGION = re.compile(r"[A-Z]{2}|[0-9]{3}")
@@ -135,7 +137,38 @@ def _selector(value: str, policy: ClassifierPolicy) -> Fault | None:
 def _filter(value: str, policy: ClassifierPolicy) -> Fault | None:
     if not _FILTER.fullmatch(value):
         return ReasonCode.PARSE_ERROR, "is not a test filter: letters, digits and regex signs, 256 at most"
+    if (open_at := unbalanced(value)) is not None:
+        sign = value[open_at]
+        return ReasonCode.PARSE_ERROR, (
+            f"is no whole expression: the {sign} at character {open_at + 1} has no partner"
+            f" (the letter itself is \\{sign})"
+        )
     return _narrowing(value, policy)
+
+
+def unbalanced(expression: str) -> int | None:
+    """Where a regular expression has a bracket without its partner; None if each has one.
+
+    The tools' own dialects decide about all else. Where these differ on what a bracket is (quotes,
+    sets in sets, a set that begins with `]`) nothing is found.
+    """
+    if _DIALECTS.search(expression):
+        return None
+    groups: list[int] = []
+    in_set: int | None = None
+    for found in _BRACKET.finditer(expression):
+        sign, at = found.group(), found.start()
+        if in_set is not None:
+            in_set = None if sign == "]" else in_set
+        elif sign == "[":
+            in_set = at
+        elif sign == "(":
+            groups.append(at)
+        elif sign == ")":
+            if not groups:
+                return at
+            groups.pop()
+    return in_set if in_set is not None else groups[0] if groups else None
 
 
 def _narrowing(value: str, policy: ClassifierPolicy) -> Fault | None:

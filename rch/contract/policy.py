@@ -144,7 +144,7 @@ _XCODEBUILD = (
     Flag("-scheme", Check.SCHEME),
     Flag("-destination", Check.DESTINATION),
     Flag("-configuration", Check.CONFIGURATION),
-    Flag("-testPlan", Check.NAME, _TEST),
+    Flag("-testPlan", Check.NAME, _TEST, narrows=True),  # a plan may be any part of the tests
     Flag("-only-testing", Check.SELECTOR, _TEST, repeats=True, narrows=True),
     Flag("-skip-testing", Check.SELECTOR, _TEST, repeats=True, narrows=True),
     Flag("-parallel-testing-enabled", Check.YES_NO, _TEST),

@@ -23,11 +23,12 @@ from rch.contract.records import (
     Summary,
     WorkerSelection,
     encode_record,
+    marked,
 )
 from rch.contract.states import is_terminal
 from rchd.core import model as m
 from rchd.core.ask import host_dir, step_dir
-from rchd.core.ends import summary_of
+from rchd.core.ends import is_simulated, summary_of
 from rchd.core.select import ADAPTIVE
 
 
@@ -54,7 +55,8 @@ def projections(run: m.Run) -> dict[str, bytes]:
     if is_terminal(run.state):
         records[f"{base}/run_summary.json"] = summary_of(run)
     records[f"{base}/run_index.json"] = _index(run)
-    return {path: encode_record(record) for path, record in records.items()}
+    simulated = is_simulated(run)
+    return {path: encode_record(marked(record, simulated=simulated)) for path, record in records.items()}
 
 
 def _is_planned(run: m.Run) -> bool:

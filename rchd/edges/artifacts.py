@@ -31,6 +31,7 @@ from rch.contract.records import (
     Summary,
     decode_record,
     encode_record,
+    marked,
 )
 from rch.contract.states import is_terminal
 from rch.contract.worker_rpc import FetchHeader
@@ -162,7 +163,7 @@ def unpack_and_verify(
     finally:
         at.stream.unlink(missing_ok=True)
     remove_tree(at.rejected)
-    _write_verification(at, job, trust, now)
+    _write_verification(at, job, trust, now, simulated=verified.summary.simulated)
     return verified
 
 
@@ -186,7 +187,7 @@ def _keep_rejected(at: Places) -> None:
         at.staged.rename(at.rejected)
 
 
-def _write_verification(at: Places, job: Job, trust: Trust, now: str) -> None:
+def _write_verification(at: Places, job: Job, trust: Trust, now: str, *, simulated: bool) -> None:
     record = AttestationVerification(
         created_at=now,
         run_id=job.run_id,
@@ -196,7 +197,9 @@ def _write_verification(at: Places, job: Job, trust: Trust, now: str) -> None:
         detail=f"{trust.detail}; facts and digests agree",
         manifest_sha256=_sha256(at.staged / "manifest.json"),
     )
-    write_atomic(at.host / "attestation_verification.json", encode_record(record))
+    write_atomic(
+        at.host / "attestation_verification.json", encode_record(marked(record, simulated=simulated))
+    )
 
 
 def _sha256(path: Path) -> str:

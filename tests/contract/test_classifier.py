@@ -13,7 +13,7 @@ from support.invocations import BASE, CORPUS, DESTINATION, POLICIES, RESOLVED, S
 
 from rch.contract.classifier import Accepted, Rejected, classify
 from rch.contract.denied import SWIFT_DENIED, WORKER_OWNED, XCODEBUILD_DENIED
-from rch.contract.flag_values import parse_destination, refines
+from rch.contract.flag_values import parse_destination, refines, unbalanced
 from rch.contract.policy import GRAMMARS, Check, ClassifierPolicy, ReasonCode
 
 ACCEPTED = [(policy, words) for policy, expected, words in CORPUS if expected == "ok"]
@@ -128,6 +128,36 @@ def test_destination_with_a_key_twice_or_unknown_is_none() -> None:
     assert parse_destination("platform=macOS,arch=arm64") == {"platform": "macOS", "arch": "arm64"}
 
 
+@pytest.mark.parametrize(
+    ("expression", "at"),
+    [
+        ("STOk(", 4),
+        ("a)", 1),
+        ("((a)", 0),
+        ("[a-z", 0),
+        ("a(b[)]", 1),
+        (r"\(", None),
+        (r"\\(", 2),
+        ("[(]", None),
+        (r"[\]]", None),
+        ("^(A|B)/t[0-9]+(/|$)", None),
+        # What the dialects read in more than one way is left to the tool.
+        (r"\Q(\E", None),
+        ("[a[(]b)]", None),
+        ("[](]", None),
+        ("(" * 256, 0),
+    ],
+)
+def test_a_bracket_of_an_expression_that_has_no_partner_is_found(expression: str, at: int | None) -> None:
+    assert unbalanced(expression) == at
+
+
+def test_an_expression_with_a_bracket_too_many_is_refused_with_its_place() -> None:
+    verdict = classify(["test", "--filter", "STOk("], POLICIES["sn"])
+    assert isinstance(verdict, Rejected)
+    assert "the ( at character 5 has no partner (the letter itself is \\()" in verdict.rejection_reason
+
+
 @pytest.mark.spec("9")
 def test_narrowing_is_on_record() -> None:
     verdict = classify(["test", "--skip", "B", "--filter", "A"], POLICIES["sn"])
@@ -139,6 +169,9 @@ def test_narrowing_is_on_record() -> None:
     part = classify(["build", "--target", "Core"], S)
     assert isinstance(part, Accepted)
     assert part.narrowing == ("--target=Core",)
+    plan = classify(["test", *BASE, "-testPlan", "Smoke"], X)
+    assert isinstance(plan, Accepted)
+    assert plan.narrowing == ("-testPlan=Smoke",)
     full = classify(["test", *BASE], X)
     assert isinstance(full, Accepted)
     assert full.narrowing == ()

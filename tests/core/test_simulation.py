@@ -15,6 +15,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.fleet import Fleet, need_of
+from rchd.core.projections import projections
 from rchd.core.select import drifted, nobody, select
 
 PHONE = DeviceType(identifier="com.apple.CoreSimulator.SimDeviceType.iPhone-16", name="iPhone 16")
@@ -103,6 +104,24 @@ def test_who_stands_by_for_simulations_is_no_word_of_a_real_run() -> None:
     assert (found.refused, set(found.hosts)) == ({}, {"mac"})
     alone = select(accepted(toolchain={"swift_version": "5.9"}).options, real)
     assert "local-simulated" not in nobody(alone, real).message
+
+
+@pytest.mark.spec("9")
+@pytest.mark.parametrize("simulate", [True, False])
+def test_every_file_of_a_simulated_run_says_so_and_none_of_a_real_one(*, simulate: bool) -> None:
+    play = Playbook()
+    run = play.accept(accepted(simulate=simulate))
+    play.answer(run, ev.Probed, reports=(stand_in() if simulate else report(),), embedded=False)
+    target = play.one(fx.Reserve).target
+    play.answer(run, ev.Reserved, worker=target.worker, lease_id="lease", fence=1, ttl_seconds=60)
+    play.answer(run, ev.SourceKnown, exists=True)
+    play.follow(run)
+    files = {path.rpartition("/")[2]: json.loads(data) for path, data in projections(run).items()}
+    assert {"run_index.json", "run_plan.json", "worker_selection.json", "job_state.json"} <= files.keys()
+    assert "simulated" not in files["accepted.json"]
+    assert files.pop("accepted.json")["options"]["simulate"] is simulate
+    told = {name for name, record in files.items() if record.get("simulated", False)}
+    assert told == (files.keys() if simulate else set())
 
 
 @pytest.mark.spec("9")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.recordings import recording
@@ -136,6 +138,34 @@ def test_hostile_bytes_come_as_they_are(machine: Machine) -> None:
     assert ("x" * 4000 in names, "javascript:x" in names) == (True, True)
 
 
+def cases_in(nodes: list[Any]) -> Iterator[str]:
+    """The identifiers of all tests in a document's nodes."""
+    for node in nodes:
+        if node["nodeType"] == "Test Case":
+            yield node["nodeIdentifier"]
+        else:
+            yield from cases_in(node.get("children", []))
+
+
+@pytest.mark.parametrize(
+    ("words", "hostile", "plain"),
+    [
+        ("-only-testing:LanternTests/HostileNames", 6, 0),
+        ("-only-testing:LanternTests/HostileNames/hostile1()", 1, 0),
+        ("-only-testing:LanternTests/WickTests", 0, 3),
+        ("-skip-testing:LanternTests/HostileNames", 0, 7),
+        ("-skip-testing:LanternTests", 0, 0),
+    ],
+)
+def test_tests_with_hostile_names_are_selected_as_all_others(
+    machine: Machine, words: str, hostile: int, plain: int
+) -> None:
+    machine.xcodebuild("test", words, scenario="hostile-names", bundle="r.xcresult")
+    names = list(cases_in(machine.results("get test-results tests")["testNodes"]))
+    found = [name for name in names if name.startswith("HostileNames/")]
+    assert (len(found), len(names) - len(found)) == (hostile, plain)
+
+
 def test_once_and_then_no_more(machine: Machine) -> None:
     codes = [machine.xcodebuild("test", scenario="early-exit:first=2").code for _ in range(3)]
     assert codes == [65, 65, 0]
@@ -158,6 +188,7 @@ def test_what_is_no_scenario_is_told_and_nothing_is_run(machine: Machine) -> Non
     ran = machine.xcodebuild("test", scenario="sunshine")
     assert (ran.code, ran.out) == (78, b"")
     assert "there is no scenario 'sunshine': no-destination," in ran.err
+    assert machine.start("xcrun", "simctl", "list", scenario="sunshine").code == 0
 
 
 @pytest.mark.parametrize("text", ["stall:seconds=x", "stall:bytes=1", "crash:first=-1", "flaky:on=moon"])

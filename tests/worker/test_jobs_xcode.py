@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from support.standin import DEMO
@@ -112,6 +114,26 @@ def test_a_green_job_has_its_bundle_its_records_and_says_everywhere_that_it_is_s
     assert (tools["xcode_version"], tools["xcode_build"]) == ("16.2", "16C5032a")
     assert {"boot", "test"} <= done.json("metrics.json")["stages_ms"].keys()
     assert "DEVELOPER_DIR" in done.json("executor_env.json")["keys"]
+    records = {path.name: json.loads(path.read_bytes()) for path in done.folder.glob("*.json")}
+    silent = {name for name, record in records.items() if record.get("simulated") is not True}
+    # The host's own records are kept as it sent them; the inputs are the bytes of the key.
+    assert silent == {"job.json", "invocation.json", "classifier_policy.json", "job_key_inputs.json"}
+    assert len(records) > len(silent) + 9
+    suites = ET.parse(done.folder / "junit.xml").getroot()  # noqa: S314  (our own)
+    assert suites.get("name") == "simulated: xcodebuild"
+    for suite in suites.iter("testsuite"):
+        assert str(suite.get("name")).startswith("simulated: ")
+        assert suite.find("properties/property[@name='simulated'][@value='true']") is not None
+    event = json.loads((done.folder / "events.jsonl").read_text().partition("\n")[0])
+    said = {"text": "simulated: stand-in tools, no verdict", "simulated": True}
+    assert (event["n"], event["type"], event["data"]) == (1, "note", said)
+
+
+@pytest.mark.timeout(120)
+def test_a_scenario_that_there_is_not_is_named_and_no_trouble_of_the_worker(bench: XcodeBench) -> None:
+    done = bench.run("hostile-name")
+    check(done, ("failed", "USAGE", 50), 78, "there is no scenario 'hostile-name': no-destination,")
+    assert " hostile-names, " in done.log
 
 
 @pytest.mark.spec("11")

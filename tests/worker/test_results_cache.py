@@ -178,6 +178,7 @@ STEP = 'backend = "swiftpm"\n[[actions.step]]\naction = "test"\nonly_testing = [
         ("test --filter A --filter B", STEP.replace('"B"', "1"), False),
         ("test -only-testing:A -only-testing:B", STEP, True),
         ("test -skip-testing:A", STEP, False),
+        ("test -testPlan Smoke", "", False),
         ("test -retry-tests-on-failure -test-iterations 3", "", False),
     ],
 )

@@ -164,6 +164,25 @@ def green_run(failed: int, passed: int = 0, skipped: int = 0) -> Facts:
             "said nothing for timeouts.idle_log_seconds",
         ),
         (
+            Facts(
+                action="test",
+                phases=(GREEN[0], PhaseExit("test", None, 15, 80)),
+                ended=EndedByUs("TIMEOUT_IDLE"),
+            ),
+            (
+                "said nothing for timeouts.idle_log_seconds; swift test holds the output of an XCTest back"
+                " until it ends: if one takes longer than idle_log_seconds, raise timeouts.idle_log_seconds"
+            ),
+        ),
+        (
+            Facts(
+                action="test",
+                phases=(PhaseExit("build", None, 15, 80),),
+                ended=EndedByUs("TIMEOUT_IDLE"),
+            ),
+            "said nothing for timeouts.idle_log_seconds",
+        ),
+        (
             Facts(action="build", phases=(PhaseExit("build", None, None, 0, "No such file"),)),
             "build could not start: No such file",
         ),

@@ -174,11 +174,14 @@ def test_a_narrowed_run_of_xcodebuild_says_so() -> None:
         "-scheme",
         "App",
         "-skip-testing:AppTests/Slow",
+        "-testPlan",
+        "Smoke",
         "CODE_SIGNING_ALLOWED=NO",
     )
     assert narrowing(argv, "xcodebuild") == (
         "-only-testing:AppTests/SumTests",
         "-skip-testing:AppTests/Slow",
+        "-testPlan=Smoke",
     )
     assert narrowing(("test", "-scheme", "App"), "xcodebuild") == ()
 

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -100,11 +101,13 @@ def finish(
     failed = summaries.failures(facts, Places(layout.tree))
     parted = ending.part()
     _tell(layout.log, parted.problem)
-    seal.write_given(folder, submit, now(), parted.device)
-    seal.put(folder, "metrics.json", _metrics(layout, submit, ending, facts, now()))
+    simulated = capabilities.simulated
+    put = partial(seal.put, folder, simulated=simulated)
+    seal.write_given(folder, submit, now(), parted.device, simulated=simulated)
+    put("metrics.json", _metrics(layout, submit, ending, facts, now()))
     keys = tuple(sorted(ending.env))
-    seal.put(folder, "executor_env.json", ExecutorEnv(**envelope(job, now()), keys=keys))
-    _write_rich(layout, submit, facts, decision, failed, now())
+    put("executor_env.json", ExecutorEnv(**envelope(job, now()), keys=keys))
+    _write_rich(layout, submit, facts, decision, failed, now(), simulated=simulated)
     keep_bundle(sources, folder)
     cut = _fit(layout, capabilities.limits.max_artifact_bytes)
     if cut is not None:
@@ -118,12 +121,12 @@ def finish(
         duration_ms=ending.duration_ms,
         failed=failed,
         log_truncated=ending.log_truncated or (cut is not None and cut.log),
-        simulated=capabilities.simulated,
+        simulated=simulated,
         cleanup_failed=parted.problem is not None,
     )
-    seal.put(folder, "summary.json", summary)
+    put("summary.json", summary)
     state = _terminal(ending.state, decision, now())
-    seal.put(folder, "job_state.json", state)
+    put("job_state.json", state)
     seal.commit(
         folder,
         submit,
@@ -194,6 +197,8 @@ def _write_rich(
     decision: Decision,
     failed: tuple[TestFailure, ...],
     at: str,
+    *,
+    simulated: bool,
 ) -> None:
     """What the profile `rich` adds; what it alone has is removed from a `minimal` set."""
     job, folder = submit.job, layout.artifacts
@@ -202,13 +207,14 @@ def _write_rich(
             (folder / name).unlink(missing_ok=True)
         return
     layout.events.touch()
-    seal.put(folder, "build_summary.json", summaries.build_summary(job, facts, created_at=at))
+    put = partial(seal.put, folder, simulated=simulated)
+    put("build_summary.json", summaries.build_summary(job, facts, created_at=at))
     if any(phase.name == "test" for phase in facts.phases):
-        seal.put(folder, "test_summary.json", summaries.test_summary(job, facts, failed, created_at=at))
+        put("test_summary.json", summaries.test_summary(job, facts, failed, created_at=at))
     if job.action == "test":
         session = summaries.session_failure(facts, decision, failed)
-        document = junit_xml(facts.cases, failed, tool=facts.tool("test"), session=session)
-        seal.put(folder, "junit.xml", document)
+        tool = facts.tool("test")
+        put("junit.xml", junit_xml(facts.cases, failed, tool=tool, session=session, simulated=simulated))
 
 
 def _terminal(state: JobStateRecord, decision: Decision, at: str) -> JobStateRecord:

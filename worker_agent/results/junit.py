@@ -26,10 +26,12 @@ def junit_xml(
     *,
     tool: str = "swift test",
     session: tuple[str, str] | None = None,
+    simulated: bool = False,
 ) -> bytes:
     """The cases as JUnit's XML, in UTF-8. Characters that do harm read `?`.
 
     `session` is outcome and message of what failed beside any test, as a case of its own.
+    Of a `simulated` job every suite says so, in its name and as a property.
     """
     # The library comes in when there is a set to close: it takes its time.
     from junitparser import Error, JUnitXml
@@ -45,9 +47,12 @@ def junit_xml(
         made.result = [Error(_legal(session[1]) or "failed", _legal(session[0]))]
         suites.setdefault(_SESSION, []).append(made)
     make_suite: Any = TestSuite  # Any: its methods carry no types
-    document: Any = JUnitXml(tool)
+    mark = "simulated: " if simulated else ""
+    document: Any = JUnitXml(f"{mark}{tool}")
     for name, members in suites.items():
-        suite = make_suite(_legal(name) or "tests")
+        suite = make_suite(f"{mark}{_legal(name) or 'tests'}")
+        if simulated:
+            suite.add_property("simulated", "true")
         suite.add_testcases(members)
         document.append(suite)
     document.update_statistics()

@@ -14,8 +14,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from rch.contract.attestation import sign
 from rch.contract.canonical import jcs, jcs_sha256
 from rch.contract.manifest import UNLISTED, root_sha256, sort_entries
@@ -25,7 +23,9 @@ from rch.contract.records import (
     Entry,
     JobIndex,
     Manifest,
+    Record,
     encode_record,
+    marked,
     stable_capabilities,
 )
 from rch.contract.worker_rpc import SubmitRequest
@@ -58,33 +58,44 @@ INDEXED = {
 _BLOCK = 1 << 20
 
 
-def put(folder: Path, name: str, record: msgspec.Struct | bytes) -> None:
-    """One file of the set, whole; `commit` makes it durable with all others."""
-    write_whole(folder / name, _bytes_of(record))
+def put(folder: Path, name: str, record: Record | bytes, *, simulated: bool = False) -> None:
+    """One file of the set, whole; `commit` makes it durable with all others.
+
+    `simulated`: stand-in tools served the job, and the record says so.
+    """
+    write_whole(folder / name, _bytes_of(record, simulated=simulated))
 
 
-def _bytes_of(record: msgspec.Struct | bytes) -> bytes:
-    return record if isinstance(record, bytes) else encode_record(record)
+def _bytes_of(record: Record | bytes, *, simulated: bool = False) -> bytes:
+    return record if isinstance(record, bytes) else encode_record(marked(record, simulated=simulated))
 
 
-def _close_with(folder: Path, name: str, record: msgspec.Struct | bytes) -> None:
+def _close_with(folder: Path, name: str, record: Record | bytes, *, simulated: bool = False) -> None:
     """One of the last three, whole and durable."""
-    write_atomic(folder / name, _bytes_of(record))
+    write_atomic(folder / name, _bytes_of(record, simulated=simulated))
 
 
 def write_given(
-    folder: Path, submit: SubmitRequest, created_at: str, device: Mapping[str, Any] | None = None
+    folder: Path,
+    submit: SubmitRequest,
+    created_at: str,
+    device: Mapping[str, Any] | None = None,
+    *,
+    simulated: bool = False,
 ) -> None:
-    """The records that follow from the submit, whatever came of the job; `device`: of its simulator."""
+    """The records that follow from the submit, whatever came of the job; `device`: of its simulator.
+
+    What the host sent as a record is kept as it came: the host looks for it in the set.
+    """
     job = submit.job
     put(folder, "job.json", job)
     put(folder, "job_key_inputs.json", jcs(job.job_key_inputs))
     put(folder, "invocation.json", submit.invocation)
     if submit.classifier_policy is not None:
         put(folder, "classifier_policy.json", submit.classifier_policy)
-    put(folder, "effective_config.json", effective_config(job, created_at))
-    put(folder, "toolchain.json", toolchain(job, created_at))
-    put(folder, "destination.json", destination(job, created_at, device))
+    put(folder, "effective_config.json", effective_config(job, created_at), simulated=simulated)
+    put(folder, "toolchain.json", toolchain(job, created_at), simulated=simulated)
+    put(folder, "destination.json", destination(job, created_at, device), simulated=simulated)
 
 
 def commit(
@@ -107,7 +118,9 @@ def commit(
     entries = sort_entries(entries_of(folder))
     sync_all([folder / entry.path for entry in entries])
     sync_dir(folder)
-    manifest = encode_record(Manifest(**head, entries=entries, artifact_root_sha256=root_sha256(entries)))
+    simulated = capabilities.simulated
+    listing = Manifest(**head, entries=entries, artifact_root_sha256=root_sha256(entries))
+    manifest = _bytes_of(listing, simulated=simulated)
     _close_with(folder, "manifest.json", manifest)
     attestation = Attestation(
         **head,
@@ -117,13 +130,12 @@ def commit(
         backend=dict(backend),
         manifest_sha256=hashlib.sha256(manifest).hexdigest(),
         host_nonce=submit.host_nonce,
-        simulated=capabilities.simulated,
+        simulated=simulated,
     )
     _close_with(folder, "attestation.json", attestation if seed is None else sign(attestation, seed))
     files = {name: path for name, path in INDEXED.items() if (folder / path).exists()}
-    _close_with(
-        folder, "job_index.json", JobIndex(**head, artifact_profile=job.artifact_profile, files=files)
-    )
+    index = JobIndex(**head, artifact_profile=job.artifact_profile, files=files)
+    _close_with(folder, "job_index.json", index, simulated=simulated)
 
 
 def entries_of(folder: Path) -> Iterator[Entry]:

@@ -34,6 +34,10 @@ _NAMED = 5
 _LISTED = 20
 _SLOWEST = 10
 _LINE = 300
+_HELD_BACK = (
+    "swift test holds the output of an XCTest back until it ends:"
+    " if one takes longer than idle_log_seconds, raise timeouts.idle_log_seconds"
+)
 
 
 def narrowing(argv: Sequence[str], backend: str = "swiftpm") -> tuple[str, ...]:
@@ -142,7 +146,14 @@ def _sentence(facts: Facts, decision: Decision, failed: Sequence[TestFailure]) -
     if decision.subkind == "INCONSISTENT":
         named = f" (failed: {_names(failed)})" if failed else ""
         return f"the results disagree: {decision.why}{named}"
+    if decision.subkind == "TIMEOUT_IDLE" and _is_held_back(facts):
+        return f"{decision.why}; {_HELD_BACK}"
     return decision.why or decision.outcome
+
+
+def _is_held_back(facts: Facts) -> bool:
+    """Whether it was `swift test` that said nothing."""
+    return not facts.xcode and facts.last is not None and facts.last.name == "test"
 
 
 def _success(facts: Facts) -> str:

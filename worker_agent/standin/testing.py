@@ -37,24 +37,33 @@ class Repeating:
 
 def selected(declared: Iterable[Declared], only: Sequence[str], skip: Sequence[str]) -> list[Declared]:
     """Those that a call's `-only-testing` and `-skip-testing` leave."""
-    return [
-        each
-        for each in declared
-        if (not only or any(_matches(each, name) for name in only))
-        and not any(_matches(each, name) for name in skip)
-    ]
+    return [each for each in declared if _stays(each.words, only, skip)]
 
 
-def _matches(declared: Declared, name: str) -> bool:
+def _stays(identifier: tuple[str, ...], only: Sequence[str], skip: Sequence[str]) -> bool:
+    if only and not any(_matches(identifier, name) for name in only):
+        return False
+    return not any(_matches(identifier, name) for name in skip)
+
+
+def _matches(identifier: tuple[str, ...], name: str) -> bool:
     asked = name.split("/")
-    words = declared.words[: len(asked)]
+    words = identifier[: len(asked)]
     return len(words) == len(asked) and all(
         one in {word, word.partition("(")[0]} for word, one in zip(words, asked, strict=True)
     )
 
 
-def run(declared: Sequence[Declared], repeating: Repeating, scenario: Scenario) -> tuple[Case, ...]:
-    """Every selected test with the ends that its source and the scenario give it."""
+def run(
+    every: Sequence[Declared],
+    repeating: Repeating,
+    scenario: Scenario,
+    *,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+) -> tuple[Case, ...]:
+    """Of every test those that are selected, with the ends that its source and the scenario give it."""
+    declared = selected(every, only, skip)
     cases = [_case(each, repeating) for each in declared]
     able = [index for index, case in enumerate(cases) if case.result == PASSED]
     for index in able[: scenario.failing]:
@@ -69,8 +78,9 @@ def run(declared: Sequence[Declared], repeating: Repeating, scenario: Scenario) 
         cases[index] = _crashing(
             cases[index], declared[index], "Unexpectedly found nil", declared[index].found.line
         )
-    if scenario.hostile_names and cases:
-        cases += _hostile(cases[0])
+    if scenario.hostile_names and every:
+        hostile = _hostile(_case(every[0], repeating))
+        cases += [each for each in hostile if _stays(_identifier(each), only, skip)]
     if scenario.case_seconds:
         cases = [_slowed(case, scenario.case_seconds) for case in cases]
     return tuple(cases)
@@ -177,6 +187,10 @@ def _hostile(like: Case) -> list[Case]:
         )
         for number, name in enumerate(HOSTILE_NAMES)
     ]
+
+
+def _identifier(case: Case) -> tuple[str, ...]:
+    return (case.target, *(name for name, _ in case.suites), case.function)
 
 
 def launches(cases: Sequence[Case]) -> list[list[Case]]:

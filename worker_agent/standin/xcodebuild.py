@@ -37,7 +37,8 @@ def main(argv: Sequence[str], context: Context) -> int:
         context.output.complain(refused.text)
         return refused.exit_code
     except ScenarioError as error:
-        context.output.complain(f"stand-in xcodebuild: {error}\n")
+        # In the tool's words for a bad command line: whoever mistyped it is to read what there is.
+        context.output.complain(f"xcodebuild: error: invalid option: stand-in: {error}\n")
         return SCENARIO_EXIT
     except OSError as error:
         context.output.complain(f"xcodebuild: error: {error}\n")
@@ -75,8 +76,9 @@ def _cases(session: Session) -> tuple[Case, ...]:
             found = sources.declared_tests(sources.read(path))
             declared += [testing.Declared(testable.target, str(path), one) for one in found]
     request = session.request
-    chosen = testing.selected(declared, request.only, request.skip)
-    return testing.run(chosen, _repeating(request), session.scenario)
+    return testing.run(
+        declared, _repeating(request), session.scenario, only=request.only, skip=request.skip
+    )
 
 
 def _repeating(request: Request) -> testing.Repeating:

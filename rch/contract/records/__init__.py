@@ -11,6 +11,7 @@ from rch.contract.records.base import (
     RunRecord,
     decode_record,
     encode_record,
+    marked,
     schema_id_of,
 )
 from rch.contract.records.capabilities import (
@@ -148,6 +149,7 @@ __all__ = [
     "WorkerSelection",
     "decode_record",
     "encode_record",
+    "marked",
     "schema_id_of",
     "stable_capabilities",
 ]

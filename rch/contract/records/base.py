@@ -6,12 +6,16 @@ import functools
 from typing import TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 SCHEMA_VERSION = "1.0.0"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What every JSON artifact has. `created_at` is RFC 3339 UTC."""
+    """What every JSON artifact has. `created_at` is RFC 3339 UTC.
+
+    What tells of a job or run has `simulated` too: stand-in tools made it. What was asked for has not.
+    """
 
     created_at: str
     schema_version: str = SCHEMA_VERSION
@@ -37,6 +41,13 @@ class _Head(msgspec.Struct):
 
 
 R = TypeVar("R", bound=Record)
+
+
+def marked(record: R, *, simulated: bool) -> R:
+    """The record, saying that it is of a simulation if it is; one that cannot, or has said it, is left."""
+    if simulated and getattr(record, "simulated", None) is UNSET:
+        return msgspec.structs.replace(record, simulated=True)
+    return record
 
 
 def encode_record(record: msgspec.Struct) -> bytes:

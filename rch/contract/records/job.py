@@ -53,6 +53,7 @@ class JobStateRecord(JobRecord, frozen=True, kw_only=True):
     seq: int
     updated_at: str
     schema_id: str = "rch-xcode/job_state@1"
+    simulated: bool | UnsetType = UNSET
 
 
 class Invocation(JobRecord, frozen=True, kw_only=True):
@@ -80,6 +81,7 @@ class EffectiveConfig(JobRecord, frozen=True, kw_only=True):
     sources: tuple[ConfigSource, ...]
     redactions: tuple[str, ...]
     schema_id: str = "rch-xcode/effective_config@1"
+    simulated: bool | UnsetType = UNSET
 
 
 class Toolchain(JobRecord, frozen=True, kw_only=True):
@@ -96,6 +98,7 @@ class Toolchain(JobRecord, frozen=True, kw_only=True):
     toolchain_dir: str | UnsetType = UNSET
     os_name: str | UnsetType = UNSET
     os_version: str | UnsetType = UNSET
+    simulated: bool | UnsetType = UNSET
 
 
 class Ephemeral(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +124,7 @@ class Destination(JobRecord, frozen=True, kw_only=True):
     device_type_identifier: str | UnsetType = UNSET
     udid: str | UnsetType = UNSET
     ephemeral: Ephemeral | UnsetType = UNSET
+    simulated: bool | UnsetType = UNSET
 
 
 class Summary(JobRecord, frozen=True, kw_only=True):
@@ -156,6 +160,7 @@ class Metrics(JobRecord, frozen=True, kw_only=True):
     counts: dict[str, int]
     host_timings: dict[str, int]
     schema_id: str = "rch-xcode/metrics@1"
+    simulated: bool | UnsetType = UNSET
 
 
 class HostMetrics(JobRecord, frozen=True, kw_only=True):
@@ -164,6 +169,7 @@ class HostMetrics(JobRecord, frozen=True, kw_only=True):
     stages_ms: dict[str, int]
     counts: dict[str, int]
     schema_id: str = "rch-xcode/host_metrics@1"
+    simulated: bool | UnsetType = UNSET
 
 
 class ExecutorEnv(JobRecord, frozen=True, kw_only=True):
@@ -171,6 +177,7 @@ class ExecutorEnv(JobRecord, frozen=True, kw_only=True):
 
     keys: tuple[str, ...]
     schema_id: str = "rch-xcode/executor_env@1"
+    simulated: bool | UnsetType = UNSET
 
 
 class Manifest(JobRecord, frozen=True, kw_only=True):
@@ -179,6 +186,7 @@ class Manifest(JobRecord, frozen=True, kw_only=True):
     entries: tuple[Entry, ...]
     artifact_root_sha256: str
     schema_id: str = "rch-xcode/manifest@1"
+    simulated: bool | UnsetType = UNSET
 
 
 class Attestation(JobRecord, frozen=True, kw_only=True):
@@ -204,6 +212,7 @@ class AttestationVerification(JobRecord, frozen=True, kw_only=True):
     detail: str
     manifest_sha256: str
     schema_id: str = "rch-xcode/attestation_verification@1"
+    simulated: bool | UnsetType = UNSET
 
 
 class JobIndex(JobRecord, frozen=True, kw_only=True):
@@ -212,6 +221,7 @@ class JobIndex(JobRecord, frozen=True, kw_only=True):
     artifact_profile: str
     files: dict[str, str]
     schema_id: str = "rch-xcode/job_index@1"
+    simulated: bool | UnsetType = UNSET
 
 
 class BuildSummary(JobRecord, frozen=True, kw_only=True):
@@ -225,6 +235,7 @@ class BuildSummary(JobRecord, frozen=True, kw_only=True):
     schema_id: str = "rch-xcode/build_summary@1"
     targets: tuple[str, ...] = ()
     failed_commands: tuple[str, ...] = ()
+    simulated: bool | UnsetType = UNSET
 
 
 class TestSummary(JobRecord, frozen=True, kw_only=True):
@@ -250,3 +261,4 @@ class TestSummary(JobRecord, frozen=True, kw_only=True):
     expected: tuple[TestNote, ...] = ()
     slowest: tuple[TestNote, ...] = ()
     devices: tuple[TestDevice, ...] = ()
+    simulated: bool | UnsetType = UNSET

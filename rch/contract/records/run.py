@@ -36,6 +36,7 @@ class RunIndex(RunRecord, frozen=True, kw_only=True):
     capabilities: str | None = None
     source_manifest: str | None = None
     steps: tuple[StepPointer, ...] = ()
+    simulated: bool | UnsetType = UNSET
 
 
 class RunSummary(RunRecord, frozen=True, kw_only=True):
@@ -71,6 +72,7 @@ class RunPlan(RunRecord, frozen=True, kw_only=True):
     continue_on_failure: bool
     protocol_version: int | None
     schema_id: str = "rch-xcode/run_plan@1"
+    simulated: bool | UnsetType = UNSET
 
 
 class RunStateRecord(RunRecord, frozen=True, kw_only=True):
@@ -85,6 +87,7 @@ class RunStateRecord(RunRecord, frozen=True, kw_only=True):
     lease_renewed: bool | UnsetType = UNSET
     cancel: CancelIntent | UnsetType = UNSET
     waiting: str | UnsetType = UNSET
+    simulated: bool | UnsetType = UNSET
 
 
 class WorkerSelection(RunRecord, frozen=True, kw_only=True):
@@ -101,6 +104,7 @@ class WorkerSelection(RunRecord, frozen=True, kw_only=True):
     snapshot_source: str
     candidates: tuple[Candidate, ...]
     schema_id: str = "rch-xcode/worker_selection@1"
+    simulated: bool | UnsetType = UNSET
 
 
 class CapabilitiesRecord(RunRecord, frozen=True, kw_only=True):
@@ -109,6 +113,7 @@ class CapabilitiesRecord(RunRecord, frozen=True, kw_only=True):
     worker: str
     capabilities: Capabilities
     schema_id: str = "rch-xcode/capabilities@1"
+    simulated: bool | UnsetType = UNSET
 
 
 class AcceptedStep(msgspec.Struct, frozen=True, kw_only=True):
