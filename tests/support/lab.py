@@ -50,7 +50,11 @@ cat > "$XUNIT" <<XML
 <testsuites><testsuite name="All"><testcase classname="AppTests" name="testOne"/></testsuite></testsuites>
 XML
 echo '<testsuites><testsuite name="None"/></testsuites>' > "${XUNIT%.xml}-swift-testing.xml"
+echo "Test Suite 'AppTests' started at 2026-01-01 10:00:00.000"
+echo "Test Case 'AppTests.testOne' started at 2026-01-01 10:00:00.000"
 echo "Test Case 'AppTests.testOne' passed (0.001 seconds)"
+echo "Test Suite 'AppTests' passed at 2026-01-01 10:00:00.001"
+echo "Executed 1 test, with 0 failures (0 unexpected) in 0.001 (0.001) seconds"
 """
 
 
