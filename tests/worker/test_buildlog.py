@@ -71,6 +71,18 @@ def test_that_there_are_no_tests_is_taken_from_swiftpm_s_own_line(head: str, *, 
 
 
 @pytest.mark.spec("9")
+@pytest.mark.parametrize("printed", ["", "dots..", "one Test two ", "x" * 500])
+def test_the_end_of_a_function_is_seen_behind_what_was_printed(printed: str) -> None:
+    begun = "◇ Test some() started.\n◇ Test other() started.\n"
+    facts = facts_of(
+        f"{begun}{printed}✔ Test some() passed after 0.001 seconds.\n"
+        f"{printed}✘ Test other() failed after 0.001 seconds with 1 issue.\n"
+    )
+    assert not facts.running
+    assert facts.failed_functions == {"other()"}
+
+
+@pytest.mark.spec("9")
 def test_a_compiler_error_is_told_with_its_place_in_the_repository() -> None:
     facts = facts_of(BROKEN, "build")
     first = facts.first_error

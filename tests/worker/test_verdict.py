@@ -231,6 +231,24 @@ def test_a_test_that_the_console_never_saw_pass_is_no_pass(told: tuple[str, ...]
     ]
 
 
+@pytest.mark.spec("9")
+@pytest.mark.parametrize(
+    ("log", "doubt"),
+    [
+        (LogFacts(failed_functions=frozenset({"f()"})), "f() failed on the console and not in the results"),
+        (LogFacts(running=("f()",)), "f() began on the console and never ended"),
+        (LogFacts(failed_functions=frozenset({"g()"}), running=("h()",)), None),
+    ],
+)
+def test_a_function_that_failed_or_never_ended_on_the_console_is_no_pass(
+    log: LogFacts, doubt: str | None
+) -> None:
+    ran = (XunitFile("xunit.xml"), XunitFile("b.xml", (case("f()", suite="M"),)))
+    decision = decide(after_tests(TEST, ran, log))
+    assert (decision.why or None) == doubt
+    assert decision.outcome == ("PASSED" if doubt is None else "INCONSISTENT")
+
+
 def test_tests_of_one_name_are_each_to_be_vouched_for() -> None:
     twice = (XunitFile("xunit.xml", (case("testX"), case("testX", suite="N.A"))), XunitFile("b.xml"))
     once = replace(after_tests(TEST, twice), log=LogFacts(vouched=("A.testX",)))

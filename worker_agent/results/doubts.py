@@ -128,7 +128,10 @@ def _console_agrees(facts: Facts) -> list[str]:
 
 
 def _console_vouches(facts: Facts) -> list[str]:
-    """SwiftPM writes a test of XCTest down as passed where its process said 0, even if it never began."""
+    """What the console must say of tests that the results do not call failed.
+
+    SwiftPM writes a test of XCTest down as passed where its process said 0, even if it never began.
+    """
     if facts.xcode or not facts.xunit:
         return []
     told = Counter(facts.log.vouched)
@@ -137,8 +140,15 @@ def _console_vouches(facts: Facts) -> list[str]:
         for case in facts.xunit[0].cases
         if case.outcome in {"passed", "skipped"}
     )
+    functions = {case.name for file in facts.xunit[1:] for case in file.cases if case.outcome != "failed"}
+    red = sorted(functions & facts.log.failed_functions)
+    open_ones = [name for name in facts.log.running if name in functions]
     silent = sorted(name for name, number in held.items() if told[name] < number)
-    return [f"{name} passed in the results and the console never said so" for name in silent]
+    return [
+        *(f"{name} passed in the results and the console never said so" for name in silent),
+        *(f"{name} failed on the console and not in the results" for name in red),
+        *(f"{name} began on the console and never ended" for name in open_ones),
+    ]
 
 
 def _every_result(facts: Facts) -> list[str]:

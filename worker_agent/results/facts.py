@@ -138,7 +138,7 @@ class Facts:
             for case in self.cases
             if case.outcome == "failed" and not any(_of_runner(case, text) for text in case.texts)
         }
-        return tuple(sorted({*told, *self.log.failed, *self.log.failing}))
+        return tuple(sorted({*told, *self.log.failed, *self.log.failed_functions, *self.log.failing}))
 
 
 def _of_runner(case: Case, text: Text) -> bool:

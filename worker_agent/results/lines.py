@@ -107,7 +107,7 @@ def test_case(line: str) -> TestSaid | None:
         return TestSaid("xctest", xctest_name(found[1]), found[2])
     if " Test " not in line:
         return None
-    if (found := _SUITE_END.match(line)) is not None:
+    if (found := _SUITE_END.match(line) or _end_amid(line)) is not None:
         outcome = found[2]
     elif (found := _SUITE_START.match(line)) is not None:
         outcome = "started"
@@ -116,6 +116,12 @@ def test_case(line: str) -> TestSaid | None:
     if found is None or found[1] == "run" or found[1].startswith(("run with ", "case passing ")):
         return None
     return TestSaid("swift-testing", function_name(_CASES.sub("", found[1])), outcome)
+
+
+def _end_amid(line: str) -> re.Match[str] | None:
+    """The end of a test behind what was printed without an end of line: the last in the line."""
+    at = line.rfind(" Test ")
+    return _SUITE_END.match(line, max(0, at - 1)) if at > 0 and " after " in line else None
 
 
 def suite_opens(line: str) -> bool:

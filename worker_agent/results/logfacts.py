@@ -32,7 +32,8 @@ class LogFacts:
     `diagnostics` are distinct, errors first, the first 200 of each kind; `failures` are failed
     assertions in order; `unfinished` tests of XCTest started and never ended, `running` ones of
     Swift Testing too, the last begun last; `vouched` ended without a failure in a suite of XCTest
-    that was closed, each as often as it did; `signal` is the one that SwiftPM says ended a test
+    that was closed, each as often as it did;
+    `failed_functions` are Swift Testing's; `signal` is the one that SwiftPM says ended a test
     process.
 
     Of xcodebuild alone: `signs` of why it ended, the tests that it lists as `failing`, and the
@@ -52,6 +53,7 @@ class LogFacts:
     unfinished: tuple[str, ...] = ()
     running: tuple[str, ...] = ()
     vouched: tuple[str, ...] = ()
+    failed_functions: frozenset[str] = frozenset()
     no_tests_found: bool = False
     no_space: bool = False
     signs: tuple[Sign, ...] = ()
@@ -92,6 +94,7 @@ class Seen:
     )
     running: Counter[str] = field(default_factory=Counter)
     in_suites: dict[str, int] = field(default_factory=dict)
+    functions: set[str] = field(default_factory=set)
     ended: list[str] = field(default_factory=list)
     vouched: list[str] = field(default_factory=list)
     no_tests_found: bool = False
@@ -168,6 +171,8 @@ class Seen:
 
     def _in_suite(self, said: lines.TestSaid) -> None:
         """Count a function up and down: suites may have functions of one name. The last begun is last."""
+        if said.outcome == "failed" and len(self.functions) < MAX_NAMES:
+            self.functions.add(said.name)
         times = self.in_suites.pop(said.name, 0) + (1 if said.outcome == "started" else -1)
         if times > 0 and len(self.in_suites) < MAX_NAMES:
             self.in_suites[said.name] = times
@@ -188,6 +193,7 @@ class Seen:
             unfinished=tuple(sorted(name for name, times in self.running.items() if times > 0)),
             running=tuple(self.in_suites),
             vouched=tuple(self.vouched),
+            failed_functions=frozenset(self.functions),
             no_tests_found=self.no_tests_found,
             no_space=self.no_space,
             signs=tuple(self.blocks.signs),
