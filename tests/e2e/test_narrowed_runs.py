@@ -25,6 +25,7 @@ exit 1
 
 
 @pytest.mark.swift
+@pytest.mark.faults_long  # below it is tried with a stand-in
 @pytest.mark.timeout(300)  # two builds from nothing, on a machine that may be busy
 @pytest.mark.skipif(shutil.which("swift") is None, reason="no Swift toolchain on PATH")
 @pytest.mark.spec("6", "9")
