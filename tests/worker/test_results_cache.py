@@ -249,9 +249,12 @@ def test_what_the_worker_is_and_passes_on_is_part_of_the_key(
         bench.configure(f"{size} = 9999\n")
         seen.add(cache.key_of(Worker(bench.env), job))
     bench.configure("")
+    monkeypatch.setattr(cache, "tools_of", lambda _toolchain: "replaced in place")
+    seen.add(cache.key_of(Worker(bench.env), job))
+    monkeypatch.undo()
     monkeypatch.setattr(cache, "__version__", "9")
     seen.add(cache.key_of(Worker(bench.env), job))
-    assert len(seen - {None}) == 6
+    assert len(seen - {None}) == 7
     bench.configure("results_cache = false\n")
     assert cache.key_of(Worker(bench.env), job) is None
     assert "result_cache" not in bench.ask("probe")["features"]

@@ -14,6 +14,7 @@ from support.worker_pipe import is_running
 from rch.contract.errors import Failure
 from rch.contract.records import Job
 from rch.contract.worker_rpc import RpcError
+from worker_agent import kept
 from worker_agent.cache_keys import CacheConfig, cache_config
 from worker_agent.clock import boot_id, boot_seconds
 from worker_agent.kept import DIRTY, LAST, KeptFolder
@@ -311,3 +312,32 @@ def test_nothing_else_holds_a_slot_once_it_is_left(one: Worker) -> None:
     left(slot)
     assert room(one, job_of(stored.stored(one, FILES), "3")).enter()
     assert [path.name for path in slot.folder.parent.iterdir()] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("change", "products"),
+    [
+        ({"A.swift": "another\n"}, "stay"),
+        ({"Package.swift": "// another\n"}, "go"),
+        ({"A.swift": None}, "stay"),
+        ({"data.txt": None}, "go"),
+    ],
+)
+def test_build_products_stay_unless_they_may_speak_of_what_is_gone(
+    worker: Worker, change: dict[str, str | None], products: str
+) -> None:
+    files: Files = {**FILES, "data.txt": "d\n"}
+    slot = entered(worker, files, "1")
+    (slot.build / "product").write_text("made of it")
+    left(slot)
+    after: Files = {path: text for path, text in {**files, **change}.items() if text is not None}
+    again = used(worker, after, "2")
+    assert again.folder == slot.folder
+    assert is_warm(again)
+    assert (again.build / "product").exists() is (products == "stay")
+    assert any("begin anew" in note for note in again.notes) is (products == "go")
+
+
+def test_one_whose_tools_were_replaced_in_place(one: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "tools_of", lambda _toolchain: "others")
+    thrown_away(one, "the tools that made it were replaced")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -223,3 +224,12 @@ def test_a_record_that_is_cut_bent_or_of_another_form_is_no_record(room: Room) -
     for bad in (b"", data[:31], data[:-1], data[:-1] + bent, data + b"x", sealed(b"\x01")):
         with pytest.raises(msgspec.DecodeError):
             decode_record(bad)
+
+
+def test_no_two_files_bear_one_time(room: Room) -> None:
+    """Who follows a link that leads elsewhere now looks at nothing else."""
+    many = {**FILES, **{f"Sources/f{number}.swift": f"{number}\n" for number in range(200)}}
+    room.sync(many)
+    times = [one.st_mtime_ns for one in room.stamps().values() if stat.S_ISREG(one.st_mode)]
+    assert len(times) == len(many) - 1  # one is a link
+    assert len(set(times)) == len(times)
