@@ -32,6 +32,8 @@ _NEEDED = [
     "worker_agent.capabilities",
     "worker_agent.processes",
     "worker_agent.workspaces",
+    "worker_agent.slots",
+    "worker_agent.caches",
     "worker_agent.backends",
     "worker_agent.backends.env",
     "worker_agent.buildfiles",

@@ -179,7 +179,7 @@ class Intake:
             project=root.path.name,
             resolved=resolved,
             planned=planned,
-            source=_source(snapshot),
+            source=source_record(snapshot),
             git=None if found is None else Git(commit=found.commit, branch=found.branch, dirty=found.dirty),
             warnings=snapshot.warnings,
             minted=minted,
@@ -236,7 +236,8 @@ def _is_cancelled() -> bool:
     return False
 
 
-def _source(snapshot: Snapshot) -> Source:
+def source_record(snapshot: Snapshot) -> Source:
+    """What a run has on record of its bundle."""
     return Source(
         source_sha256=snapshot.source_sha256,
         content_sha256=snapshot.content_sha256,

@@ -15,10 +15,10 @@ from support.small_disk import fill, small_disk
 from support.trees import Link, bundled, make
 
 from rch.contract.errors import Failure
-from rch.contract.records import Source
 from rch.files.descent import Descent
 from rchd.edges import bases, packing, thin
 from rchd.edges.bases import Memory
+from rchd.edges.intake import source_record
 from rchd.edges.snapshot import Progress, Snapshot, SnapshotOptions, take
 from rchd.edges.walk import Found
 from rchd.edges.whole import whole_bundle
@@ -147,15 +147,7 @@ def test_a_thin_bundle_and_its_base_make_the_whole_one(desk: Desk) -> None:
         EDITS[edit](desk.root)
     taken = desk.check()
     assert taken.base is not None
-    source = Source(
-        source_sha256=taken.source_sha256,
-        content_sha256=taken.content_sha256,
-        spool_name=taken.spool_path.name,
-        tar_bytes=taken.tar_bytes,
-        compressed_bytes=taken.compressed_bytes,
-        files=len(taken.entries),
-        base=taken.base,
-    )
+    source = source_record(taken)
     whole = whole_bundle(desk.spool, source, taken.base)
     assert bundled(msgspec.structs.replace(taken, spool_path=whole.path)) == bundled(desk.fresh())
     before = whole.path.stat().st_mtime_ns

@@ -14,11 +14,11 @@ from support.trees import make
 from support.worker_pipe import COMMAND, Bench, a_bench
 
 from rch.contract.errors import Failure
-from rch.contract.records import Source
 from rch.contract.worker_rpc import Feature, HasSourceRequest
 from rchd.core import effects as fx
 from rchd.edges import parts
 from rchd.edges.bases import Memory
+from rchd.edges.intake import source_record
 from rchd.edges.local import LocalTransport
 from rchd.edges.snapshot import Snapshot, SnapshotOptions, take
 from rchd.edges.uploads import Upload
@@ -51,7 +51,7 @@ class Desk:
             run_id="run-0000000001",
             op=1,
             target=fx.Target(worker="mini", protocol=1, deadline=20),
-            source=source_of(taken),
+            source=source_record(taken),
             max_bytes=max_bytes,
             lease_id=None,
             fence=None,
@@ -71,18 +71,6 @@ class Desk:
         assert found.exists
         requests = [json.loads(line) for line in self.way.lines]
         return [each["payload"] for each in requests if each["op"] == "upload_source"]
-
-
-def source_of(taken: Snapshot) -> Source:
-    return Source(
-        source_sha256=taken.source_sha256,
-        content_sha256=taken.content_sha256,
-        spool_name=taken.spool_path.name,
-        tar_bytes=taken.tar_bytes,
-        compressed_bytes=taken.compressed_bytes,
-        files=len(taken.entries),
-        base=taken.base,
-    )
 
 
 @asynccontextmanager
