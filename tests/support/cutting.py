@@ -45,7 +45,7 @@ class CuttingTransport:
 
     async def pass_on(self, channel: Channel, data: bytes) -> None:
         """Send, up to the chosen byte."""
-        if data.startswith(b"{"):
+        if data.startswith(b'{"') and data.endswith(b"}\n"):  # noise may begin with a brace, too
             self.lines.append(data)
         at = self._cuts[0] if self._cuts else None
         if at is None or self.sent + len(data) < at:
