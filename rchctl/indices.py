@@ -53,7 +53,7 @@ def items(run_dir: Path) -> list[Item]:
 
     `Failure` ARTIFACTS when an index is unreadable, of another major, or points outside.
     """
-    index = _read(run_dir / RUN_INDEX, "rch-xcode/run_index@1")
+    index = run_index(run_dir)
     found = [_item(run_dir, "run", "run_index", RUN_INDEX)]
     found += [
         _item(run_dir, "run", name, path)
@@ -61,11 +61,17 @@ def items(run_dir: Path) -> list[Item]:
         if name not in _ENVELOPE and isinstance(path, str)
     ]
     for step in index.get("steps", ()):
-        found += _step_items(run_dir, step)
+        found += step_items(run_dir, step)
     return found
 
 
-def _step_items(run_dir: Path, step: dict[str, Any]) -> Iterator[Item]:
+def run_index(run_dir: Path) -> dict[str, Any]:
+    """The index of the run at `run_dir`; `Failure` ARTIFACTS as `items`."""
+    return _read(run_dir / RUN_INDEX, "rch-xcode/run_index@1")
+
+
+def step_items(run_dir: Path, step: dict[str, Any]) -> Iterator[Item]:
+    """What the index entry `step` of the run at `run_dir` points to, and what its job's index names."""
     action = str(step.get("action", ""))
     for key, path in step.items():
         if key.endswith("_path") and isinstance(path, str):
