@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rch.contract.errors import Failure, Kind
+from rch.contract.ids import timestamp
 from rchctl.context import Context
 from rchctl.parser import UsageError, VerbParser
 from rchctl.report.past import past_runs
 from rchctl.report.trends import PastRun
 
-_AGE = re.compile(r"([0-9]{1,5})([mhdw])")
+_AGE = re.compile(r"([0-9]{1,4})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MOST = 5000
 
@@ -67,7 +68,7 @@ def since(word: str, now: datetime) -> str:
             moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UsageError(f"flaky: --since {word!r} is no age (7d, 36h) and no date (2026-01-31)") from error
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return timestamp(moment.timestamp())
 
 
 def _root(context: Context) -> Path:

@@ -38,7 +38,10 @@ def page_of(run: RunRecords, past: Sequence[PastRun], excerpt: Excerpts, *, made
         facts=_facts(run, view),
         warnings=() if accepted is None else accepted.warnings,
         timeline=_timeline(run),
-        steps=tuple(step_page(step, index, excerpt, accepted) for index, step in enumerate(run.steps)),
+        steps=tuple(
+            step_page(step, index, excerpt, accepted, simulated=_is_simulated(run))
+            for index, step in enumerate(run.steps)
+        ),
         provenance=_provenance(run),
         past=past_page(past, run.run_id),
         notes=run.notes,

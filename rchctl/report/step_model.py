@@ -32,10 +32,14 @@ _CSS = {"failed": "f", "flaky": "k", "expected": "x", "skipped": "s", "passed": 
 Excerpts = Callable[[Place], Excerpt]
 
 
-def step_page(step: StepRecords, index: int, excerpt: Excerpts, accepted: Accepted | None) -> StepPage:
-    """The part of one step."""
+def step_page(
+    step: StepRecords, index: int, excerpt: Excerpts, accepted: Accepted | None, *, simulated: bool
+) -> StepPage:
+    """The part of one step; what stand-in tools made says so, and bears no sign of success."""
     status = step.status or "not over"
     tone, mark = _TONES.get(status, ("plain", "…"))
+    if simulated:
+        tone, mark, status = "warn", "◐", f"simulated: {status}"
     summary = step.summary
     verdict = None if summary is None or summary.verdict is UNSET else summary.verdict
     suites, shown, unlisted = _test_rows(() if step.cases is None else step.cases.cases)

@@ -8,6 +8,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,16 @@ _FLAGS = (
     "--password-store=basic",
     "--proxy-bypass-list=<-loopback>",
 )
+
+
+# It speaks on descriptors 3 and 4, whatever ours are.
+_MOVED = """
+import fcntl, os, sys
+there, here = (fcntl.fcntl(int(each), fcntl.F_DUPFD, 10) for each in sys.argv[1:3])
+os.dup2(there, 3)
+os.dup2(here, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Browser:
@@ -131,10 +142,8 @@ def browser(home: Path, proxy: str) -> Iterator[Browser]:
     there, to = os.pipe()
     back, here = os.pipe()
     command = [PROGRAM, *_FLAGS, f"--proxy-server={proxy}", f"--user-data-dir={home}", "about:blank"]
-    # It speaks on descriptors 3 and 4, whatever ours are.
-    shell = ["/bin/sh", "-c", f'exec "$@" 3<&{there} 4>&{here}', "sh", *command]
     process = subprocess.Popen(
-        shell,
+        [sys.executable, "-c", _MOVED, str(there), str(here), *command],
         pass_fds=(there, here),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
