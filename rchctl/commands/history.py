@@ -76,12 +76,15 @@ def _tests(run: PastRun) -> str:
 
 def _trend(found: Trend | None, runs: list[PastRun]) -> str:
     from rchctl.render import duration
+    from rchctl.terminal import one_line
 
     if found is None:
         return "trend: none: no run was executed whole and passed\n"
     lengths = [each.duration_ms for each in reversed(runs[:_SPARKS])]
     middle = duration(found.median_ms)
-    told = f"trend: {spark(lengths)}  passes executed whole: {found.runs}, the middle one in {middle}"
+    what = "+".join(one_line(each) for each in found.actions)
+    told = f"trend: {spark(lengths)}  {what}, executed whole, passed {found.runs} times,"
+    told += f" the middle one in {middle}"
     if found.change_percent is None:
         return f"{told}\n"
     than = "as quick as"
@@ -129,6 +132,7 @@ def _trend_json(found: Trend | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
+        "actions": list(found.actions),
         "runs": found.runs,
         "median_ms": found.median_ms,
         "recent": found.recent,

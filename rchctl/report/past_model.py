@@ -54,7 +54,8 @@ def _told(past: Sequence[PastRun]) -> str:
     if found is None:
         return told
     middle = duration(found.median_ms)
-    told += f". Of the {found.runs} that were executed whole and passed the middle one took {middle}"
+    what = " and ".join(found.actions)
+    told += f". Of the {found.runs} that executed {what} in whole and passed, the middle one took {middle}"
     if found.change_percent is not None:
         more = f"{abs(found.change_percent)} % {'more' if found.change_percent >= 0 else 'less'}"
         told += f"; the newest {found.recent} took {more} than those before"

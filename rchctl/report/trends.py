@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +72,11 @@ class PastRun:
         return any(step.cached for step in self.steps)
 
     @property
+    def actions(self) -> tuple[str, ...]:
+        """What was asked for, in order."""
+        return tuple(step.action for step in self.steps)
+
+    @property
     def tests(self) -> TestCounts | None:
         """The tests of all its steps."""
         counts = [step.tests for step in self.steps if step.tests is not None]
@@ -88,8 +93,12 @@ class PastRun:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Of the successes that were executed and whole: the middle length of all and of the newest ones."""
+    """Of the successes that were executed and whole: the middle length of all and of the newest ones.
 
+    `actions`: those of the runs that are compared.
+    """
+
+    actions: tuple[str, ...]
     runs: int
     median_ms: int
     recent: int
@@ -122,16 +131,18 @@ class FlakyTest:
 def trend(runs: Sequence[PastRun]) -> Trend | None:
     """The trend of `runs`, newest first; narrowed, cached and failed ones do not count.
 
-    Simulated runs and real ones are never given together.
+    Nor do those of other actions than most have. Simulated runs and real ones are never given together.
     """
-    lengths = [run.duration_ms for run in runs if run.status == "success" and is_plain(run)]
-    if not lengths:
+    plain = [run for run in runs if run.status == "success" and is_plain(run)]
+    if not plain:
         return None
+    ((actions, _),) = Counter(run.actions for run in plain).most_common(1)
+    lengths = [run.duration_ms for run in plain if run.actions == actions]
     recent, earlier = lengths[:_RECENT], lengths[_RECENT:]
     change = None
     if earlier and median(earlier) > 0:
         change = round((median(recent) / median(earlier) - 1) * 100)
-    return Trend(len(lengths), round(median(lengths)), len(recent), round(median(recent)), change)
+    return Trend(actions, len(lengths), round(median(lengths)), len(recent), round(median(recent)), change)
 
 
 def is_plain(run: PastRun) -> bool:

@@ -141,6 +141,14 @@ def test_what_was_not_the_whole_gate_is_no_part_of_a_trend() -> None:
     assert trend(others) is None
 
 
+def test_runs_of_other_actions_are_no_part_of_a_trend() -> None:
+    build = replace(a_step(), action="build")
+    runs = [a_run(3, build, duration_ms=1), *[a_run(2, build, a_step(), duration_ms=100)] * 2]
+    found = trend(runs)
+    assert found is not None
+    assert (found.actions, found.runs, found.median_ms) == (("build", "test"), 2, 100)
+
+
 @pytest.mark.parametrize(("values", "drawn"), [([], ""), ([0, 0], "▁▁"), ([0, 50, 100], "▁▄█"), ([7], "█")])
 def test_a_line_of_blocks(values: list[int], drawn: str) -> None:
     assert spark(values) == drawn
