@@ -60,7 +60,7 @@ def items(run_dir: Path) -> list[Item]:
         for name, path in index.items()
         if name not in _ENVELOPE and isinstance(path, str)
     ]
-    for step in index.get("steps", ()):
+    for step in steps_of(index):
         found += step_items(run_dir, step)
     return found
 
@@ -68,6 +68,12 @@ def items(run_dir: Path) -> list[Item]:
 def run_index(run_dir: Path) -> dict[str, Any]:
     """The index of the run at `run_dir`; `Failure` ARTIFACTS as `items`."""
     return _read(run_dir / RUN_INDEX, "rch-xcode/run_index@1")
+
+
+def steps_of(index: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of its steps, in order."""
+    found = index.get("steps")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def step_items(run_dir: Path, step: dict[str, Any]) -> Iterator[Item]:

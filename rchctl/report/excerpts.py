@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rch.contract.records import SourceEntry, SourceManifest
+from rchctl.report.files import open_regular
 
 MOST = 200
 """So many places are shown with their source; more make the page heavy."""
@@ -76,11 +75,10 @@ class Sources:
         if entry.size > _MAX_BYTES:
             return "no excerpt: the file is too large"
         try:
-            fd = os.open(self._root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with open_regular(self._root / path) as file:
+                data = file.read(_MAX_BYTES + 1)
         except OSError:
             return "no excerpt: the file is not there any more"
-        with os.fdopen(fd, "rb") as file:
-            data = file.read(_MAX_BYTES + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             return "no excerpt: the file has changed since this run"
         return data.decode("utf-8", "replace").splitlines()

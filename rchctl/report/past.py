@@ -12,7 +12,7 @@ from msgspec import UNSET
 from rch.contract.canonical import jcs_sha256
 from rch.contract.errors import Failure
 from rch.contract.records import Accepted, RunSummary, Summary, TestFailure, TestNote, TestSummary
-from rchctl.indices import run_index, step_items
+from rchctl.indices import run_index, step_items, steps_of
 from rchctl.report.junit import Case
 from rchctl.report.places import run_folders
 from rchctl.report.records import Reading
@@ -58,7 +58,7 @@ def _run(folder: Path, of_project: Callable[[str, str], bool]) -> PastRun | None
         summary = reading.record(_place(folder, index, "run_summary"), RunSummary)
         if summary is None:
             return None
-        steps = tuple(_step(reading, folder, each) for each in index.get("steps", ()))
+        steps = tuple(_step(reading, folder, each) for each in steps_of(index))
     except Failure:
         return None
     return PastRun(

@@ -17,16 +17,16 @@ def find_run(word: str, artifacts: Path, here: Path) -> Path:
 
     `Failure` USAGE when it means none or several; ARTIFACTS when that folder has no index.
     """
-    place = Path(os.path.abspath(here / word))  # noqa: PTH100  (links stay as they were typed)
-    if os.sep in word or (place / RUN_INDEX).is_file():
-        if not (place / RUN_INDEX).is_file():
-            raise Failure(Kind.USAGE, f"{word}: no folder of a run: it has no {RUN_INDEX}", hint=_HINT)
-        return place
     if word == "latest":
         newest = next(run_folders(artifacts), None)
         if newest is None:
             raise Failure(Kind.USAGE, f"no runs in {artifacts}", hint="rchctl verify makes one")
         return newest
+    place = Path(os.path.abspath(here / word))  # noqa: PTH100  (links stay as they were typed)
+    if os.sep in word or (place / RUN_INDEX).is_file():
+        if not (place / RUN_INDEX).is_file():
+            raise Failure(Kind.USAGE, f"{word}: no folder of a run: it has no {RUN_INDEX}", hint=_HINT)
+        return place
     found = [each for each in run_folders(artifacts) if word and each.name.startswith(word)]
     exact = [each for each in found if each.name == word]
     if len(found) == 1 or exact:

@@ -29,7 +29,8 @@ from rch.contract.records import (
     WorkerSelection,
     decode_record,
 )
-from rchctl.indices import Item, run_index, step_items
+from rchctl.indices import Item, run_index, step_items, steps_of
+from rchctl.report.files import open_regular
 from rchctl.report.junit import Cases, parse_junit
 
 MAX_BYTES = 64 << 20
@@ -126,7 +127,7 @@ class Reading:
         if path is None:
             return None
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 found = file.read(MAX_BYTES + 1)
         except OSError as error:
             self.notes.append(f"{self._name(path)}: {error.strerror or error}")
@@ -141,7 +142,7 @@ class Reading:
         if path is None:
             return ()
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 size = file.seek(0, 2)
                 file.seek(max(0, size - _TAIL_BYTES))
                 lines = file.read(_TAIL_BYTES).decode("utf-8", "replace").splitlines()
@@ -165,7 +166,7 @@ def read_run(run_dir: Path) -> RunRecords:
         path = index.get(name)
         return run_dir / path if isinstance(path, str) and ".." not in Path(path).parts else None
 
-    steps = tuple(_step(reading, run_dir, each) for each in index.get("steps", ()))
+    steps = tuple(_step(reading, run_dir, each) for each in steps_of(index))
     return RunRecords(
         run_dir=run_dir,
         run_id=str(index.get("run_id", run_dir.name)),

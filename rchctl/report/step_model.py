@@ -64,7 +64,7 @@ def step_page(
         tests_shown=shown,
         notes=_notes(step.tests),
         slowest=_slowest(step.tests),
-        left_out=(*left_out, *unlisted, *_unlisted_failures(step.tests)),
+        left_out=(*left_out, *unlisted, *_unlisted_failures(step.tests), *_not_kept(step)),
         log_end=tuple(cut(line, _LOG_WIDTH) for line in step.log_end),
         transfer=transfer(step, accepted),
         provenance=provenance(step),
@@ -160,6 +160,13 @@ def _test_rows(cases: Sequence[Case]) -> tuple[tuple[SuiteRows, ...], int, tuple
 def _unlisted_failures(tests: TestSummary | None) -> tuple[str, ...]:
     rest = 0 if tests is None else tests.failed - len(tests.failures)
     return (f"{rest:,} more failed tests have no details on record",) if rest > 0 else ()
+
+
+def _not_kept(step: StepRecords) -> tuple[str, ...]:
+    """What a set of the small profile has not."""
+    if step.summary is None or step.summary.artifact_profile != "minimal" or step.tests is not None:
+        return ()
+    return ('no messages and no tests are listed: artifact_profile = "minimal" keeps none',)
 
 
 def _notes(tests: TestSummary | None) -> tuple[Message, ...]:

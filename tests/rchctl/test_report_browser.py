@@ -63,7 +63,6 @@ def written(folder: RunFolder) -> Path:
     return path
 
 
-@pytest.mark.fault("T2")
 def test_hostile_names_run_nothing_and_ask_for_nothing(page: Browser, proxy: Proxy, tmp_path: Path) -> None:
     path = written(hostile_run(tmp_path))
     page.look(width=1100)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import os
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -109,7 +111,6 @@ def test_a_message_has_its_source_beside_it(tmp_path: Path) -> None:
     assert "the file has changed since this run" in html
 
 
-@pytest.mark.fault("T2")
 def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
     html = page_of(hostile_run(tmp_path))
     page = Elements(html)
@@ -208,6 +209,29 @@ def test_records_that_cannot_be_read_are_told_of(tmp_path: Path) -> None:
     text = Elements(data.decode()).text
     assert "What could not be read" in text
     assert "test: junit is named by an index and not there" in text
+
+
+@pytest.mark.fault("T2")
+def test_links_and_pipes_in_a_folder_from_elsewhere_are_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of this machine\n")
+    folder = RunFolder(tmp_path / "runs", status="failed").write()
+    log = folder.path / "steps" / "test" / folder.job_id / "build.log"
+    log.unlink()
+    log.symlink_to(secret)
+    (folder.path / "run_plan.json").unlink()
+    os.mkfifo(folder.path / "run_plan.json")
+    run, data = report_html(folder.path)
+    assert b"a secret" not in data
+    assert len(run.notes) == 2
+
+
+@pytest.mark.parametrize("steps", ["1", "[1]", "null", '[{"job_index_path": 3}]'])
+def test_an_index_that_was_meddled_with_is_no_crash(tmp_path: Path, steps: str) -> None:
+    folder = RunFolder(tmp_path).write()
+    index = json.loads((folder.path / "run_index.json").read_text())
+    (folder.path / "run_index.json").write_text(json.dumps({**index, "steps": json.loads(steps)}))
+    assert report_html(folder.path)[0].run_id == folder.run_id
 
 
 def test_without_an_index_there_is_no_report(tmp_path: Path) -> None:

@@ -48,7 +48,6 @@ def test_every_test_is_read_with_its_outcome() -> None:
     assert found.cases == tuple(Case(suite, name, outcome, 12) for suite, name, outcome in told)
 
 
-@pytest.mark.fault("T2")
 @pytest.mark.parametrize(
     "data",
     [
