@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
 from msgspec import UNSET
 
+from rch.contract.policy import ClassifierPolicy
 from rch.contract.records import Accepted, BuildSummary, Diagnostic, TestFailure, TestNote, TestSummary
+from rch.contract.remedies import remedy
 from rchctl.render import duration
 from rchctl.report.excerpts import Excerpt, Place
 from rchctl.report.junit import Case
@@ -75,14 +78,23 @@ def _reasons(step: StepRecords, accepted: Accepted | None) -> tuple[Message, ...
     """Why the gate refused it, word by word."""
     if step.summary is None or step.summary.rejection_reasons is UNSET:
         return ()
-    asked = (
-        next((each for each in accepted.steps if each.job_id == step.job_id), None) if accepted else None
-    )
-    line = "" if asked is None else " ".join(asked.original_argv)
-    return tuple(
-        Message(each.code, "bad", each.subject, cut(f"{each.message}\n{line}".rstrip(), _LONGEST))
-        for each in step.summary.rejection_reasons
-    )
+    steps = () if accepted is None else accepted.steps
+    line = next((" ".join(each.original_argv) for each in steps if each.job_id == step.job_id), "")
+    policy = _policy(accepted)
+    found = []
+    for each in step.summary.rejection_reasons:
+        instead = "" if policy is None else f"instead: {remedy(each, policy)}"
+        text = "\n".join(part for part in (each.message, instead, line) if part)
+        found.append(Message(each.code, "bad", each.subject, cut(text, _LONGEST)))
+    return tuple(found)
+
+
+def _policy(accepted: Accepted | None) -> ClassifierPolicy | None:
+    """What it was judged by, where that can be read."""
+    try:
+        return None if accepted is None else msgspec.convert(accepted.policy, ClassifierPolicy)
+    except msgspec.ValidationError:  # one of another version
+        return None
 
 
 def _failures(tests: TestSummary | None, excerpt: Excerpts) -> tuple[Message, ...]:
