@@ -80,10 +80,7 @@ def test_hostile_names_run_nothing_and_ask_for_nothing(page: Browser, proxy: Pro
     page.value("document.body.append(Object.assign(document.createElement('script'), {text: 'owned=3'}))")
     page.value("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
     assert page.value("typeof window.owned") == "undefined"
-    told = [
-        str(each["params"]["entry"]["text"]) for each in page.events if each["method"] == "Log.entryAdded"
-    ]
-    assert any("Content Security Policy" in each for each in told)
+    page.wait_for("Log.entryAdded", has="Content Security Policy")
     assert not [line for line in proxy.asked if b"evil.invalid" in line]
 
 

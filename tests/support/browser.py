@@ -58,17 +58,26 @@ class Browser:
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """The result of one command."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": params}
-        if self._session is not None:
-            message["sessionId"] = self._session
-        os.write(self._to, json.dumps(message).encode() + b"\0")
+        self.send(method, **params)
         while True:
             told = self._read()
             if told.get("id") == self._number:
                 assert "error" not in told, (method, told["error"])
                 result: dict[str, Any] = told["result"]
                 return result
+
+    def send(self, method: str, **params: Any) -> None:
+        """One command, whose answer nobody awaits."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params}
+        if self._session is not None:
+            message["sessionId"] = self._session
+        os.write(self._to, json.dumps(message).encode() + b"\0")
+
+    def leave(self) -> None:
+        """End the browser."""
+        self._session = None
+        self.send("Browser.close")
 
     def attach(self) -> None:
         """Take a page of its own."""
@@ -81,7 +90,11 @@ class Browser:
         """Load a file to its end."""
         self.events.clear()
         self.call("Page.navigate", url=path.as_uri())
-        while not any(each["method"] == "Page.loadEventFired" for each in self.events):
+        self.wait_for("Page.loadEventFired")
+
+    def wait_for(self, method: str, has: str = "") -> None:
+        """Until it has told of `method` since `open`, with `has` somewhere in it."""
+        while not any(each["method"] == method and has in json.dumps(each) for each in self.events):
             self._read()
 
     def look(self, *, width: int, dark: bool = False, media: str = "", height: int = 900) -> None:
@@ -156,8 +169,7 @@ def browser(home: Path, proxy: str) -> Iterator[Browser]:
         page = Browser(to, back)
         page.attach()
         yield page
-        page._session = None
-        page.call("Browser.close")
+        page.leave()
     finally:
         os.close(to)
         os.close(back)
