@@ -19,6 +19,7 @@ import msgspec
 from msgspec import inspect, structs
 
 from rch.contract.errors import Failure, Kind
+from rch.contract.redact import scrub
 
 Annotation = typing.Any
 """The type of a field as written, `Annotated` bounds included."""
@@ -27,7 +28,7 @@ Annotation = typing.Any
 def bad_value(file: str, key: str, what: str) -> Failure:
     """The refusal of a value: `what` follows the key in the sentence."""
     data = {"file": file, "key": key}
-    return Failure(Kind.CONFIG, f"{file}: {key} {what}", subkind="BAD_VALUE", data=data)
+    return Failure(Kind.CONFIG, f"{file}: {key} {scrub(what)}", subkind="BAD_VALUE", data=data)
 
 
 @functools.lru_cache(maxsize=64)  # resolving the annotations anew took a submit 20 ms
