@@ -18,7 +18,8 @@ from rch.contract.errors import Failure, Kind
 from rch.contract.flag_values import inside_root
 from rch.contract.policy import Backend
 
-_CONFIGURATION = re.compile(r'isa = XCBuildConfiguration;.*?\bname = "?([^";\n]+)"?;', re.DOTALL)
+_CONFIGURATION = "isa = XCBuildConfiguration;"
+_NAME = re.compile(r'\bname = "?([^";\n]+)"?;')
 _SDKROOT = re.compile(r'\bSDKROOT = "?([a-z]+)"?;')
 _PLATFORMS = re.compile(r'\bSUPPORTED_PLATFORMS = "?([a-z ]+)"?;')
 _TEST_TARGET = re.compile(r"\.testTarget\s*\(")
@@ -80,7 +81,7 @@ def _xcode(root: Path, container: str) -> Found:
     projects = [container] if container.endswith(".xcodeproj") else list(_members(root / container))
     texts = [_project_text(root / project) for project in projects]
     schemes = {name for each in (container, *projects) for name in _shared_schemes(root / each)}
-    configurations = {name for text in texts for name in _CONFIGURATION.findall(text)}
+    configurations = {name for text in texts for name in _configurations(text)}
     return Found(
         backend="xcodebuild",
         container=container,
@@ -110,6 +111,13 @@ def _project_text(project: Path) -> str:
     except Failure:
         return ""
     return data.decode(errors="replace")
+
+
+def _configurations(text: str) -> Iterator[str]:
+    """The name of each configuration: the first one behind its `isa`, before the next."""
+    for part in text.split(_CONFIGURATION)[1:]:
+        if found := _NAME.search(part):
+            yield found[1]
 
 
 def _shared_schemes(container: Path) -> list[str]:
