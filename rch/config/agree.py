@@ -193,7 +193,8 @@ class Agreement:
     def _check_cache(self, root: Path) -> None:
         """What jobs share is kept under a name: without one it would be anybody's."""
         cache = self.config.cache
-        rows = [row for row in self.config.policy.namespace if row.name == cache.namespace]
+        wanted = (cache.namespace or "").casefold()  # a Mac takes both for one folder
+        rows = [row for row in self.config.policy.namespace if row.name.casefold() == wanted]
         if rows and not any(root.is_relative_to(Path(row.root).resolve()) for row in rows):
             file = self.files.get("cache.namespace", CONFIG_NAME)
             raise Failure(

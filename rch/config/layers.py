@@ -29,7 +29,7 @@ from rch.config.offered import refuse_not_offered
 from rch.config.redact import redact
 from rch.config.root import CONFIG_NAME, ProjectRoot, top_level_names
 from rch.config.schema import Config
-from rch.config.sources import Layer, Origin, Source, file_layer, is_there
+from rch.config.sources import Layer, Origin, Source, file_layer, is_there, read_bytes
 from rch.contract.canonical import jcs_sha256
 from rch.contract.errors import Failure, Kind
 
@@ -83,8 +83,8 @@ def _placed(failure: Failure, files: Mapping[str, Path | None]) -> Failure:
     if path is None or not isinstance(key, str):
         return failure
     try:
-        line = line_of(path.read_text(encoding="utf-8"), key)
-    except (OSError, ValueError):
+        line = line_of(read_bytes(path, str(file)).decode(), key)
+    except (Failure, ValueError):
         return failure
     if line is None or not failure.message.startswith(f"{file}: "):
         return failure
@@ -188,7 +188,7 @@ def _check_locks(layers: list[Layer]) -> None:
         for key, value in leaves(layer.tree):
             lock = next((each for each in locks if _holds(each, key)), "")
             if lock and values.get(key) != value:
-                kept = "unset" if values.get(key) in {None, ()} else shown(values[key])
+                kept = "unset" if values.get(key) is None else shown(values[key])
                 what = f'cannot be {shown(value)}: the host\'s [policy] lock "{lock}" keeps it at {kept}'
                 raise _locked(layer.file, key, what)
 

@@ -60,6 +60,7 @@ def ignored(root: Path) -> list[str]:
 
     Checkouts inside the checkout are not looked into. `GitError` where git cannot tell.
     """
+    _refuse_elsewhere(root)
     out = _git(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
     return _names(out)
 
@@ -69,10 +70,19 @@ def tracked(root: Path) -> list[str]:
 
     A submodule that is not checked out is there by its own path.
     """
+    _refuse_elsewhere(root)
     return _names(_git(root, "ls-files", "-z", "--cached", "--recurse-submodules"))
 
 
+def _refuse_elsewhere(root: Path) -> None:
+    """A checkout can say that its files lie in another place: of that one nothing is told."""
+    top = os.fsdecode(_git(root, "rev-parse", "--show-toplevel").removesuffix(b"\n"))
+    if not root.resolve().is_relative_to(Path(top).resolve()):
+        raise GitError("the work tree of this checkout lies elsewhere")
+
+
 def _describe(root: Path) -> Git | None:
+    _refuse_elsewhere(root)
     head, changed = _status(root)
     commit = head.get("branch.oid", "(initial)")
     if commit == "(initial)":
