@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from junitparser import JUnitXml
 
@@ -64,6 +64,7 @@ def test_each_known_attack_is_dropped_whole(attack: str) -> None:
     assert screen(f"a{attack}b") == "ab"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | TEXTS.map(lambda text: text.encode("utf-8", "surrogatepass")), st.data())
 def test_of_any_bytes_in_any_pieces_nothing_steers_and_pieces_make_no_difference(
     data: bytes, draw: st.DataObject
@@ -79,6 +80,7 @@ def test_of_any_bytes_in_any_pieces_nothing_steers_and_pieces_make_no_difference
     shown.encode()
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_what_is_neutral_stays_as_it_is(text: str) -> None:
     once = neutral(text)
@@ -132,6 +134,7 @@ def test_the_updating_line_keeps_to_its_line_whatever_the_width_of_its_letters()
         assert out.read().decode() == "\r\x1b[K" + "界" * 9
 
 
+@settings(deadline=None)
 @given(TEXTS, TEXTS, TEXTS)
 def test_junit_is_xml_for_every_name_and_message(suite: str, name: str, message: str) -> None:
     message += "]]><x/>&amp;\x00"
@@ -172,6 +175,7 @@ def test_text_for_pages_loses_what_they_cannot_hold_and_is_escaped_by_them() -> 
     assert for_markup("a\x00b\ud800\ufffe\U0001f600\x9b") == "a?b??\U0001f600?"
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_a_message_cannot_end_a_workflow_command(text: str) -> None:
     line = f"::error file={for_workflow_property(text)},title=t::{for_workflow(text)}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import jobs
 
@@ -99,6 +99,7 @@ def test_what_does_not_look_like_one_is_left_to_the_letter(text: str) -> None:
     assert b"".join(scrubber.feed(bytes([one])) for one in f"{text}\n".encode()) == f"{text}\n".encode()
 
 
+@settings(deadline=None)
 @given(TEXTS, st.data())
 def test_pieces_make_no_difference_and_twice_is_as_once(text: str, draw: st.DataObject) -> None:
     data = text.encode("utf-8", "surrogatepass")
@@ -112,6 +113,7 @@ def test_pieces_make_no_difference_and_twice_is_as_once(text: str, draw: st.Data
     assert scrub(whole) == whole
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_bytes_that_hold_no_secret_come_through_as_they_are(data: bytes) -> None:
     scrubber = Scrubber()
@@ -156,6 +158,7 @@ def test_a_line_of_ten_megabytes_is_scrubbed_in_bounded_time(piece: str) -> None
     assert cost(piece, 10 << 20) < 90
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="abX", min_size=4, max_size=12), TEXTS, st.data())
 def test_a_value_of_the_environment_is_in_no_piece_of_a_log(
     value: str, text: str, draw: st.DataObject
