@@ -97,13 +97,13 @@ def test_plain_text_of_any_language_is_left_alone() -> None:
 
 @pytest.mark.parametrize("opening", ["\x1b]0;", "\x9d", "\x1b[", "\x1bP", "\r", "\x1b ", "e" + "\u0301"])
 def test_what_is_opened_and_never_closed_is_neither_kept_nor_costly(opening: str) -> None:
-    log, shown, began = Neutral(), 0, time.monotonic()
+    log, shown, began = Neutral(), 0, time.process_time()
     for _ in range(16):
         shown += len(log.feed(opening + "0" * 60_000 + opening * 2_000))
     shown += len(log.feed("", last=True))
     assert shown >= 16 * 60_000
     assert len(log._carry) <= 5_000
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
 
 
 def test_a_pile_of_accents_stays_within_its_line() -> None:
