@@ -20,7 +20,7 @@ from rch.files.paths import HostPaths
 from rchctl.client import RESTART, Client, NoDaemon
 from rchctl.console import Console
 from rchctl.signals import window
-from rchctl.terminal import strip_escapes
+from rchctl.terminal import neutral
 
 if TYPE_CHECKING:
     import subprocess
@@ -203,4 +203,4 @@ def _last_words(paths: HostPaths, begin: int) -> list[str]:
             text = file.read(1 << 16).decode("utf-8", "replace")
     except OSError:
         return []
-    return [line.rstrip() for line in strip_escapes(text).split("\n") if line.strip()][-_LOG_LINES:]
+    return [line.rstrip() for line in neutral(text).split("\n") if line.strip()][-_LOG_LINES:]

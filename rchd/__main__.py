@@ -9,6 +9,7 @@ from pathlib import Path
 
 import rch
 from rch.contract.errors import Failure, Kind
+from rch.contract.neutral import neutral, one_line
 from rch.files.paths import host_paths
 
 EPILOG = """examples:
@@ -69,10 +70,10 @@ def _replay(args: argparse.Namespace) -> int:
             replay = Replay(lines)
             difference = next(iter(replay), None)
     except OSError as error:
-        sys.stderr.write(f"rchd: {path}: {error.strerror}\n")
+        sys.stderr.write(f"rchd: {one_line(f'{path}: {error.strerror}')}\n")
         return 1
     if difference is not None:
-        sys.stdout.write(f"{path}: {difference}\n")
+        sys.stdout.write(neutral(f"{path}: {difference}\n"))
         return 1
     rest = "" if replay.cut is None else f"; line {replay.cut}, the last, is cut and was left out"
     sys.stdout.write(f"{replay.batches} batches, identical{rest}\n")
@@ -152,7 +153,7 @@ _COMMANDS = {"run": _run, "replay": _replay, "check": _check, "rebuild": _rebuil
 
 
 def _say(failure: Failure) -> int:
-    sys.stderr.write(f"rchd: {failure.message}\n  hint: {failure.hint}\n")
+    sys.stderr.write(f"rchd: {one_line(failure.message)}\n  hint: {one_line(failure.hint)}\n")
     return failure.exit_code
 
 

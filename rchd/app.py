@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import structlog
@@ -13,6 +14,7 @@ import structlog
 from rch.config.inventory import WorkerEntry, load_inventory
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
+from rch.contract.redact import REDACTED, names_secret, scrub
 from rch.files.durable import make_dirs
 from rch.files.filesystems import shared_kind
 from rch.files.locks import FileLock, NoLocks
@@ -206,6 +208,25 @@ def _known_workers(path: Path) -> tuple[WorkerEntry, ...]:
         return ()
 
 
+def without_secrets(logger: object, name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What the log is told, less what is a secret by its name or its look."""
+    del logger, name
+    for key, value in event.items():
+        event[key] = _clean(key, value)
+    return event
+
+
+def _clean(key: str, value: object) -> object:
+    """One value, whatever it is made of."""
+    if isinstance(value, str):
+        return REDACTED if names_secret(key) and value else scrub(value)
+    if isinstance(value, Mapping):
+        return {name: _clean(str(name), item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(key, item) for item in value]
+    return value
+
+
 def configure_log() -> None:
     """Structured lines on stderr; whoever starts the daemon says where that goes."""
     structlog.configure(
@@ -213,6 +234,7 @@ def configure_log() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
+            without_secrets,
             structlog.processors.JSONRenderer(),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

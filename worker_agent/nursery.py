@@ -24,7 +24,7 @@ _NEEDED = [
     "rch.contract.classifier",
     "rch.config.invocation",
     "rch.config.worker_config",
-    "rch.config.redact",
+    "rch.contract.redact",
     "ctypes",
     "rch.files.extract",
     "worker_agent.leases",
