@@ -67,7 +67,7 @@ def test_a_jump_neither_ends_a_lease_nor_prolongs_it(bench: Bench, tmp_path: Pat
         assert (again["lease_id"], again["fence"]) == (held["lease_id"], held["fence"])
         assert str(again["expires_at"])[:10] != str(held["expires_at"])[:10]  # for people: it did jump
         clock.jump(-jump)
-        until(lambda: is_expired(pipe, again), 5)
+        until(lambda: is_expired(pipe, again))
 
 
 def is_expired(pipe: Pipe, lease: dict[str, Any]) -> bool:

@@ -96,7 +96,7 @@ def test_ctrl_c_ends_the_job_on_the_worker(tmp_path: Path) -> None:
         client = user.start("verify", cwd=project)
         until(marker.exists)
         client.send_signal(signal.SIGINT)
-        client.communicate(timeout=30)
+        client.communicate(timeout=60)
         assert client.returncode == 80
         assert user.rchctl("wait", "latest").returncode == 80
 

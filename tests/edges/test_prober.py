@@ -90,7 +90,7 @@ async def test_who_did_not_answer_is_not_waited_for_by_the_next_run_while_anothe
     async with prober(local("a"), local("asleep", *SILENT)) as it:
         first = await it.probed(probe(deadline=3.0))
         assert [each.error_subkind for each in first.reports] == [None, "UNREACHABLE"]
-        with anyio.fail_after(20):  # its deadline of a minute is not waited for
+        with anyio.fail_after(30):  # its deadline of a minute is not waited for
             again = await it.probed(probe(deadline=60.0))
             assert again.reports[1] == first.reports[1]
             monkeypatch.setattr(edge, "SILENT_SECONDS", 0.0)
@@ -209,7 +209,7 @@ async def test_the_first_timer_after_a_sleep_tells_of_it_once() -> None:
         asleep += more
         news = anyio.Event()
         timers.start("run-a", "renew", 0.0, 1)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await news.wait()
         assert fired[-1].slept == told
 

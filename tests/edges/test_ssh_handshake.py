@@ -46,7 +46,7 @@ async def opened_over(server: SshdServer, fault: Fault) -> Failure | None:
         )
         transport = SshTransport(target)
         refusal = None
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             try:
                 await transport.open()
             except Failure as failure:

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from support.plain import PLAIN
+
 TIMEOUT = 110
 REPO = Path(__file__).parents[2]
 DEMO = REPO / "contrib" / "demo"
@@ -67,6 +69,7 @@ class Lab:
         self.worker_home = root / "worker"
         self.socket = short / "s"
         self.env = {
+            **PLAIN,
             "PATH": os.environ["PATH"],
             "HOME": str(root),
             "LANG": "C.UTF-8",
