@@ -47,6 +47,7 @@ _NEEDED = [
     "worker_agent.results.finish",
     "worker_agent.keys",
     "worker_agent.launch",
+    "worker_agent.kept_trees",
     "worker_agent.supervisor",
     "worker_agent.execution",
 ]

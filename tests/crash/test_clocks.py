@@ -88,7 +88,7 @@ def user(tmp_path: Path) -> Iterator[Lab]:
         yield made
 
 
-@pytest.mark.parametrize("jumps", [(DAY, -DAY), (-DAY, DAY)])
+@pytest.mark.parametrize("jumps", [(DAY, -DAY), pytest.param((-DAY, DAY), marks=pytest.mark.faults_long)])
 def test_a_run_goes_on_as_if_the_clock_had_not_jumped(user: Lab, jumps: tuple[int, int]) -> None:
     clock = Clock(user.root)
     user.env.update(clock.env)

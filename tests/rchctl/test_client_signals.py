@@ -66,7 +66,7 @@ def test_the_second_signal_exits_at_once(cli: Cli, daemon: FakeDaemon) -> None:
     process.communicate(timeout=60)
     held.set()
     assert process.returncode == 80
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15  # and not the time that the daemon takes
 
 
 def test_a_signal_while_the_source_is_taken_cancels_what_comes_of_it(cli: Cli, daemon: FakeDaemon) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 import subprocess
 import sys
 import threading
@@ -245,7 +244,8 @@ def test_a_status_comes_quickly_on_a_standing_channel(bench: Bench) -> None:
             with pytest.raises(Refused, match="JOB_NOT_FOUND"):
                 pipe.ask("status", job_id="job-00000001")
             times.append(time.perf_counter() - began)
-    assert statistics.median(times) < 0.005  # 0.2 ms on an idle machine
+    # 0.2 ms on an idle machine; a busy one delays many, what makes answers wait delays each.
+    assert sorted(times)[len(times) // 10] < 0.005
 
 
 def test_a_channel_comes_up_without_what_its_request_does_not_need(bench: Bench) -> None:
