@@ -33,7 +33,7 @@ def test_the_user_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
         env={"XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     complaints = [line for line in done.stderr.splitlines() if UNIT.name in line]

@@ -138,7 +138,7 @@ async def daemon(root: Path) -> AsyncIterator[Daemon]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not condition():  # noqa: ASYNC110  (what is looked at has no event)
             await anyio.sleep(0.002)
 
@@ -214,7 +214,7 @@ async def test_who_asks_while_nothing_can_be_committed_does_not_wait(tmp_path: P
         it.store.failing = NO_SPACE
         it.accept()
         await until(lambda: it.store.refused > 0)
-        with anyio.fail_after(2):
+        with anyio.fail_after(60):
             await it.driver.settled("run-00000001")
         assert not it.driver.is_settled("run-00000001")
 

@@ -97,7 +97,7 @@ async def test_a_line_that_died_without_a_word_is_noticed(monkeypatch: pytest.Mo
         transport = SshTransport(replace(target, port=line.port))
         channel = await transport.open()
         line.set(HalfOpen())
-        with anyio.fail_after(10), pytest.raises(LineCut):
+        with anyio.fail_after(40), pytest.raises(LineCut):
             await channel.receive()
         assert transport._links[0].lost
         await transport.close()

@@ -73,7 +73,7 @@ async def until_sessions(server: sshd.SshdServer, wanted: int) -> None:
 
 async def until(told: Callable[[], bool]) -> None:
     """Wait for what another process does and nothing here is told of."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not told():  # noqa: ASYNC110  (another process's state)
             await anyio.sleep(0.01)
 

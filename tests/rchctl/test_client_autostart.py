@@ -46,7 +46,7 @@ def test_a_missing_daemon_is_started_and_stays(stub: Cli) -> None:
 def test_many_terminals_start_one_daemon(stub: Cli) -> None:
     terminals = [stub.start("status") for _ in range(4)]
     for each in terminals:
-        _, err = each.communicate(timeout=30)
+        _, err = each.communicate(timeout=60)
         assert each.returncode == 0, err
     assert len(starts(stub)) == 1
 
@@ -120,7 +120,7 @@ def test_a_daemon_that_is_still_ending_is_waited_for(stub: Cli) -> None:
         while lock.try_acquire():  # until the client is about to start one
             lock.release()
         assert starts(stub) == []
-    _, err = terminal.communicate(timeout=30)
+    _, err = terminal.communicate(timeout=60)
     assert terminal.returncode == 0, err
     assert len(starts(stub)) == 1
 
@@ -146,7 +146,7 @@ def test_the_cure_works_across_versions(cli: Cli) -> None:
         terminal = cli.start("daemon", "stop")
         assert daemon.stopped.wait(20)
         daemon.close()
-        assert terminal.communicate(timeout=20)[0] == "rchd stopped\n"
+        assert terminal.communicate(timeout=60)[0] == "rchd stopped\n"
 
 
 def test_another_version_of_the_same_protocol_is_noted(cli: Cli) -> None:
