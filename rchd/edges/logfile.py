@@ -1,0 +1,117 @@
+"""The daemon's log: its form, its level, and how its file is kept from growing for ever.
+
+Lines go to stderr; whoever starts the daemon says where that goes. Where it is the daemon's own file
+(`HostPaths.log`), that is turned: the full file is renamed and descriptors 1 and 2 are put on a new one.
+Who still holds the old file, such as a worker that was started before, goes on writing to that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import structlog
+
+from rch.config.daemon_config import Log
+
+log = structlog.get_logger("rchd")
+
+LEVEL_VARIABLE, FORMAT_VARIABLE = "RCH_LOG", "RCH_LOG_FORMAT"
+LOOK_SECONDS = 5.0
+_LEVELS = ("debug", "info", "warning", "error")
+_FORMATS = ("json", "text")
+_STREAMS = (1, 2)
+
+
+def configure_log(env: Mapping[str, str] | None = None, settings: Log | None = None) -> None:
+    """Structured lines on stderr; `RCH_LOG` and `RCH_LOG_FORMAT` outrank `settings`.
+
+    A word there that is none is said once and does not keep the daemon from starting.
+    """
+    env, settings = env or {}, settings or Log()
+    level, bad_level = _chosen(env, LEVEL_VARIABLE, _LEVELS, settings.level)
+    form, bad_form = _chosen(env, FORMAT_VARIABLE, _FORMATS, settings.format)
+    render: Any = structlog.processors.JSONRenderer()
+    if form == "text":
+        render = structlog.processors.LogfmtRenderer(key_order=("timestamp", "level", "event"))
+    structlog.configure(
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            *([_flat] if form == "text" else []),
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    for message in filter(None, (bad_level, bad_form)):
+        log.warning("log.setting", message=message)
+
+
+def _chosen(
+    env: Mapping[str, str], name: str, known: tuple[str, ...], default: str
+) -> tuple[str, str | None]:
+    word = env.get(name, "").strip().lower()
+    if not word or word in known:
+        return word or default, None
+    return default, f"{name}={word[:40]!r} is none of {', '.join(known)}: {default} is in force"
+
+
+def _flat(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A traceback and a list on one line: that form knows no others."""
+    return {
+        key: value.replace("\n", "\\n")
+        if isinstance(value, str)
+        else value
+        if isinstance(value, int | float | None)
+        else str(value)
+        for key, value in event.items()
+    }
+
+
+async def keep_small(path: Path, settings: Log) -> None:
+    """Turn the log at `path` whenever it is full, as long as stderr goes there."""
+    while True:
+        await anyio.sleep(LOOK_SECONDS)
+        with suppress(OSError):  # it is looked at again
+            turn(path, settings)
+
+
+def turn(path: Path, settings: Log) -> bool:
+    """Begin a new file if stderr is the one at `path` and that is full; whether that was so."""
+    try:
+        written, named = os.fstat(_STREAMS[-1]), path.lstat()
+    except OSError:
+        return False
+    if (written.st_dev, written.st_ino) != (named.st_dev, named.st_ino):
+        return False
+    if written.st_size < settings.max_bytes:
+        return False
+    for number in range(settings.keep, 0, -1):
+        older = path if number == 1 else _numbered(path, number - 1)
+        with suppress(FileNotFoundError):
+            older.replace(_numbered(path, number))
+    if settings.keep == 0:
+        path.unlink()
+    fresh = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        for stream in _STREAMS:
+            if os.fstat(stream).st_ino == written.st_ino:
+                os.dup2(fresh, stream)
+    finally:
+        os.close(fresh)
+    log.info("log.turned", bytes=written.st_size)
+    return True
+
+
+def _numbered(path: Path, number: int) -> Path:
+    """`rchd.log.1` is the newest of the older ones."""
+    return path.with_name(f"{path.name}.{number}")
