@@ -30,7 +30,7 @@ _PAUSE = 0.02
 _LOG_LINES = 12
 # How `rchd` says that it cannot run: two lines, the last that it writes.
 _REFUSAL, _HINT = "rchd: ", "  hint: "
-_PLACES = frozenset(
+PLACES = frozenset(
     {
         "RCH_HOME",
         "RCH_SOCKET",
@@ -41,6 +41,7 @@ _PLACES = frozenset(
         "XDG_RUNTIME_DIR",
     }
 )
+"""The variables that say where things lie."""
 
 
 def connect(
@@ -180,17 +181,17 @@ def _spawn(paths: HostPaths, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             cwd="/",
-            env=_absolute(env),
+            env=absolute(env),
             start_new_session=True,
         )
     finally:
         os.close(log)
 
 
-def _absolute(env: Mapping[str, str]) -> dict[str, str]:
+def absolute(env: Mapping[str, str]) -> dict[str, str]:
     """`env` for a process that stands elsewhere: the places of this one, spelled out."""
     return {
-        name: str(Path(value).absolute()) if name in _PLACES and value and value[0] != "~" else value
+        name: str(Path(value).absolute()) if name in PLACES and value and value[0] != "~" else value
         for name, value in env.items()
     }
 

@@ -123,12 +123,14 @@ def _run(args: argparse.Namespace) -> int:
 
     from rch.config.daemon_config import load_daemon_config
     from rchd.app import serve
-    from rchd.edges.logfile import configure_log
+    from rchd.edges.logfile import configure_log, go_to_file
     from rchd.edges.service import Service
 
     service = Service.from_env(os.environ)
     paths = host_paths(os.environ)
     try:
+        if service.kind == "launchd":
+            go_to_file(paths.log)
         settings = load_daemon_config(paths.config_toml)
         configure_log(os.environ, settings.log)
         if service.watchdog_seconds:

@@ -19,6 +19,7 @@ import anyio
 import structlog
 
 from rch.config.daemon_config import Log
+from rch.files.durable import make_dirs
 
 log = structlog.get_logger("rchd")
 
@@ -77,6 +78,22 @@ def _flat(_logger: object, _name: str, event: structlog.typing.EventDict) -> str
     }
 
 
+def go_to_file(path: Path) -> None:
+    """Put stdout and stderr on the log at `path`: launchd gives a daemon none."""
+    make_dirs(path.parent)
+    _put_streams_on(path)
+
+
+def _put_streams_on(path: Path, instead_of: os.stat_result | None = None) -> None:
+    fresh = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        for stream in _STREAMS:
+            if instead_of is None or os.path.samestat(os.fstat(stream), instead_of):
+                os.dup2(fresh, stream)
+    finally:
+        os.close(fresh)
+
+
 async def keep_small(path: Path, settings: Log) -> None:
     """Turn the log at `path` whenever it is full, as long as stderr goes there."""
     while True:
@@ -91,9 +108,7 @@ def turn(path: Path, settings: Log) -> bool:
         written, named = os.fstat(_STREAMS[-1]), path.lstat()
     except OSError:
         return False
-    if (written.st_dev, written.st_ino) != (named.st_dev, named.st_ino):
-        return False
-    if written.st_size < settings.max_bytes:
+    if not os.path.samestat(written, named) or written.st_size < settings.max_bytes:
         return False
     for number in range(settings.keep, 0, -1):
         older = path if number == 1 else _numbered(path, number - 1)
@@ -101,13 +116,7 @@ def turn(path: Path, settings: Log) -> bool:
             older.replace(_numbered(path, number))
     if settings.keep == 0:
         path.unlink()
-    fresh = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        for stream in _STREAMS:
-            if os.fstat(stream).st_ino == written.st_ino:
-                os.dup2(fresh, stream)
-    finally:
-        os.close(fresh)
+    _put_streams_on(path, written)
     log.info("log.turned", bytes=written.st_size)
     return True
 
