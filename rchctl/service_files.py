@@ -96,7 +96,8 @@ def systemd_service(command: Sequence[str], environment: Mapping[str, str], *, m
     )
     return _SERVICE.format(
         marker=marker,
-        command=" ".join(_word(word) for word in command),
+        # A dollar sign begins a variable, but not in the program's own name.
+        command=" ".join([_word(command[0]), *(_word(word.replace("$", "$$")) for word in command[1:])]),
         environment=lines,
         watchdog=WATCHDOG_SECONDS,
     )
@@ -129,6 +130,11 @@ def launch_agent(command: Sequence[str], environment: Mapping[str, str], *, mark
     return f"{head}<!-- {marker} -->\n<plist {body}"
 
 
+def is_nameable(program: str) -> bool:
+    """Whether systemd takes a program of that name; it knows no way to spell these signs."""
+    return not set(program) & set("\"'\\\n")
+
+
 def is_ours(text: str) -> bool:
     """Whether this program wrote a file of that text."""
     return any(MARKER in line for line in text.splitlines()[:4])
@@ -147,6 +153,6 @@ def _quoted(text: str, before: str = "") -> str:
 
 
 def _word(text: str) -> str:
-    """One word of a command line: a dollar sign would begin a variable there."""
-    plain = _specifiers(text.replace("$", "$$"))
-    return plain if plain and not set(plain) & set(" \t\"'\\;") else _quoted(text.replace("$", "$$"))
+    """One word of a command line, quoted where it has to be."""
+    plain = _specifiers(text)
+    return plain if plain and not set(plain) & set(" \t\"'\\;") else _quoted(text)

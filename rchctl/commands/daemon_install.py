@@ -105,6 +105,9 @@ def _plan(context: Context) -> Plan:
 
 def _systemd(context: Context) -> Plan:
     folder = _config_home(context) / "systemd" / "user"
+    command = _command(context)
+    if not files.is_nameable(command[0]):
+        raise UsageError(f"daemon install: systemd can start no program of the name {command[0]!r}")
     environment = _environment(context)
     usual = context.env.get("XDG_RUNTIME_DIR", "") and context.paths.socket == (
         Path(context.env["XDG_RUNTIME_DIR"]).absolute() / "rch" / "rchd.sock"
@@ -120,9 +123,7 @@ def _systemd(context: Context) -> Plan:
         reachable=_answers([*ctl, "show-environment"]),
         files=[
             files.ServiceFile(folder / files.SOCKET, files.systemd_socket(socket)),
-            files.ServiceFile(
-                folder / files.SERVICE, files.systemd_service(_command(context), environment)
-            ),
+            files.ServiceFile(folder / files.SERVICE, files.systemd_service(command, environment)),
         ],
         stop=[[*ctl, "stop", files.SERVICE, files.SOCKET]],
         begin=[
@@ -301,7 +302,7 @@ def _told(plan: Plan, context: Context, ran: list[list[str]], *, took_over: bool
         tool = "systemctl --user" if plan.manager == "systemd" else "launchctl"
         note(f"{tool} cannot be reached from here; in a login session of yours run:")
         for command in [*plan.reload, *plan.begin]:
-            note(f"  {shlex.join(command)}")
+            note(shlex.join(command))
     if plan.manager == "systemd" and not _lingers():
         note("systemd ends it when you log out; to have it stay: loginctl enable-linger")
     note("undo it with: rchctl daemon uninstall")
