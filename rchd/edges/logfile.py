@@ -46,7 +46,6 @@ def configure_log(env: Mapping[str, str] | None = None, settings: Log | None = N
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
-            *([_flat] if form == "text" else []),
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -64,18 +63,6 @@ def _chosen(
     if not word or word in known:
         return word or default, None
     return default, f"{name}={word[:40]!r} is none of {', '.join(known)}: {default} is in force"
-
-
-def _flat(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """A traceback and a list on one line: that form knows no others."""
-    return {
-        key: value.replace("\n", "\\n")
-        if isinstance(value, str)
-        else value
-        if isinstance(value, int | float | None)
-        else str(value)
-        for key, value in event.items()
-    }
 
 
 def go_to_file(path: Path) -> None:
