@@ -32,6 +32,7 @@ VERBS: dict[str, Verb] = {
     "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
     "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, or explain who would serve"),
     "daemon": Verb("rchctl.commands.daemon", "start, stop, install or look at the daemon"),
+    "bugreport": Verb("rchctl.commands.bugreport", "versions, config, state and log in one redacted file"),
     "metrics": Verb("rchctl.commands.metrics", "the daemon's numbers in Prometheus' format"),
     "gc": Verb("rchctl.commands.gc", "remove old runs from this machine, or name them"),
 }
@@ -47,7 +48,6 @@ NOT_OFFERED = frozenset(
         "top",
         "rpc",
         "completion",
-        "bugreport",
         "open",
         "diagnostics",
     }
