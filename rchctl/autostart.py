@@ -43,6 +43,18 @@ PLACES = frozenset(
 )
 """The variables that say where things lie."""
 
+_MANAGERS = frozenset(
+    {
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "XPC_SERVICE_NAME",
+    }
+)
+
 
 def connect(
     paths: HostPaths,
@@ -181,11 +193,16 @@ def _spawn(paths: HostPaths, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             cwd="/",
-            env=absolute(env),
+            env=_of_the_daemon(env),
             start_new_session=True,
         )
     finally:
         os.close(log)
+
+
+def _of_the_daemon(env: Mapping[str, str]) -> dict[str, str]:
+    """The daemon's environment: what a service manager says to us is not said to it."""
+    return {name: value for name, value in absolute(env).items() if name not in _MANAGERS}
 
 
 def absolute(env: Mapping[str, str]) -> dict[str, str]:

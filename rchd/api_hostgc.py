@@ -23,6 +23,7 @@ MOST_ENTRIES = 2000
 """What one message of the socket holds."""
 FIRST_SECONDS, AGAIN_SECONDS = 600.0, 3600.0
 BUSY_SECONDS = 60.0
+STARTING_SECONDS = 0.05
 LONGEST_BUSY_SECONDS = 6 * 3600.0
 
 Named = Callable[[str], Awaitable[str]]
@@ -72,7 +73,9 @@ class HostGcApi:
     async def _collect(self, *, dry_run: bool) -> HostGcView:
         async with self._turn:
             settings = self._settings().gc
-            live = frozenset(self._driver.core.runs)
+            while not self._driver.turns:  # noqa: ASYNC110  (it makes good the last runs' files first)
+                await anyio.sleep(STARTING_SECONDS)
+            live = self._driver.in_hand
             found = await anyio.to_thread.run_sync(self._keeper.look, live.__contains__)
             choice = choose(found, settings, time.time())
             entries = await self._carry_out(choice, dry_run=dry_run)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import anyio
 import msgspec
 
 from rch.contract import local_api as api
-from rchd.edges.exposition import CONTENT_TYPE, samples_of, text_of
+from rchd.edges.exposition import CONTENT_TYPE, load, samples_of, text_of
 from rchd.edges.meters import Meters
 from rchd.edges.socket import Connection
 
@@ -20,6 +21,7 @@ class MetricsApi:
 
     async def told(self, _params: api.NoParams, _connection: Connection) -> api.MetricsView:
         """All of them, of one moment."""
+        await anyio.to_thread.run_sync(load)
         text = text_of(self._look())
         samples = msgspec.convert(samples_of(text), tuple[api.SampleView, ...])
         return api.MetricsView(content_type=CONTENT_TYPE, text=text, samples=samples)

@@ -114,6 +114,11 @@ class Driver:
         """Why nothing goes on, or what cannot be written; None: all is well."""
         return self._held or self._projector.trouble
 
+    @property
+    def in_hand(self) -> frozenset[str]:
+        """The runs that are not over, or not written yet: nobody else may touch their files."""
+        return self._projector.late_runs.union(self.core.runs)
+
     def is_settled(self, run_id: str) -> bool:
         """Whether what memory says of a run is durable and its files are written."""
         return run_id not in self._at_work

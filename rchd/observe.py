@@ -27,7 +27,7 @@ from rchd.core.account import account, stages_ms
 from rchd.core.daemon import Core
 from rchd.core.ends import duration_ms
 from rchd.core.session import Call
-from rchd.edges.exposition import text_of
+from rchd.edges.exposition import load, text_of
 from rchd.edges.intake import Intake, Tell
 from rchd.edges.meters import Meters
 from rchd.edges.socket import Connection
@@ -218,6 +218,7 @@ def _tell(call: Call, connection: Connection, outcome: str, ms: int) -> None:
 async def keep_textfile(path: Path, seconds: float, look: Callable[[], Meters]) -> None:
     """Write the metrics to `path` again and again: whole or not at all, and never an end of the daemon."""
     failed = False
+    await anyio.to_thread.run_sync(load)
     while True:
         try:
             # The text is made here, between two turns of the loop, and so of one moment.

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+def load() -> None:
+    """Load the library; in a thread, for it takes longer than a loop should stand."""
+    import prometheus_client.parser  # noqa: F401  (with all that is imported below)
+
+
 def text_of(meters: Meters) -> str:
     """All metrics, those of this process among them, as a scrape reads them."""
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
