@@ -18,7 +18,7 @@ from rch.contract.errors import Failure, Kind
 from rch.files.durable import write_atomic
 from rchctl import bug_facts as facts
 from rchctl.bug_names import Names
-from rchctl.commands.daemon_logs import last_lines
+from rchctl.commands.daemon_logs import journal_lines, last_lines
 from rchctl.context import Context, Outcome
 from rchctl.parser import UsageError, VerbParser
 from rchctl.render import size, table
@@ -119,7 +119,7 @@ def _content(context: Context) -> dict[str, bytes]:
     put("database.json", facts.database(paths.database))
     put("daemon.json", daemon)
     files["metrics.txt"] = names.clean_text(str(metrics.get("text", ""))).encode()
-    files["rchd.log"] = names.clean_text(_tail(paths.log)).encode()
+    files["rchd.log"] = names.clean_text(_tail(paths.log, daemon.get("health", {}))).encode()
     files |= runs
     return {"README.txt": _readme(context, list(files)), **files}
 
@@ -134,9 +134,14 @@ def _readme(context: Context, names: list[str]) -> bytes:
     ).encode()
 
 
-def _tail(log: Path) -> str:
+def _tail(log: Path, health: dict[str, Any]) -> str:
+    """The daemon's last lines, from where they go."""
     try:
+        if health.get("supervisor") == "systemd":
+            return journal_lines(str(health.get("unit") or "rchd.service"), _LOG_LINES)
         return last_lines(log, _LOG_LINES)[0]
+    except Failure as failure:
+        return f"{failure.message}\n"
     except OSError as error:
         return f"{log}: {error.strerror}\n"
 

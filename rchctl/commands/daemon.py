@@ -133,7 +133,7 @@ def _status(context: Context) -> Outcome:
         then = "it ends" if health.get("exits") else "it waits for rchctl daemon stop, or resume"
         context.say(f"  then    {then}\n")
     context.say(f"  state   {one_line(health.get('home', ''))}\n")
-    context.say(f"  log     {one_line(health.get('log_path', ''))}\n")
+    context.say(f"  log     {_log(health)}\n")
     context.say(f"  socket  {one_line(context.paths.socket)}\n")
     context.say(f"  kept by {_keeper(health)}\n")
     stale = health.get("version") != rch.__version__
@@ -142,6 +142,12 @@ def _status(context: Context) -> Outcome:
             f"  stale   {_running(health)} runs, {rch.__version__} is installed: {_renewal(health)}\n"
         )
     return Outcome({**health, "stale": stale, "renewal": _renewal(health) if stale else None})
+
+
+def _log(health: dict[str, Any]) -> str:
+    if health.get("supervisor") == "systemd":
+        return f"the journal of {one_line(health.get('unit') or 'rchd.service')}: rchctl daemon logs"
+    return one_line(health.get("log_path", ""))
 
 
 def _running(health: dict[str, Any]) -> str:

@@ -110,17 +110,36 @@ def _journal(context: Context) -> str | None:
 
 
 def _from_journal(context: Context, unit: str, lines: int) -> Outcome:
-    command = ["journalctl", "--user", f"--unit={unit}", f"--lines={lines}", "--output=cat", "--no-pager"]
-    if context.args.follow:
-        command.append("--follow")
+    if not context.args.follow:
+        text = journal_lines(unit, lines)
+        context.say(strip_escapes(text))
+        return Outcome({"unit": unit, "lines": text.splitlines()})
     try:
-        if not context.json:
-            return Outcome({}, subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode)
+        done = subprocess.run(
+            [*_journalctl(unit, lines), "--follow"], stdin=subprocess.DEVNULL, check=False
+        )
+    except OSError as error:
+        raise _no_journal(str(error.strerror or error)) from error
+    return Outcome({}, done.returncode)
+
+
+def _journalctl(unit: str, lines: int) -> list[str]:
+    return ["journalctl", "--user", f"--unit={unit}", f"--lines={lines}", "--output=cat", "--no-pager"]
+
+
+def journal_lines(unit: str, lines: int) -> str:
+    """The last lines of a unit of this user; `Failure` where the journal cannot be read."""
+    command = _journalctl(unit, lines)
+    try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
     except OSError as error:
-        raise Failure(Kind.DAEMON, f"journalctl: {error.strerror or error}", hint="see PATH") from error
+        raise _no_journal(str(error.strerror or error)) from error
     if done.returncode:
-        raise Failure(Kind.DAEMON, f"journalctl: {done.stderr.strip()[:300]}", hint="journalctl --user")
-    return Outcome({"unit": unit, "lines": done.stdout.splitlines()})
+        raise _no_journal(done.stderr.strip()[:300])
+    return done.stdout
+
+
+def _no_journal(why: str) -> Failure:
+    return Failure(Kind.DAEMON, f"the journal cannot be read: {why}", hint="journalctl --user")

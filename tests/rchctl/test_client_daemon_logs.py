@@ -78,11 +78,33 @@ def test_a_daemon_of_systemd_has_its_lines_in_the_journal(cli: Cli, daemon: Fake
     assert done.stdout == "--user --unit=rchd.service --lines=3 --output=cat --no-pager --follow\n"
 
 
+def test_lines_of_the_journal_are_told_like_those_of_a_file(cli: Cli, daemon: FakeDaemon) -> None:
+    tool = cli.home / "bin" / "journalctl"
+    tool.parent.mkdir()
+    tool.write_text(
+        '#!/bin/sh\n[ -e fails ] && { echo no rights >&2; exit 1; }\nprintf "one\\n\\033[1mtwo\\n"\n'
+    )
+    tool.chmod(0o755)
+    cli.env["PATH"] = f"{tool.parent}:{os.environ['PATH']}"
+    health(daemon, supervisor="systemd", unit="rchd.service")
+    assert cli("daemon", "logs").stdout == "one\ntwo\n"
+    assert json.loads(cli("daemon", "logs", "--json").stdout)["data"]["lines"][0] == "one"
+    daemon.on("daemon.metrics", {"text": "", "samples": [], "content_type": ""})
+    daemon.on("workers.list", {"workers": []})
+    assert cli("bugreport", "--output", "report").returncode == 0
+    assert (cli.home / "report" / "rchd.log").read_text().startswith("one\n")
+    (cli.home / "fails").touch()
+    done = cli("daemon", "logs")
+    assert (done.returncode, "the journal cannot be read: no rights" in done.stderr) == (4, True)
+
+
 def test_status_says_who_keeps_the_daemon(cli: Cli, daemon: FakeDaemon) -> None:
     health(daemon)
     assert "  kept by nobody: the next call starts it again" in cli("daemon", "status").stdout
     health(daemon, supervisor="systemd", unit="rchd.service")
-    assert "  kept by systemd (rchd.service)\n" in cli("daemon", "status").stdout
+    said = cli("daemon", "status").stdout
+    assert "  kept by systemd (rchd.service)\n" in said
+    assert "  log     the journal of rchd.service: rchctl daemon logs\n" in said
 
 
 def test_a_stale_daemon_is_told_with_the_command_that_fits_its_keeper(cli: Cli, daemon: FakeDaemon) -> None:
