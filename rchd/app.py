@@ -40,7 +40,7 @@ from rchd.edges.performer import Performer
 from rchd.edges.pool import WorkerPool
 from rchd.edges.prober import Prober
 from rchd.edges.recorder import recording
-from rchd.edges.service import Service
+from rchd.edges.service import PATIENCE_SECONDS, Service
 from rchd.edges.socket import Server
 from rchd.edges.spool import bundles_of
 from rchd.edges.store import SqliteStore
@@ -159,7 +159,7 @@ async def _run(
             def stop() -> None:
                 """End all tasks; whoever follows is told first that it is no crash."""
                 process.begin_to_leave()
-                service.tell(STOPPING=1)
+                service.tell(patience=PATIENCE_SECONDS, STOPPING=1)
                 hub.farewell(driver.seq, timestamp(now()))
                 group.cancel_scope.cancel()
 
@@ -185,7 +185,7 @@ async def _run(
             )
 
             def answers() -> None:
-                service.tell(READY=1, STATUS=daemon.status_line())
+                service.tell(patience=PATIENCE_SECONDS, READY=1, STATUS=daemon.status_line())
                 ready()
 
             group.start_soon(intake.tend)

@@ -27,6 +27,8 @@ log = structlog.get_logger("rchd.service")
 FIRST_FD = 3
 LAUNCHD_LABEL = "dev.rch.rchd"
 STATUS_SECONDS = 15.0
+PATIENCE_SECONDS = 1.0
+"""For what is said once, and matters."""
 _NOTIFY, _USEC, _PID = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
 _LISTEN = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _CGROUP = Path("/proc/self/cgroup")
@@ -84,15 +86,18 @@ class Service:
             unit=_unit() if kind == "systemd" else LAUNCHD_LABEL if kind else "",
         )
 
-    def tell(self, **news: str | int) -> None:
-        """Say something, such as `READY=1`. A manager that does not listen is no matter."""
+    def tell(self, *, patience: float = 0.0, **news: str | int) -> None:
+        """Say something, such as `READY=1`. A manager that does not listen is no matter.
+
+        Where it has not read what it was told before, it is waited for, `patience` seconds.
+        """
         if not self._notify:
             return
         # A name that begins with @ is one without a file (Linux).
         address = "\0" + self._notify[1:] if self._notify.startswith("@") else self._notify
         text = "\n".join(f"{name}={' '.join(str(value).split())}" for name, value in news.items())
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)
+            sock.settimeout(patience)  # 0: not at all
             sock.sendto(text.encode(), address)
 
     def socket_at(self, path: Path) -> socket.socket | None:

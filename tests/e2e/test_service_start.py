@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +26,9 @@ os.execv(sys.executable, [sys.executable, "-m", "rchd", "run"])
 
 
 @contextmanager
-def manager(user: Lab) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """The sockets of a manager: where the daemon is to listen, and where it says how it is."""
+def manager(user: Lab) -> Iterator[tuple[socket.socket, queue.SimpleQueue[str]]]:
+    """What a manager has: the socket where the daemon is to listen, and what the daemon says to it."""
+    said: queue.SimpleQueue[str] = queue.SimpleQueue()
     user.socket.parent.chmod(0o700)
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as held,
@@ -35,8 +38,20 @@ def manager(user: Lab) -> Iterator[tuple[socket.socket, socket.socket]]:
         user.socket.chmod(0o600)
         held.listen()
         notes.bind(str(user.socket.with_name("n")))
-        notes.settimeout(60)
-        yield held, notes
+        # It reads at once, as a manager does: few notes fit into the kernel's queue.
+        reader = threading.Thread(target=read, args=(notes, said))
+        reader.start()
+        try:
+            yield held, said
+        finally:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+                end.sendto(b"", str(user.socket.with_name("n")))
+            reader.join()
+
+
+def read(notes: socket.socket, said: queue.SimpleQueue[str]) -> None:
+    while note := notes.recv(4096):
+        said.put(note.decode())
 
 
 def start(user: Lab, held: socket.socket) -> subprocess.Popen[bytes]:
@@ -56,9 +71,9 @@ def test_a_managers_socket_is_served_told_of_and_left_where_it_was(tmp_path: Pat
     with lab(tmp_path) as user, manager(user) as (held, notes):
         process = start(user, held)
         try:
-            first = notes.recv(4096).decode()
+            first = notes.get(timeout=60)
             assert first == "READY=1\nSTATUS=ready: 0 running, 0 queued", (user.root / "log").read_text()
-            assert notes.recv(4096).decode().startswith("WATCHDOG=1\nSTATUS=ready")
+            assert notes.get(timeout=60).startswith("WATCHDOG=1\nSTATUS=ready")
             status = user.json("daemon", "status")["data"]
             assert (status["pid"], status["supervisor"]) == (process.pid, "systemd")
             assert status["unit"].endswith(".service")
@@ -67,7 +82,7 @@ def test_a_managers_socket_is_served_told_of_and_left_where_it_was(tmp_path: Pat
         finally:
             process.terminate()
             assert process.wait(30) == 0
-        while (said := notes.recv(4096).decode()).startswith("WATCHDOG=1"):
+        while (said := notes.get(timeout=60)).startswith("WATCHDOG=1"):
             pass
         assert said == "STOPPING=1"
         assert user.socket.is_socket()
