@@ -35,20 +35,20 @@ VERBS: dict[str, Verb] = {
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
     "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
     "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, or explain who would serve"),
-    "daemon": Verb("rchctl.commands.daemon", "start, stop or look at the daemon"),
+    "daemon": Verb("rchctl.commands.daemon", "start, stop, install or look at the daemon"),
+    "bugreport": Verb("rchctl.commands.bugreport", "versions, config, state and log in one redacted file"),
+    "metrics": Verb("rchctl.commands.metrics", "the daemon's numbers in Prometheus' format"),
+    "gc": Verb("rchctl.commands.gc", "remove old runs from this machine, or name them"),
 }
 
 NOT_OFFERED = frozenset(
     {
         "watch",
         "doctor",
-        "gc",
         "attest",
         "top",
-        "metrics",
         "rpc",
         "completion",
-        "bugreport",
         "diagnostics",
     }
 )

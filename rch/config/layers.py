@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 from rch.config.agree import Agreement, implied_backend, implied_project
+from rch.config.daemon_config import TABLES as DAEMON_TABLES
+from rch.config.daemon_config import check_own
 from rch.config.keys import (
     bad_value,
     check_tree,
@@ -111,7 +113,11 @@ def _built_in() -> Layer:
 def _host(path: Path | None) -> list[Layer]:
     if path is None or not is_there(path):
         return []
-    return [file_layer(path, Origin.HOST)]
+    layer = file_layer(path, Origin.HOST)
+    check_own(layer.tree, layer.file)
+    # How the daemon itself is kept enters no run's config.
+    tree = {key: value for key, value in layer.tree.items() if key not in DAEMON_TABLES}
+    return [msgspec.structs.replace(layer, tree=tree)]
 
 
 def _repo(root: ProjectRoot) -> list[Layer]:
@@ -161,8 +167,9 @@ def _digest(tree: Mapping[str, object]) -> str:
 
 
 def _check(layer: Layer) -> None:
-    if layer.origin in {Origin.REPO, Origin.CLI} and "policy" in layer.tree:
-        raise _locked(layer.file, "policy", "the table [policy] is the host's alone")
+    if layer.origin in {Origin.REPO, Origin.CLI}:
+        for table in sorted({"policy", *DAEMON_TABLES} & layer.tree.keys()):
+            raise _locked(layer.file, table, f"the table [{table}] is the host's alone")
     for key, value in leaves(layer.tree):
         refuse_not_offered(key, value, layer.file)
     check_tree(layer.tree, Config, layer.file)

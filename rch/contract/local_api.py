@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from rch.contract.errors import Failure, Kind
-from rch.contract.local_gc import WorkersGcParams, WorkersGcView
+from rch.contract.local_gc import HostGcParams, HostGcView, WorkersGcParams, WorkersGcView
 from rch.contract.local_plan import ExplainParams, RunPlanView, WorkersPlanView
 from rch.contract.records import Narrowing
 
@@ -74,6 +74,7 @@ class HealthView(View, frozen=True, kw_only=True):
     """What the daemon does now. `activity` is one line for people; `status` is `ok` or `draining`.
 
     While it drains: `exits` where it ends after that, and the runs that are `awaited`.
+    `supervisor` is `systemd` or `launchd` where that keeps it alive, as its `unit`; else empty.
     """
 
     status: str
@@ -88,6 +89,8 @@ class HealthView(View, frozen=True, kw_only=True):
     log_path: str
     exits: bool = False
     awaited: tuple[AwaitedView, ...] = ()
+    supervisor: str = ""
+    unit: str = ""
 
 
 class SubmitParams(Params, frozen=True, kw_only=True):
@@ -307,11 +310,29 @@ class DrainView(View, frozen=True, kw_only=True):
     awaited: tuple[AwaitedView, ...] = ()
 
 
+class SampleView(View, frozen=True, kw_only=True):
+    """One number of the metrics."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class MetricsView(View, frozen=True, kw_only=True):
+    """The metrics: `text` in Prometheus' text format 0.0.4, `samples` the same as values."""
+
+    content_type: str
+    text: str
+    samples: tuple[SampleView, ...]
+
+
 METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct], str]] = {
     "hello": (HelloParams, HelloView, "who calls and who answers; every connection's first request"),
     "daemon.health": (NoParams, HealthView, "what the daemon does now"),
     "daemon.drain": (DrainParams, DrainView, "take no more runs, start none; or do so again"),
     "daemon.shutdown": (NoParams, DrainView, "exit now; running jobs stay on their workers"),
+    "daemon.metrics": (NoParams, MetricsView, "the daemon's numbers, as Prometheus reads them"),
+    "daemon.gc": (HostGcParams, HostGcView, "remove old runs from this machine, or name them"),
     "rpc.describe": (NoParams, View, "this table with JSON Schemas"),
     "runs.submit": (SubmitParams, RunView, "accept a run; answered when it is durable"),
     "runs.rerun": (RerunParams, RunView, "submit again what a run was, or what failed of it"),

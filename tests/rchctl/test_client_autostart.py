@@ -58,6 +58,19 @@ def test_the_daemon_has_a_session_of_its_own_and_stands_nowhere(stub: Cli) -> No
     assert folder == "/"
 
 
+def test_what_a_service_manager_says_to_the_caller_is_not_said_to_the_daemon(stub: Cli) -> None:
+    said = {
+        "NOTIFY_SOCKET": "/nobody",
+        "WATCHDOG_USEC": "1",
+        "LISTEN_FDS": "1",
+        "XPC_SERVICE_NAME": "other",
+    }
+    assert stub("status", **said).returncode == 0
+    names = Path(f"/proc/{starts(stub)[0][0]}/environ").read_bytes()
+    assert not [name for name in said if f"\0{name}=".encode() in b"\0" + names]
+    assert b"RCH_HOME=" in names
+
+
 def test_relative_places_mean_the_same_to_the_daemon(cli: Cli) -> None:
     cli.env |= {"RCH_RCHD": STAND_IN, "RCH_HOME": "here", "RCH_SOCKET": "short"}
     cli.env["PYTHONPATH"] = str(Path(support.fake_daemon.__file__).parents[1])

@@ -21,8 +21,8 @@ from rch.contract.errors import Failure
 from rch.contract.local_api import SubmitParams
 from rch.contract.records import Source
 from rch.contract.redact import REDACTED, Scrubber, holds_secret, scrub
-from rchd.app import without_secrets
 from rchd.core.plan import Minted, accepted_run, again, planned_steps
+from rchd.edges.logclean import without_secrets
 from worker_agent.buildfiles import BuildLog, EventFile
 from worker_agent.masking import Mask, StreamMask
 from worker_agent.model import PhaseExit
