@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -27,6 +28,7 @@ from rchd.core.ask import farewell
 from rchd.core.daemon import Core
 from rchd.driver import Driver, Record, load_core
 from rchd.edges import known_types, leavings, process, store_health
+from rchd.edges.agents import Agents
 from rchd.edges.clock import now
 from rchd.edges.host_id import host_id
 from rchd.edges.hub import Hub
@@ -111,7 +113,10 @@ async def _run(
     ready: Callable[[], None],
 ) -> None:
     descriptors = process.raise_descriptors()
-    pool = WorkerPool(_known_workers(paths.workers_toml), standby_home=paths.standby_worker)
+    agents = Agents(os.environ.get("SSH_AUTH_SOCK"))
+    pool = WorkerPool(
+        _known_workers(paths.workers_toml), standby_home=paths.standby_worker, agent=agents.pick
+    )
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
     hub = Hub(str(paths.artifacts))
     replies = Replies()
@@ -148,6 +153,7 @@ async def _run(
                 connections=lambda: len(server.connections),
                 stop=stop,
                 group=group,
+                agents=agents,
             )
             intake = Intake(paths, partial(_live_bundles, core))
             group.start_soon(intake.tend)

@@ -28,12 +28,16 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HelloParams(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls, and which protocol range it speaks; unknown members are ignored."""
+    """Who calls, and which protocol range it speaks; unknown members are ignored.
+
+    `agent`: the socket of the caller's SSH key agent, which is asked when a worker is dialled next.
+    """
 
     client: str
     version: str
     protocol: tuple[int, int] = PROTOCOL
     features: tuple[str, ...] = ()
+    agent: str | None = None
 
 
 class HelloView(View, frozen=True, kw_only=True):

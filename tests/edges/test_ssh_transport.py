@@ -345,7 +345,7 @@ async def test_a_key_with_a_passphrase_is_left_to_the_agent(
     server: sshd.SshdServer, agent: str, tmp_path: Path
 ) -> None:
     key = locked_key(server, agent, tmp_path)
-    transport = SshTransport(replace(target_of(server), key_path=key), agent_path=agent)
+    transport = SshTransport(replace(target_of(server), key_path=key), agent=lambda: agent)
     await transport.open()
     await transport.close()
 
