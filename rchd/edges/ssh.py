@@ -16,7 +16,7 @@ import asyncssh
 from anyio import to_thread
 
 from rch.contract.errors import Failure, Kind
-from rchd.edges.hostkeys import HostKey, HostKeyCheck, host_key_failure
+from rchd.edges.hostkeys import SIGNATURES, HostKey, HostKeyCheck, host_key_failure
 from rchd.edges.ssh_channel import FIRST_WINDOW, Flow, SshChannel
 from rchd.edges.ssh_line import Batch, limiter, without_padding
 from rchd.edges.ssh_options import SHARED, Hop, auth_failure, hop_on_the_way, hop_to, host_key, prepare
@@ -58,7 +58,7 @@ class Connection:
                 request_pty=False,
                 x11_forwarding=False,
                 env={},
-                send_env=(),
+                send_env=[],  # an empty tuple would mean what the SSH config says
                 window=FIRST_WINDOW,
             )
         except (asyncssh.Error, OSError) as error:
@@ -87,10 +87,12 @@ class _Client(asyncssh.SSHClient):
     def __init__(self, check: HostKeyCheck) -> None:
         self.check = check
         self.lost = False
+        self._conn: asyncssh.SSHClientConnection | None = None
         self.flow = Flow()
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Bound what waits on this side: the library would take any amount for the line."""
+        self._conn = conn
         conn.pause_writing = self.flow.pause  # type: ignore[method-assign]  # it has no other hook
         conn.resume_writing = self.flow.resume  # type: ignore[method-assign]  # as above
         conn.send_packet = without_padding(conn.send_packet)  # type: ignore[method-assign]  # as above
@@ -106,6 +108,18 @@ class _Client(asyncssh.SSHClient):
         """Asked for every plain host key, for none is trusted otherwise."""
         del host, addr, port
         return self.check.trusts(host_key(key))
+
+    def old_host_keys(self) -> str:
+        """The algorithms that the server offered for its host key, where none of them is spoken here.
+
+        A server that finds none in common hangs up without a word. What it offered it has said before.
+        """
+        offer = getattr(self._conn, "_server_kexinit", b"")[17:]  # a number and 16 random bytes
+        for _ in range(2):  # the first list are key exchanges (RFC 4253, section 7.1)
+            length = int.from_bytes(offer[:4], "big")
+            names, offer = offer[4 : 4 + length].decode("ascii", "replace"), offer[4 + length :]
+        spoken = {name for kind in SIGNATURES.values() for name in kind}
+        return "" if spoken & set(names.split(",")) else names
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -192,6 +206,8 @@ async def _handshake(
             # A server with no key of the types left says so, or just hangs up. As that may also
             # be a bad line, one hang-up is forgiven; either way the keys so far were not trusted.
             hang_ups += _hung_up(error)
+            if _hung_up(error) and (old := client.old_host_keys()):
+                raise _too_old(hop, "host key", old) from error
             if check.seen and (hang_ups > 1 or _no_such_key(error)):
                 break
             if not (check.seen and (_hung_up(error) or isinstance(error, asyncssh.HostKeyNotVerifiable))):

@@ -135,7 +135,7 @@ _PLAIN: dict[str, Any] = {
     "subsystem": None,
     "encoding": None,
     "env": {},
-    "send_env": (),
+    "send_env": [],
     "request_pty": False,
     "x11_forwarding": False,
 }

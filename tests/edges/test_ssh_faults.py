@@ -122,7 +122,7 @@ async def test_the_ssh_config_may_find_a_dead_line_sooner_and_never_later(
     async with server(honest) as target:
         transport = SshTransport(replace(target, config=(config,)))
         await transport.open()
-        raw = transport._links[0].connection._raw
+        raw = transport._links[0].connection.raw
         # The library gives up at the first of its counts beyond this one.
         assert (raw._keepalive_interval, raw._keepalive_count_max) == (interval, misses)
         await transport.close()

@@ -109,7 +109,7 @@ async def test_bytes_are_carried_whole_in_both_directions(tmp_path: Path, option
 async def test_the_fast_cipher_is_spoken_and_delays_are_off(server: sshd.SshdServer) -> None:
     transport = transport_to(server)
     await transport.open()
-    raw = transport._links[0].connection._raw
+    raw = transport._links[0].connection.raw
     assert raw.get_extra_info("send_cipher") == "aes128-gcm@openssh.com"
     assert raw.get_extra_info("recv_cipher") == "aes128-gcm@openssh.com"
     await transport.close()

@@ -48,6 +48,7 @@ class SshdServer:
         max_sessions: int = 10,
         forwarding: bool = False,
         rights: str | None = None,
+        log_level: str = "VERBOSE",
         options: Sequence[str] = (),
     ) -> None:
         self.host = "127.0.0.1"
@@ -66,6 +67,7 @@ class SshdServer:
         ]
         self._forwarding = forwarding
         self._rights = rights
+        self._log_level = log_level
         self._process: subprocess.Popen[str] | None = None
         self._said: deque[str] = deque(maxlen=400)
         self._listening = threading.Event()
@@ -165,7 +167,7 @@ class SshdServer:
             "PasswordAuthentication no",
             "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password",
-            "LogLevel VERBOSE",
+            f"LogLevel {self._log_level}",
             "MaxStartups 100",
             *self._settings,  # of this option sshd takes the last word
         ]
