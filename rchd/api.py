@@ -20,6 +20,7 @@ from rch.contract.ids import timestamp
 from rch.contract.states import is_terminal
 from rch.files.paths import HostPaths
 from rchd.api_daemon import DaemonApi, Replies
+from rchd.api_door import DoorApi
 from rchd.api_gc import GcApi
 from rchd.api_pages import Page
 from rchd.api_plan import PlanApi
@@ -60,6 +61,7 @@ class Api:
         workers: WorkersApi,
         plan: PlanApi,
         gc: GcApi,
+        door: DoorApi,
         daemon: DaemonApi,
         replies: Replies,
     ) -> None:
@@ -89,6 +91,10 @@ class Api:
             "workers.list": workers.listed,
             "workers.probe": workers.probed,
             "workers.gc": gc.collected,
+            "workers.scan": door.scanned,
+            "workers.try": door.tried,
+            "workers.keys": door.keys,
+            "workers.examine": door.examined,
             "workers.explain": plan.explained,
         }
 

@@ -20,6 +20,7 @@ from rch.files.locks import FileLock, NoLocks
 from rch.files.paths import HostPaths, check_socket_path
 from rchd.api import Api
 from rchd.api_daemon import DaemonApi, Replies
+from rchd.api_door import DoorApi
 from rchd.api_gc import GcApi
 from rchd.api_plan import PlanApi
 from rchd.api_workers import WorkersApi
@@ -166,6 +167,7 @@ async def _run(
                 workers=WorkersApi(paths.workers_toml, prober, driver),
                 plan=PlanApi(intake, prober, driver),
                 gc=GcApi(paths.workers_toml, pool),
+                door=DoorApi(paths.workers_toml, prober, driver, agents.pick),
                 daemon=daemon,
                 replies=replies,
             )

@@ -49,7 +49,12 @@ def test_what_is_no_path_is_passed_over(path: str | None) -> None:
 
 def test_only_so_many_are_remembered() -> None:
     asked: list[str] = []
-    agents = Agents(answers=lambda path: bool(asked.append(path)))
+
+    def nobody(path: str) -> bool:
+        asked.append(path)
+        return False
+
+    agents = Agents(answers=nobody)
     for number in range(MOST + 3):
         agents.tell(f"/{number}")
     assert agents.pick() is None
