@@ -30,9 +30,7 @@ VERBS: dict[str, Verb] = {
     "explain": Verb("rchctl.commands.explain", "what the gate says of a command line, without running it"),
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
     "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
-    "workers": Verb(
-        "rchctl.commands.workers", "the inventory: list, probe, add, key, or explain who would serve"
-    ),
+    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, add, key, explain, gc"),
     "daemon": Verb("rchctl.commands.daemon", "start, stop or look at the daemon"),
 }
 

@@ -40,7 +40,7 @@ def add(context: Context) -> Outcome:
     if not context.json:
         if first:
             context.console.note(
-                'this machine serves no runs any more: add a [[worker]] with transport = "local" if it should'
+                'this machine serves no more: add a [[worker]] with transport = "local" if it should'
             )
         context.console.note("see that its key opens nothing else: rchctl doctor")
     return Outcome(
