@@ -31,6 +31,9 @@ VERBS: dict[str, Verb] = {
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
     "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
     "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, add, key, explain, gc"),
+    "doctor": Verb(
+        "rchctl.commands.doctor", "what is wrong with the set-up and its workers, and what mends it"
+    ),
     "daemon": Verb("rchctl.commands.daemon", "start, stop or look at the daemon"),
 }
 
@@ -40,7 +43,6 @@ NOT_OFFERED = frozenset(
         "report",
         "history",
         "flaky",
-        "doctor",
         "gc",
         "attest",
         "top",

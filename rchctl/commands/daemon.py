@@ -55,7 +55,7 @@ def run(context: Context) -> Outcome:
         raise UsageError("daemon: --timeout is how long --drain waits: type --drain --timeout SECONDS")
     if args.timeout is not None and not 0 <= args.timeout <= LONGEST_DRAIN_SECONDS:
         raise UsageError(f"daemon: --timeout {args.timeout:g} is not 0 to {LONGEST_DRAIN_SECONDS:.0f}")
-    verbs = {"start": _start, "stop": _stop, "restart": _restart, "resume": _resume, "status": _status}
+    verbs = {"start": _start, "stop": _stop, "restart": restart, "resume": _resume, "status": _status}
     return verbs[what](context)
 
 
@@ -69,7 +69,8 @@ def _start(context: Context) -> Outcome:
     return Outcome(health)
 
 
-def _restart(context: Context) -> Outcome:
+def restart(context: Context) -> Outcome:
+    """Stop it and start it; what runs on workers goes on."""
     stopped = _stop(context)
     if stopped.exit_code:
         return stopped

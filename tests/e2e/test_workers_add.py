@@ -160,11 +160,11 @@ def test_a_key_that_is_not_let_in_gets_the_line_that_lets_it_in(tmp_path: Path) 
         assert not (user.home / "config" / "workers.toml").exists()
         # What `key` prints with the right path is all that it takes.
         told = " ".join(["env", *(f"{name}={value}" for name, value in user.env.items()), *WORKER])
-        line = user.rchctl("workers", "key", "mini", "--create", "--from", "127.0.0.0/8", "--command", told)
-        assert ',from="127.0.0.0/8" ssh-ed25519 ' in line.stdout
-        (tmp_path / "sshd" / "authorized_keys").write_text(line.stdout)
+        let = user.rchctl("workers", "key", "mini", "--create", "--from", "127.0.0.0/8", "--command", told)
+        assert ',from="127.0.0.0/8" ssh-ed25519 ' in let.stdout
+        (tmp_path / "sshd" / "authorized_keys").write_text(let.stdout)
         added = user.rchctl(*unkeyed)
         assert added.returncode == 0, added.stderr
         assert entries(user)[0]["ssh_key_path"] == str(key)
         shown = user.rchctl("workers", "key", "mini", "--from", "127.0.0.0/8", "--command", told)
-        assert shown.stdout == line.stdout
+        assert shown.stdout == let.stdout
