@@ -25,8 +25,10 @@ UP = Daemon(
 DOWN = Daemon(listens=False, socket="/s", log="/log", ours="2")
 FOLDER = Place("state folder", "/state", 0o700, private=True)
 
+NO_CONFIG = Config()
 
-def host(*places: Place, daemon: Daemon = UP, config: Config = Config(), **more: Any) -> Host:
+
+def host(*places: Place, daemon: Daemon = UP, config: Config = NO_CONFIG, **more: Any) -> Host:
     return Host(places=places, daemon=daemon, config=config, tools=more.pop("tools", ()), **more)
 
 

@@ -47,7 +47,7 @@ def test_a_worker_whose_key_opens_only_the_worker_is_well_and_any_other_is_not(t
         assert "pinned in workers.toml" in rows(well, "host key")[0]["message"]
         assert rows(well, "this project")[0]["level"] == "ok"
         assert rows(well, "attestation key")[0]["level"] == "warn"
-        # The same key with its command and without `restrict`: forwarding is sshd's to forbid, a terminal is not.
+        # With the command and without `restrict`: this sshd forbids forwarding, and gives terminals.
         keys = tmp_path / "sshd" / "authorized_keys"
         keys.write_text(keys.read_text().removeprefix("restrict,"))
         open_door = user.rchctl("doctor", "mini")
