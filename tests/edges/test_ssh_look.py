@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 from support import fake_worker, sshd
+from support.agents import ssh_agent
 
 from rch.contract.errors import Failure
 from rchd.edges import ssh, ssh_look
@@ -70,6 +71,22 @@ async def test_a_command_without_restrict_leaves_forwarding_and_terminals_open(t
         assert open_ones == {"pty", "local-forward", "remote-forward", "agent-forward"}
 
 
+def drop_in(user: str) -> list[str]:
+    """The lines of docs/hardening.md for sshd, for this user."""
+    page = (Path(__file__).parents[2] / "docs" / "hardening.md").read_text()
+    block = page.partition("## sshd")[2].split("```")[1]
+    assert "Match User ci" in block
+    return [line for line in block.replace("Match User ci", f"Match User {user}").splitlines() if line]
+
+
+async def test_the_documented_settings_of_sshd_close_what_the_keys_line_left_open(tmp_path: Path) -> None:
+    words = " ".join(fake_worker.command("honest"))
+    options = [SFTP, *drop_in(getpass.getuser())]
+    with sshd.SshdServer(tmp_path, rights=f'command="{words}"', forwarding=True, options=options) as server:
+        found = await tried(server)
+        assert [each for each in found.values() if each.open] == []
+
+
 # --- the keys that a server shows ------------------------------------------------------
 
 
@@ -98,14 +115,8 @@ async def test_nobody_there_shows_no_key() -> None:
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[str]:
-    path = tmp_path / "agent.sock"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    yield str(path)
-    process.terminate()
-    process.wait()
-    process.stdout.close()
+    with ssh_agent(tmp_path / "agent.sock") as path:
+        yield path
 
 
 def key(path: Path, kind: str = "ed25519", *more: str) -> str:
@@ -155,3 +166,23 @@ async def test_an_rsa_key_that_is_too_short_is_not_offered(tmp_path: Path) -> No
         await ssh_look.offered(target_for(key_path=tmp_path / "short"), no_agent)
     assert caught.value.label == "SSH / AUTH"
     assert caught.value.hint == "rchctl workers key mini --create"
+
+
+@pytest.mark.parametrize(
+    ("named", "asked"), [("none", 0), ("SSH_AUTH_SOCK", 1), ("$OTHER_AGENT", 1), ("{agent}", 1), (None, 1)]
+)
+async def test_the_ssh_config_says_which_agent_is_asked(
+    tmp_path: Path, agent: str, monkeypatch: pytest.MonkeyPatch, named: str | None, asked: int
+) -> None:
+    key(tmp_path / "own")
+    await anyio.run_process(
+        ["ssh-add", "-q", str(tmp_path / "own")], env={**os.environ, "SSH_AUTH_SOCK": agent}
+    )
+    config = tmp_path / "config"
+    line = "" if named is None else f" IdentityAgent {named.format(agent=agent)}\n"
+    config.write_text(f"Host mini\n{line} IdentityFile {tmp_path / 'own.pub'}\n IdentitiesOnly yes\n")
+    monkeypatch.setenv("OTHER_AGENT", agent)
+    of_caller = named in {None, "SSH_AUTH_SOCK"}
+    target = SshTarget(name="mini", host="mini", config=(config,))
+    found = await ssh_look.offered(target, (lambda: agent) if of_caller else no_agent)
+    assert len([each for each in found if each.source == "agent"]) == asked

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 from support import fake_worker, sshd
+from support.agents import ssh_agent
 
 from rch.contract.errors import Failure
 from rch.contract.worker_rpc import JobRequest, TailRequest
@@ -317,14 +318,8 @@ async def test_a_key_file_that_cannot_be_used(
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[str]:
-    path = tmp_path / "agent.sock"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    yield str(path)
-    process.terminate()
-    process.wait()
-    process.stdout.close()
+    with ssh_agent(tmp_path / "agent.sock") as path:
+        yield path
 
 
 def locked_key(server: sshd.SshdServer, agent: str | None, directory: Path) -> Path:
