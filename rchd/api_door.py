@@ -50,7 +50,11 @@ class DoorApi:
             )
             for key in seen
         ]
-        return door.ScanView(where=where, keys=tuple(keys))
+        others = tuple(
+            door.HostKeyView(type=key.type, fingerprint=key.fingerprint, known=True, short=key.short)
+            for key in sorted(known - set(seen))
+        )
+        return door.ScanView(where=where, keys=tuple(keys), other_known=others)
 
     async def tried(self, params: door.AddressParams, _connection: Connection) -> door.TryView:
         """The answer to a probe, on a connection of its own."""

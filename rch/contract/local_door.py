@@ -36,10 +36,14 @@ class HostKeyView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScanView(msgspec.Struct, frozen=True, kw_only=True):
-    """The host keys that the worker at `where` (`host:port`) shows, the best type first."""
+    """The host keys that the worker at `where` (`host:port`) shows, the best type first.
+
+    `other_known` are keys that known_hosts has for it and that it does not show.
+    """
 
     where: str
     keys: tuple[HostKeyView, ...]
+    other_known: tuple[HostKeyView, ...] = ()
 
 
 class TryView(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,10 +87,10 @@ class ExamineParams(
 
 
 class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that a worker's key should not be good for: `open` where it is."""
+    """Something that a worker's key should not be good for: `open` where it is, null where nobody knows."""
 
     what: str
-    open: bool
+    open: bool | None
     said: str
 
 

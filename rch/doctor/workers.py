@@ -60,6 +60,9 @@ def _worker(view: _View, candidate: _View | None, spoken: tuple[int, int]) -> It
         yield warning("set aside", str(view["aside"]), f"rchctl workers probe {name}", subject=name)
     if probe is None:
         yield _silent(view)
+        if view.get("door_failure") is None:  # it lets the key in, and has no rch-worker behind it
+            yield from _trust(view)
+            yield from _door(view)
         return
     took = view.get("probe_ms")
     yield good("answers", f"in {took} ms; priority {view['priority']}, {view['host']}", subject=name)
@@ -216,6 +219,7 @@ def _door(view: _View) -> Iterator[Finding]:
         return
     attempts = view.get("attempts") or ()
     opened = [each["what"] for each in attempts if each["open"]]
+    unknown = [each["what"] for each in attempts if each["open"] is None]
     if opened:
         does = ", ".join(_MEANING.get(what, what) for what in opened)
         yield failed(
@@ -223,6 +227,13 @@ def _door(view: _View) -> Iterator[Finding]:
             f"more than rch-worker: it {does}",
             f'in authorized_keys there, put restrict,command="…" before the key: rchctl workers key {name}',
             SSH,
+            subject=name,
+        )
+    elif unknown or not attempts:
+        yield warning(
+            "what the key opens",
+            f"is not known, there was no answer to {', '.join(unknown) or 'anything'}",
+            f"rchctl doctor {name}",
             subject=name,
         )
     else:

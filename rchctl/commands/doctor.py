@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rch.contract.errors import Failure, Kind
-from rch.doctor.findings import Finding, Level, exit_code_of, failed
+from rch.doctor.findings import DAEMON, Finding, Level, exit_code_of, failed
 from rch.doctor.host import host_findings
 from rch.doctor.workers import workers_findings
 from rchctl import asking
@@ -69,6 +69,9 @@ def _workers(client: Client, context: Context, project: str | None) -> list[Find
     from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN
 
     name = context.args.name
+    if "door" not in (client.server.get("features") or ()):
+        message = "this daemon is older and cannot look at them"
+        return [failed("workers", message, "rchctl daemon restart", DAEMON)]
     if not context.json:
         context.console.status("the workers are looked at")
     try:

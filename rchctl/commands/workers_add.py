@@ -79,6 +79,12 @@ def _accepted(context: Context, scan: dict[str, Any]) -> str:
                 f"{where} shows {shown}, and not {args.fingerprint}", "find out who answers there"
             )
         return str(args.fingerprint)
+    if (others := scan.get("other_known")) and not any(key.get("known") for key in keys):
+        raise _refused(
+            f"{where} shows {shown}, and known_hosts has another key for it:"
+            f" {', '.join(_named(key) for key in others)}",
+            "find out who answers there; if the key was changed: ssh-keygen -R, and compare it",
+        )
     best = keys[0]
     kind = best["type"].removeprefix("ssh-").partition("-")[0]
     compare = f"ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"

@@ -42,10 +42,13 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """What came of trying something that a worker's key should not be good for."""
+    """What came of trying something that a worker's key should not be good for.
+
+    `open` is None where nobody knows: there was no answer in time, or the line was cut.
+    """
 
     what: str
-    open: bool
+    open: bool | None
     said: str
 
 
@@ -119,12 +122,14 @@ async def tries(connection: Connection) -> list[Try]:
     ]
     found = []
     for what, attempt in known:
-        one = Try(what, open=False, said="no answer")
+        one = Try(what, open=None, said="no answer in time")
         with anyio.move_on_after(TRY_SECONDS):
             try:
                 one = await attempt()
             except (asyncssh.Error, asyncssh.ChannelListenError, OSError) as error:
                 one = Try(what, open=False, said=str(error) or type(error).__name__)
+        if connection.lost:  # the library then says of a forwarding that nobody listens there
+            one = Try(what, open=None, said="the line was cut")
         found.append(one)
     return found
 
@@ -146,10 +151,10 @@ async def _session(raw: asyncssh.SSHClientConnection, **asked: Any) -> Any:
     return await raw.create_process(**{**_PLAIN, **asked})
 
 
-async def _answer(process: Any, data: bytes) -> bytes:
-    """What it says to `data`, the first of it, until it ends."""
+async def _answer(process: Any, data: bytes) -> bytes | None:
+    """What it says to `data`, the first of it, until it ends; None: it neither speaks nor ends."""
     got = b""
-    with anyio.move_on_after(TRY_SECONDS / 2):
+    with anyio.move_on_after(TRY_SECONDS / 2) as scope:
         try:
             process.stdin.write(data)
             process.stdin.write_eof()
@@ -158,13 +163,15 @@ async def _answer(process: Any, data: bytes) -> bytes:
         while len(got) < _MOST_BYTES and (part := await process.stdout.read(_MOST_BYTES)):
             got += part
     process.close()
-    return got
+    return None if scope.cancelled_caught and not got else got
 
 
 async def _told(
     raw: asyncssh.SSHClientConnection, what: str, token: bytes, data: bytes, *, command: str | None
 ) -> Try:
     got = await _answer(await _session(raw, command=command), data)
+    if got is None:
+        return Try(what, open=None, said="no answer in time")
     if token in got:
         return Try(what, open=True, said="a shell did what it was told")
     return Try(what, open=False, said=_heard(got))
@@ -183,10 +190,9 @@ async def _terminal(raw: asyncssh.SSHClientConnection) -> Try:
 
 
 async def _sftp(raw: asyncssh.SSHClientConnection) -> Try:
-    process, got = await _session(raw, subsystem="sftp"), b""
-    with anyio.move_on_after(TRY_SECONDS / 2):
-        process.stdin.write(_SFTP_GREETING)
-        got = await process.stdout.read(_MOST_BYTES)
+    process = await _session(raw, subsystem="sftp")
+    process.stdin.write(_SFTP_GREETING)
+    got = await process.stdout.read(_MOST_BYTES)
     process.close()
     greeted = len(got) > 4 and got[4] == _SFTP_VERSION and got[:2] == b"\0\0"
     return Try("sftp", open=greeted, said="sftp answered" if greeted else _heard(got))

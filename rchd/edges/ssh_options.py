@@ -135,6 +135,7 @@ def prepare(hop: Hop, agent: Agent) -> asyncssh.SSHClientConnectionOptions:
         hop.agent = _agent_of(config, agent)
         hop.given |= _keys_to_offer(hop) | _keepalive(config)
         options = asyncssh.SSHClientConnectionOptions(host=hop.host, **{**SHARED, **hop.given})
+        hop.given |= _without_short_keys(options)
     except asyncssh.ConfigParseError as error:
         raise unreachable(f"worker {hop.name}: the SSH config: {error}") from error
     except (asyncssh.Error, ValueError, OSError) as error:
@@ -184,6 +185,13 @@ def _keys_to_offer(hop: Hop) -> dict[str, Any]:
             hint=f"rchctl workers key {hop.name} --create",
         )
     return {"agent_path": "", "client_keys": [path]}
+
+
+def _without_short_keys(options: asyncssh.SSHClientConnectionOptions) -> dict[str, Any]:
+    """The keys of the SSH config that are long enough, where some are and some are not."""
+    keys = options.client_keys or ()
+    fit = [key for key in keys if not is_short(rsa_bits(key.public_data))]
+    return {"client_keys": fit} if fit and len(fit) < len(keys) else {}
 
 
 def _keepalive(config: Any) -> dict[str, Any]:

@@ -207,6 +207,23 @@ def test_a_key_that_opens_more_than_the_worker_fails_with_the_line_that_mends_it
     assert "rchctl workers key mini" in str(found.remedy)
 
 
+@pytest.mark.parametrize("attempts", [[], [{"what": "exec", "open": None, "said": ""}]])
+def test_what_could_not_be_tried_is_not_called_well(attempts: list[dict[str, Any]]) -> None:
+    found = one(findings(worker(attempts=attempts)), "what the key opens")
+    assert (found.level, found.exit_code) == (WARN, 0)
+
+
+def test_a_key_that_opens_a_shell_is_told_also_where_no_worker_answers() -> None:
+    attempts = [{"what": "shell", "open": True, "said": ""}]
+    found = findings(worker(probe=None, failure=failure("PROTOCOL_ERROR", 40), attempts=attempts))
+    assert one(found, "answers").level is FAIL
+    assert one(found, "what the key opens").level is FAIL
+    assert exit_code_of(found) == 20
+    silent = failure("UNREACHABLE", 20)
+    found = findings(worker(probe=None, failure=silent, door_failure=silent, attempts=[]))
+    assert [each.check for each in found] == ["answers"]
+
+
 def test_a_worker_without_xcode_needs_no_login_session() -> None:
     found = findings(worker(gui_session=False, toolchains=[{"kind": "swift", "version": "6"}]))
     assert not [each for each in found if each.check == "login session"]

@@ -92,6 +92,14 @@ def test_a_host_key_that_nobody_compared_is_never_taken(tmp_path: Path) -> None:
             assert refused["error"]["hint"].endswith(f"--fingerprint {pin}")
         wrong = user.json(*words, "--fingerprint", "SHA256:" + "A" * 43, "--yes")
         assert (wrong["exit_code"], wrong["error"]["subkind"]) == (20, "HOST_KEY")
+        (tmp_path / ".ssh").mkdir()
+        known = tmp_path / ".ssh" / "known_hosts"
+        known.write_text(
+            f"[{server.host}]:{server.port} {server.client_key.with_suffix('.pub').read_text()}"
+        )
+        code, screen = typed(user, words)
+        assert (code, "known_hosts has another key for it" in screen) == (20, True), screen
+        known.unlink()
         assert "Accepted" not in server.log
         for answers in (["no"], ["^C"]):
             code, screen = typed(user, words, *answers)
@@ -132,6 +140,13 @@ def test_a_person_compares_the_key_and_the_entry_is_written_beside_what_was_ther
 @pytest.mark.spec("6")
 def test_a_script_that_knows_the_fingerprint_needs_nobody(tmp_path: Path) -> None:
     with machine(tmp_path) as (user, server, words):
+        (tmp_path / ".ssh").mkdir()
+        server.known_hosts(tmp_path / ".ssh" / "known_hosts", "ed25519")
+        of_ssh = [*words[:2], "known", *words[3:]]
+        assert user.json(*of_ssh)["error"]["subkind"] == "HOST_KEY"
+        assert user.json(*of_ssh, "--yes")["exit_code"] == 0
+        assert entries(user)[0]["known_host_fingerprint"] == server.fingerprints["ed25519"]
+        (user.home / "config" / "workers.toml").unlink()
         added = user.json(*words, "--fingerprint", server.fingerprints["rsa"], "--yes")
         assert added["exit_code"] == 0
         (entry,) = entries(user)

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -85,6 +86,35 @@ async def test_the_documented_settings_of_sshd_close_what_the_keys_line_left_ope
     with sshd.SshdServer(tmp_path, rights=f'command="{words}"', forwarding=True, options=options) as server:
         found = await tried(server)
         assert [each for each in found.values() if each.open] == []
+
+
+async def test_what_a_cut_line_left_open_is_not_called_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sshd.SshdServer(tmp_path, command=fake_worker.command("honest")) as server:
+        connection = await ssh.dial(target_of(server), no_agent, None)
+        whole = ssh_look._sftp
+
+        async def cut(raw: Any) -> ssh_look.Try:
+            server.kill_sessions()
+            return await whole(raw)
+
+        monkeypatch.setattr(ssh_look, "_sftp", cut)
+        found = {each.what: each.open for each in await ssh_look.tries(connection)}
+        unknown = {"sftp", "local-forward", "remote-forward", "agent-forward"}
+        assert found == {what: None if what in unknown else False for what in EVERYTHING}
+        await connection.close()
+
+
+async def test_a_forced_command_that_says_nothing_is_not_known_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh_look, "TRY_SECONDS", 0.6)
+    with sshd.SshdServer(tmp_path, command=["sleep", "600"], options=[SFTP]) as server:
+        found = await tried(server)
+        silent = {what for what, each in found.items() if each.open is None}
+        assert {"exec", "shell", "sftp"} <= silent
+        assert not any(each.open for each in found.values())
 
 
 # --- the keys that a server shows ------------------------------------------------------
@@ -166,6 +196,19 @@ async def test_an_rsa_key_that_is_too_short_is_not_offered(tmp_path: Path) -> No
         await ssh_look.offered(target_for(key_path=tmp_path / "short"), no_agent)
     assert caught.value.label == "SSH / AUTH"
     assert caught.value.hint == "rchctl workers key mini --create"
+
+
+async def test_a_short_key_of_the_ssh_config_is_left_out_of_a_dial(tmp_path: Path) -> None:
+    key(tmp_path / "short", "rsa", "-b", "1024")
+    with sshd.SshdServer(tmp_path / "sshd", command=fake_worker.command("honest")) as server:
+        config = tmp_path / "config"
+        keys = f" IdentityFile {tmp_path / 'short'}\n IdentityFile {server.client_key}\n"
+        config.write_text(f"Host *\n{keys} IdentitiesOnly yes\n")
+        target = replace(target_of(server), key_path=None, config=(config,))
+        await (await ssh.dial(target, no_agent, None)).close()
+        server.stop()
+        assert "Accepted publickey" in server.log
+        assert "RSA" not in server.log
 
 
 @pytest.mark.parametrize(
