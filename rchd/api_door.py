@@ -27,7 +27,7 @@ from rchd.edges.ssh_transport import Agent, SshTransport
 from rchd.edges.worker_client import WorkerClient
 
 CONNECT_SECONDS = 30.0
-LOOK_SECONDS = 120.0
+LOOK_SECONDS = 150.0
 
 
 class DoorApi:

@@ -20,7 +20,7 @@ from rchd.edges.ssh import Connection
 from rchd.edges.ssh_options import hop_to, is_short, prepare, rsa_bits
 from rchd.edges.ssh_transport import Agent, SshTarget
 
-TRY_SECONDS = 10.0
+TRY_SECONDS = 20.0
 _MOST_BYTES = 64 << 10
 _NOWHERE = 1  # a port that nobody listens on: whether the way there is open shows all the same
 # The line's end is for a worker, which answers lines; an sftp server has answered before it.

@@ -11,6 +11,7 @@ from typing import Any
 import asyncssh
 import pytest
 from support import fake_worker, sshd
+from support.agents import ssh_agent
 
 from rch.contract.errors import Failure
 from rchd.edges import ssh
@@ -113,8 +114,12 @@ async def test_nothing_but_the_command_is_asked_for_whatever_the_ssh_config_says
     )
     command = fake_worker.command("honest")
     options = ["AcceptEnv *", "X11Forwarding yes"]
-    with sshd.SshdServer(tmp_path / "sshd", command=command, options=options, log_level="DEBUG2") as server:
-        transport = SshTransport(target_of(server, config=(config,)), agent=lambda: "/run/agent")
+    with (
+        sshd.SshdServer(tmp_path / "sshd", command=command, options=options, log_level="DEBUG2") as server,
+        ssh_agent(tmp_path / "agent", server.client_key) as agent,
+    ):
+        target = target_of(server, config=(config,))
+        transport = SshTransport(replace(target, key_path=None), agent=lambda: agent)
         await (await transport.open()).close()
         raw = transport._links[0].connection.raw
         assert str(raw.get_extra_info("send_cipher")) == "aes128-gcm@openssh.com"
@@ -167,9 +172,10 @@ async def test_what_a_server_asks_of_us_is_refused(tmp_path: Path, kind: str) ->
             fingerprint=key.get_fingerprint(),
             config=(config,),
         )
-        connection = await ssh.dial(replace(target), lambda: "/run/agent", None)
-        with pytest.raises(asyncssh.ChannelOpenError) as caught:
-            await opened(Asker.connection, kind)
+        with ssh_agent(tmp_path / "agent") as agent:
+            connection = await ssh.dial(target, lambda: agent, None)
+            with pytest.raises(asyncssh.ChannelOpenError) as caught:
+                await opened(Asker.connection, kind)
         assert caught.value.code in {
             asyncssh.constants.OPEN_ADMINISTRATIVELY_PROHIBITED,
             asyncssh.constants.OPEN_CONNECT_FAILED,
