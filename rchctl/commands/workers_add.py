@@ -85,7 +85,7 @@ def _accepted(context: Context, scan: dict[str, Any]) -> str:
             f" {', '.join(_named(key) for key in others)}",
             "find out who answers there; if the key was changed: ssh-keygen -R, and compare it",
         )
-    best = keys[0]
+    best = next((key for key in keys if key.get("known")), keys[0])
     kind = best["type"].removeprefix("ssh-").partition("-")[0]
     compare = f"ssh-keygen -lf /etc/ssh/ssh_host_{kind}_key.pub"
     if args.yes and best.get("known"):
