@@ -110,7 +110,7 @@ async def test_a_forced_command_that_says_nothing_is_not_known_to_be_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ssh_look, "TRY_SECONDS", 0.6)
-    with sshd.SshdServer(tmp_path, command=["sleep", "600"], options=[SFTP]) as server:
+    with sshd.SshdServer(tmp_path, command=["sleep", "5"], options=[SFTP]) as server:
         found = await tried(server)
         silent = {what for what, each in found.items() if each.open is None}
         assert {"exec", "shell", "sftp"} <= silent
