@@ -109,17 +109,27 @@ class _Client(asyncssh.SSHClient):
         del host, addr, port
         return self.check.trusts(host_key(key))
 
-    def old_host_keys(self) -> str:
-        """The algorithms that the server offered for its host key, where none of them is spoken here.
+    def nothing_in_common(self) -> tuple[str, str] | None:
+        """Of which kind the server offered only what is not spoken here, and what that was.
 
-        A server that finds none in common hangs up without a word. What it offered it has said before.
+        A server that finds nothing in common hangs up without a word, maybe before the library has
+        looked. What it offered it has said before.
         """
-        offer = getattr(self._conn, "_server_kexinit", b"")[17:]  # a number and 16 random bytes
-        for _ in range(2):  # the first list are key exchanges (RFC 4253, section 7.1)
-            length = int.from_bytes(offer[:4], "big")
-            names, offer = offer[4 : 4 + length].decode("ascii", "replace"), offer[4 + length :]
-        spoken = {name for kind in SIGNATURES.values() for name in kind}
-        return "" if spoken & set(names.split(",")) else names
+        lists = _name_lists(getattr(self._conn, "_server_kexinit", b""))
+        options = getattr(self._conn, "_options", None)
+        if not lists or options is None:
+            return None
+        spoken = (
+            ("key exchange", options.kex_algs, lists[0]),
+            ("host key", [name.encode() for kind in SIGNATURES.values() for name in kind], lists[1]),
+            ("encryption", options.encryption_algs, lists[2]),
+            # A cipher that authenticates by itself needs none.
+            ("MAC", options.mac_algs, [] if _needs_no_mac(options, lists[2]) else lists[4]),
+        )
+        for what, ours, theirs in spoken:
+            if theirs and not set(ours) & set(theirs):
+                return what, b",".join(theirs).decode("ascii", "replace")
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -206,8 +216,8 @@ async def _handshake(
             # A server with no key of the types left says so, or just hangs up. As that may also
             # be a bad line, one hang-up is forgiven; either way the keys so far were not trusted.
             hang_ups += _hung_up(error)
-            if _hung_up(error) and (old := client.old_host_keys()):
-                raise _too_old(hop, "host key", old) from error
+            if _hung_up(error) and (old := client.nothing_in_common()) is not None:
+                raise _too_old(hop, *old) from error
             if check.seen and (hang_ups > 1 or _no_such_key(error)):
                 break
             if not (check.seen and (_hung_up(error) or isinstance(error, asyncssh.HostKeyNotVerifiable))):
@@ -215,6 +225,24 @@ async def _handshake(
         else:
             return raw, client, _accepted(raw, check)
     raise check.failure()
+
+
+def _name_lists(offer: bytes) -> list[list[bytes]]:
+    """The lists of an SSH_MSG_KEXINIT, in their order (RFC 4253, section 7.1); none if cut."""
+    lists, rest = [], offer[17:]  # after its number and 16 random bytes
+    for _ in range(6):  # two of each but the first two
+        length = int.from_bytes(rest[:4], "big")
+        if len(rest) < 4 + length or len(rest) < 4:
+            return []
+        lists.append(rest[4 : 4 + length].split(b","))
+        rest = rest[4 + length :]
+    return lists
+
+
+def _needs_no_mac(options: asyncssh.SSHClientConnectionOptions, ciphers: list[bytes]) -> bool:
+    """Whether the cipher that would be taken brings its own authentication."""
+    first = next((each for each in options.encryption_algs if each in ciphers), b"")
+    return b"gcm" in first or b"poly1305" in first
 
 
 def _hung_up(error: Exception) -> bool:
