@@ -34,7 +34,10 @@ VERBS: dict[str, Verb] = {
     "explain": Verb("rchctl.commands.explain", "what the gate says of a command line, without running it"),
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
     "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
-    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, or explain who would serve"),
+    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, add, key, explain, gc"),
+    "doctor": Verb(
+        "rchctl.commands.doctor", "what is wrong with the set-up and its workers, and what mends it"
+    ),
     "daemon": Verb("rchctl.commands.daemon", "start, stop, install or look at the daemon"),
     "bugreport": Verb("rchctl.commands.bugreport", "versions, config, state and log in one redacted file"),
     "metrics": Verb("rchctl.commands.metrics", "the daemon's numbers in Prometheus' format"),
@@ -44,7 +47,6 @@ VERBS: dict[str, Verb] = {
 NOT_OFFERED = frozenset(
     {
         "watch",
-        "doctor",
         "attest",
         "top",
         "rpc",

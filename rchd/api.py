@@ -21,6 +21,7 @@ from rch.contract.local_gc import HostGcParams, HostGcView
 from rch.contract.states import is_terminal
 from rch.files.paths import HostPaths
 from rchd.api_daemon import DaemonApi, Replies
+from rchd.api_door import DoorApi
 from rchd.api_gc import GcApi
 from rchd.api_hostgc import HostGcApi
 from rchd.api_metrics import MetricsApi
@@ -63,6 +64,7 @@ class Api:
         workers: WorkersApi,
         plan: PlanApi,
         gc: GcApi,
+        door: DoorApi,
         daemon: DaemonApi,
         replies: Replies,
         metrics: MetricsApi,
@@ -97,6 +99,10 @@ class Api:
             "workers.list": workers.listed,
             "workers.probe": workers.probed,
             "workers.gc": gc.collected,
+            "workers.scan": door.scanned,
+            "workers.try": door.tried,
+            "workers.keys": door.keys,
+            "workers.examine": door.examined,
             "workers.explain": plan.explained,
         }
 

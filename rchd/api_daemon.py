@@ -22,6 +22,7 @@ from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.session import MAX_IN_FLIGHT, MAX_SUBSCRIPTIONS
 from rchd.driver import Driver
+from rchd.edges.agents import Agents
 from rchd.edges.service import Service
 from rchd.edges.socket import Connection
 
@@ -67,6 +68,7 @@ class DaemonApi:
         stop: Callable[[], None],
         group: TaskGroup,
         service: Service | None = None,
+        agents: Agents,
     ) -> None:
         self._paths = paths
         self._driver = driver
@@ -75,13 +77,15 @@ class DaemonApi:
         self._stop = stop
         self._group = group
         self._service = service or Service()
+        self._agents = agents
         self._started = time.monotonic()
         self._instance = f"{os.getpid()}-{time.time_ns():x}"
         self._leaving: anyio.CancelScope | None = None
         self.intakes = 0
 
-    async def hello(self, _params: api.HelloParams, connection: Connection) -> api.HelloView:
+    async def hello(self, params: api.HelloParams, connection: Connection) -> api.HelloView:
         """Who answers."""
+        self._agents.tell(params.agent)
         return api.HelloView(
             server="rchd",
             version=rch.__version__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from rch.files.locks import FileLock, NoLocks
 from rch.files.paths import HostPaths, check_socket_path
 from rchd.api import Api
 from rchd.api_daemon import DaemonApi, Replies
+from rchd.api_door import DoorApi
 from rchd.api_gc import GcApi
 from rchd.api_hostgc import HostGcApi
 from rchd.api_metrics import MetricsApi
@@ -29,6 +31,7 @@ from rchd.core.ask import farewell
 from rchd.core.daemon import Core
 from rchd.driver import Driver, Record, load_core
 from rchd.edges import known_types, leavings, logfile, process, store_health
+from rchd.edges.agents import Agents
 from rchd.edges.clock import now
 from rchd.edges.host_id import host_id
 from rchd.edges.housekeeping import Housekeeper
@@ -129,7 +132,10 @@ async def _run(
     observer = Observer()
     observer.knows(core.runs.values())
     descriptors = process.raise_descriptors()
-    pool = WorkerPool(_known_workers(paths.workers_toml), standby_home=paths.standby_worker)
+    agents = Agents(os.environ.get("SSH_AUTH_SOCK"))
+    pool = WorkerPool(
+        _known_workers(paths.workers_toml), standby_home=paths.standby_worker, agent=agents.pick
+    )
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
     hub = Hub(str(paths.artifacts))
     replies = Replies()
@@ -171,6 +177,7 @@ async def _run(
                 stop=stop,
                 group=group,
                 service=service,
+                agents=agents,
             )
             intake = ObservedIntake(paths, partial(_live_bundles, core))
             intake.observer = observer
@@ -198,6 +205,7 @@ async def _run(
                 workers=WorkersApi(paths.workers_toml, prober, driver),
                 plan=PlanApi(intake, prober, driver),
                 gc=GcApi(paths.workers_toml, pool),
+                door=DoorApi(paths.workers_toml, prober, driver, agents.pick),
                 daemon=daemon,
                 replies=replies,
                 metrics=MetricsApi(meters),

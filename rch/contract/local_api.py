@@ -10,13 +10,22 @@ from typing import Any, TypeVar
 import msgspec
 
 from rch.contract.errors import Failure, Kind
+from rch.contract.local_door import (
+    AddressParams,
+    ExamineParams,
+    ExamineView,
+    KeysParams,
+    KeysView,
+    ScanView,
+    TryView,
+)
 from rch.contract.local_gc import HostGcParams, HostGcView, WorkersGcParams, WorkersGcView
 from rch.contract.local_plan import ExplainParams, RunPlanView, WorkersPlanView
 from rch.contract.records import Narrowing
 
 PROTOCOL = (1, 1)
 MAX_MESSAGE = 1 << 20
-FEATURES = ("watch", "log_text", "drain_exit", "plan", "cancel_token", "rerun")
+FEATURES = ("watch", "log_text", "drain_exit", "plan", "cancel_token", "rerun", "door")
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -28,12 +37,16 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HelloParams(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls, and which protocol range it speaks; unknown members are ignored."""
+    """Who calls, and which protocol range it speaks; unknown members are ignored.
+
+    `agent`: the socket of the caller's SSH key agent, which is asked when a worker is dialled next.
+    """
 
     client: str
     version: str
     protocol: tuple[int, int] = PROTOCOL
     features: tuple[str, ...] = ()
+    agent: str | None = None
 
 
 class HelloView(View, frozen=True, kw_only=True):
@@ -345,6 +358,10 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct], str]] = {
     "workers.list": (NoParams, WorkerListView, "the inventory"),
     "workers.probe": (WorkerParams, WorkerListView, "ask the workers now"),
     "workers.gc": (WorkersGcParams, WorkersGcView, "remove what is over on the workers, or name it"),
+    "workers.scan": (AddressParams, ScanView, "the host keys that a machine shows; trusts none"),
+    "workers.try": (AddressParams, TryView, "probe a worker that is in no inventory, over a pinned key"),
+    "workers.keys": (KeysParams, KeysView, "the public keys that are offered to a worker"),
+    "workers.examine": (ExamineParams, ExamineView, "probe the workers, and try what their keys open"),
     "workers.explain": (
         ExplainParams,
         WorkersPlanView,

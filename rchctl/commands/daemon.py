@@ -94,7 +94,7 @@ def run(context: Context) -> Outcome:
             if what == "install"
             else daemon_install.uninstall(context)
         )
-    verbs = {"start": _start, "stop": _stop, "restart": _restart, "resume": _resume, "status": _status}
+    verbs = {"start": _start, "stop": _stop, "restart": restart, "resume": _resume, "status": _status}
     return verbs[what](context)
 
 
@@ -108,7 +108,8 @@ def _start(context: Context) -> Outcome:
     return Outcome(health)
 
 
-def _restart(context: Context) -> Outcome:
+def restart(context: Context) -> Outcome:
+    """Stop it and start it; what runs on workers goes on."""
     stopped = _stop(context)
     if stopped.exit_code:
         return stopped
