@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 import anyio
-import msgspec
 
 from rch.contract import local_api as api
+from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
 from rch.contract.states import is_terminal
@@ -299,7 +299,7 @@ class Api:
                 type=row.type,
                 run_id=row.run_id,
                 at=row.at,
-                run=msgspec.json.decode(row.doc, type=api.RunView),
+                run=decode_json(row.doc, api.RunView),
             )
             for row in rows
             if row.seq <= until

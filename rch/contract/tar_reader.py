@@ -48,7 +48,10 @@ _OCTAL = frozenset(b"01234567")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a set may hold: entries of any kind, and bytes of all files together."""
+    """How much a set may hold: entries of any kind, and bytes of all files together.
+
+    Folders that only stand in names are no entries; there may be as many of them besides.
+    """
 
     max_entries: int
     max_bytes: int
@@ -171,6 +174,8 @@ class TarReader:
         self.bytes += member.size
         if self.entries > self._limits.max_entries:
             raise TarError(f"more than {self._limits.max_entries} entries")
+        if self.names.folder_count > self._limits.max_entries:
+            raise TarError(f"more than {self._limits.max_entries} folders")
         if self.bytes > self._limits.max_bytes:
             raise TarError(f"more than {self._limits.max_bytes} bytes of content")
         self._left, self._pad = member.size, -member.size % BLOCK
