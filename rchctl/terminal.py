@@ -10,21 +10,28 @@ import codecs
 import re
 
 # A cursor sequence, a string sequence (OSC, DCS, APC, PM, SOS) up to its end, and a short one;
-# the first two also in their one-character forms.
+# the first two also in their one-character forms. None reaches over the beginning of the next one, and
+# a run of returns is looked at from its first: text of nothing but beginnings costs its length alone.
 _CURSOR = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"
-_STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*"
+_STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f\n]*"
 _SHORT = r"\x1b[ -/]*"
 _ESCAPES = re.compile(rf"{_CURSOR}[@-~]|{_STRING}(?:\x07|\x1b\\|\x9c)|{_SHORT}[0-~]")
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-_RETURNS = re.compile(r"\r+\n|\r")
+_RETURNS = re.compile(r"\r+\n?")
 # A sequence that has begun and may end in the next piece of the log.
-_UNFINISHED = re.compile(rf"(?:{_CURSOR}|{_STRING}\x1b?|{_SHORT}|\r+)\Z")
+_UNFINISHED = re.compile(rf"(?:{_CURSOR}|{_STRING}\x1b?|{_SHORT}|(?<!\r)\r+)\Z")
 _LONGEST_CARRY = 4096
 
 
 def strip_escapes(text: str) -> str:
     """`text` without anything that moves a cursor, sets a title or turns direction; newlines stay."""
-    return _CONTROLS.sub("", _RETURNS.sub("\n", _ESCAPES.sub("", text)))
+    return _CONTROLS.sub("", _RETURNS.sub(_newlines, _ESCAPES.sub("", text)))
+
+
+def _newlines(returns: re.Match[str]) -> str:
+    """One for the end of a line, one for each return that only goes back to its beginning."""
+    run = returns.group()
+    return "\n" if run.endswith("\n") else "\n" * len(run)
 
 
 def one_line(text: object) -> str:

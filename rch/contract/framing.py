@@ -7,6 +7,7 @@ Nothing is kept beyond the limit that the reader was made with.
 from __future__ import annotations
 
 import json
+import math
 
 MAX_LINE = 1 << 20
 MAX_FETCH_HEADER = 64 << 20
@@ -68,6 +69,14 @@ def _refuse_constant(name: str) -> object:
     raise FrameError(f"{name} is no JSON")
 
 
+def _finite(digits: str) -> float:
+    """The number; one that is beyond every float would come out as infinity, which is no JSON."""
+    number = float(digits)
+    if math.isinf(number):
+        raise FrameError(f"{digits[:40]} is beyond every number")
+    return number
+
+
 def _depth(text: str) -> int:
     deepest = depth = 0
     in_string = escaped = False
@@ -92,7 +101,7 @@ def _depth(text: str) -> int:
 def decode_object(line: bytes) -> dict[str, object]:
     """The JSON object on one line.
 
-    `FrameError` for anything else: not UTF-8, a BOM, duplicate members, NaN, lone
+    `FrameError` for anything else: not UTF-8, a BOM, duplicate members, NaN, infinity, lone
     surrogates, nesting deeper than `MAX_DEPTH`, or a value that is no object.
     """
     try:
@@ -103,7 +112,9 @@ def decode_object(line: bytes) -> dict[str, object]:
     if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise FrameError(f"nested deeper than {MAX_DEPTH}")
     try:
-        value = json.loads(text, object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, object_pairs_hook=_unique_members, parse_constant=_refuse_constant, parse_float=_finite
+        )
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:

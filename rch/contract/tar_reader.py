@@ -41,6 +41,14 @@ _REFUSED = {
     b"K": "a GNU long link",
 }
 _IGNORED_RECORDS = frozenset({"mtime", "atime", "ctime", "uid", "gid", "uname", "gname"})
+# What is not used, and has to be a number or blank all the same: other readers stop at it.
+_UNUSED = {
+    "uid": (108, 116),
+    "gid": (116, 124),
+    "mtime": (136, 148),
+    "devmajor": (329, 337),
+    "devminor": (337, 345),
+}
 _ZEROS = bytes(BLOCK)
 _PADDINGS = tuple(map(bytes, range(BLOCK)))
 _PAX_FLAG = ord("x")
@@ -273,6 +281,9 @@ def _check_block(block: bytes, name: str) -> None:
     if block[257:265] != b"ustar\x0000":
         raise TarError(f"the header of {shown(name)} is not in ustar format")
     announced = _octal(block[148:156], "checksum", name)
+    for field, (start, end) in _UNUSED.items():
+        if block[start:end].strip(b"\x00 "):
+            _octal(block[start:end], field, name)
     if sum(block) - sum(block[148:156]) + 8 * ord(" ") != announced:
         raise TarError(f"the checksum of {shown(name)} is wrong")
 

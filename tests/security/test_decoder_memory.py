@@ -12,8 +12,9 @@ import pytest
 from support import hostile_frames, tars
 
 from rch.contract import tar_names
+from rch.contract.tar import TarError
 from rch.contract.tar_names import MAX_HOPS, LinkError, Names, fold
-from rch.contract.tar_reader import Limits, TarError, TarReader
+from rch.contract.tar_reader import Limits, TarReader
 from rch.files.durable import remove_tree
 from rch.files.extract import ExtractError, extract
 from rch.files.unzstd import MAX_WINDOW
@@ -45,7 +46,8 @@ print(made)
 print(peak() - before)
 """
 UNTAR = f"""{PEAK}
-from rch.contract.tar_reader import Limits, TarError, TarReader
+from rch.contract.tar import TarError
+from rch.contract.tar_reader import Limits, TarReader
 before = peak()
 reader = TarReader(limits=Limits(max_entries=1_000_000, max_bytes=1 << 40), canonical=False)
 try:

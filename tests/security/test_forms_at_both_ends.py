@@ -219,6 +219,26 @@ SAID: dict[str, str | tuple[str, str]] = {
         "the header of 'a' is not in canonical form",
         "the header of 'a' is not in ustar format",
     ),
+    "owner not octal": (
+        "the header of 'a' is not in canonical form",
+        "the uid of 'a' is not an octal number",
+    ),
+    "owner in base 256": (
+        "the header of 'a' is not in canonical form",
+        "the uid of 'a' is not an octal number",
+    ),
+    "time before 1970": (
+        "the header of 'a' is not in canonical form",
+        "the mtime of 'a' is not an octal number",
+    ),
+    "time not octal": (
+        "the header of 'a' is not in canonical form",
+        "the mtime of 'a' is not an octal number",
+    ),
+    "device not octal": (
+        "the header of 'a' is not in canonical form",
+        "the devmajor of 'a' is not an octal number",
+    ),
     "prefix that climbs": (
         "the header of 'a' is not in canonical form",
         "the name '../../a' is absolute or has an empty, '.' or '..' part",
