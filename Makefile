@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 
-.PHONY: help setup demo bench test test-faults fault-coverage lint format clean
+.PHONY: help setup demo bench fuzz test test-faults fault-coverage lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -31,6 +31,11 @@ test: $(STAMP)  ## run the tests
 
 test-faults: $(STAMP)  ## run every case of the long matrices of faults
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m faults_long $(PYTEST_ARGS)
+
+fuzz: $(STAMP)  ## look for bytes that break a reader, FUZZ_SECONDS=60 in all (docs/decoders.md)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt atheris \
+	  || echo "no atheris for this Python: hypothesis changes the seeds instead"
+	@$(BIN)/python tests/fuzz/run_all.py $(FUZZ_ARGS)
 
 fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
 	@$(BIN)/python scripts/fault-coverage

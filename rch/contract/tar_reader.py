@@ -41,8 +41,9 @@ _REFUSED = {
     b"K": "a GNU long link",
 }
 _IGNORED_RECORDS = frozenset({"mtime", "atime", "ctime", "uid", "gid", "uname", "gname"})
-# What is not used, and has to be a number or blank all the same: other readers stop at it.
-_UNUSED = {
+# Whether it is used or not, it has to be a number or blank: other readers stop at anything else.
+_NUMBERS = {
+    "mode": (100, 108),
     "uid": (108, 116),
     "gid": (116, 124),
     "mtime": (136, 148),
@@ -281,7 +282,7 @@ def _check_block(block: bytes, name: str) -> None:
     if block[257:265] != b"ustar\x0000":
         raise TarError(f"the header of {shown(name)} is not in ustar format")
     announced = _octal(block[148:156], "checksum", name)
-    for field, (start, end) in _UNUSED.items():
+    for field, (start, end) in _NUMBERS.items():
         if block[start:end].strip(b"\x00 "):
             _octal(block[start:end], field, name)
     if sum(block) - sum(block[148:156]) + 8 * ord(" ") != announced:

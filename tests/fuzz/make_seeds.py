@@ -14,20 +14,25 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import msgspec
 from support import hostile_frames, tars, xcresults
-from support.sets import JOB_ID, ArtifactSet, header_of
+from support.sets import JOB_ID, ArtifactSet, a_job, header_of
 
 from rch.contract.attestation import sign
 from rch.contract.framing import encode_line
-from rch.contract.records import Attestation, encode_record
+from rch.contract.records import Attestation, Invocation, encode_record
 from rch.contract.worker_envelope import encode_error, encode_request
 from rch.contract.worker_rpc import (
     Base,
+    CancelRequest,
     Code,
+    FetchRequest,
+    HasSourceRequest,
     JobRequest,
     ProbeRequest,
+    ReleaseRequest,
     ReserveRequest,
     RpcError,
     Stream,
+    SubmitRequest,
     TailRequest,
     UploadRequest,
 )
@@ -57,10 +62,26 @@ def tar_seeds() -> dict[str, bytes]:
 def request_seeds() -> dict[str, bytes]:
     """A line of each kind of request, without its newline."""
     stream = Stream(content_length=4, content_sha256="b" * 64)
+    job = a_job()
+    head = ArtifactSet(job=job).head()
+    invocation = Invocation(
+        **head,
+        original_argv=("swift", "test"),
+        sanitized_argv=job.job_key_inputs.sanitized_argv,
+        accepted_action="test",
+        rejected_flags=(),
+        classifier_policy_sha256="c" * 64,
+    )
+    submit = SubmitRequest(job=job, invocation=invocation, job_state_seq=1, host_nonce="n" * 32)
     base = Base(source_sha256="c" * 64, removed=("a", "b"))
     asked = {
         "probe": (ProbeRequest(), 0),
         "status": (JobRequest(job_id=JOB_ID), 1),
+        "release": (ReleaseRequest(lease_id="lease-000001", fence=3), 1),
+        "has_source": (HasSourceRequest(source_sha256="a" * 64), 1),
+        "cancel": (CancelRequest(job_id=JOB_ID, reason="USER"), 1),
+        "fetch": (FetchRequest(job_id=JOB_ID, offset=7), 1),
+        "submit": (submit, 1),
         "tail": (TailRequest(job_id=JOB_ID, cursor="c", wait_seconds=2.5), 1),
         "reserve": (ReserveRequest(run_id="run-000000001", host_id="host-00000001"), 1),
         "upload_source": (UploadRequest(source_sha256="a" * 64, stream=stream, base=base), 1),
@@ -133,9 +154,13 @@ def dispatch_seeds() -> dict[str, bytes]:
     talks = {
         "health": [call(1, "daemon.health")],
         "list": [hello, call(2, "runs.list", limit=3)],
-        "watch": [hello, call(2, "runs.watch", run_id="all"), call(3, "runs.unwatch", subscription=1)],
-        "submit": [hello, call(2, "runs.submit", root="/p", steps=["build"])],
-        "cancel": [hello, call(2, "runs.cancel", run_id="run-1", reason="USER")],
+        "watch": [
+            hello,
+            call(2, "runs.watch", run="all", after_seq=3),
+            call(3, "runs.unwatch", subscription=1),
+        ],
+        "submit": [hello, call(2, "runs.submit", start="/p", actions=["build"])],
+        "cancel": [hello, call(2, "runs.cancel", run="run-1", reason="USER")],
     }
     return {name: b"\x3f" + b"".join(map(encode_line, talk)) for name, talk in talks.items()}
 

@@ -50,7 +50,8 @@ def fuzz(name: str, seconds: int) -> bool:
     for path in found:
         print(f"  {path.name}: again with  .venv/bin/python tests/fuzz/run_one.py {name} {path}")
     if done.returncode:
-        print("\n".join("  " + line for line in said.splitlines()[-SHOWN_LINES:]))
+        words = [line for line in said.splitlines() if not re.match("#[0-9]|stat::|INFO", line)]
+        print("\n".join("  " + line for line in words[-SHOWN_LINES:]))
     return not found and not done.returncode
 
 

@@ -49,6 +49,7 @@ KEY = bytes(range(32))
 FINGERPRINT = fingerprint_of(public_key_of(KEY))
 PLACE = Path(tempfile.mkdtemp(prefix="rch-fuzz-"))
 TREE = Path("/tree")
+MOST_LOG = 4096
 OUTCOMES = frozenset({"passed", "failed", "skipped", "expected_failure", "unknown"})
 
 RESULTS: tuple[type[msgspec.Struct], ...] = (
@@ -249,7 +250,7 @@ def database(data: bytes) -> None:
 
 def log(data: bytes) -> None:
     """The same facts and the same text on a terminal, however the log is cut; nothing that steers one."""
-    cut, text = 1 + data[0] % 64 if data else 1, data[1:]
+    cut, text = 7 + data[0] % 64 if data else 7, data[1:MOST_LOG]
     for tool in ("swiftpm", "xcodebuild"):
         assert _facts(text, cut, tool) == _facts(text, len(text) or 1, tool)
     whole, pieces = LogFilter(), LogFilter()
