@@ -33,7 +33,8 @@ test-faults: $(STAMP)  ## run every case of the long matrices of faults
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m faults_long $(PYTEST_ARGS)
 
 fuzz: $(STAMP)  ## look for bytes that break a reader, FUZZ_SECONDS=60 in all (docs/decoders.md)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt atheris \
+	@$(BIN)/python -c 'import atheris' 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[fuzz]' 2>/dev/null \
 	  || echo "no atheris for this Python: hypothesis changes the seeds instead"
 	@$(BIN)/python tests/fuzz/run_all.py $(FUZZ_ARGS)
 
