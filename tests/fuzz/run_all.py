@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -35,14 +36,16 @@ def fuzz(name: str, seconds: int) -> bool:
     folder = KEPT / name
     folder.mkdir(parents=True, exist_ok=True)
     before = crashes(folder)
-    done = subprocess.run(
-        [sys.executable, HERE / "run_one.py", name, str(seconds), folder],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as temp:  # libFuzzer ends its process without leave to tidy up
+        done = subprocess.run(
+            [sys.executable, HERE / "run_one.py", name, str(seconds), folder],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": temp},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
     said = done.stdout + done.stderr
     found = sorted(crashes(folder) - before)
     row = stat(said, "number_of_executed_units"), stat(said, "new_units_added")

@@ -10,11 +10,10 @@ import hashlib
 import io
 import shutil
 import tarfile
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 
 import zstandard
+from fuzz.places import place
 
 from rch.contract.framing import FrameError, LineReader, decode_object, encode_line
 from rch.contract.tar import END, Member, TarError, write_tar
@@ -29,7 +28,6 @@ BLOCK = 512
 MOST_LINE = 200
 LIMITS = Limits(max_entries=64, max_bytes=1 << 16)
 MOST_OUTPUT = 1 << 18
-PLACE = Path(tempfile.mkdtemp(prefix="rch-fuzz-"))
 
 Tree = list[tuple[Member, bytes]]
 
@@ -139,22 +137,23 @@ def _agrees_with_python(data: bytes, tree: Tree) -> None:
 
 
 def _unpack(data: bytes, tree: Tree, *, canonical: bool) -> None:
-    place = PLACE / "out"
-    shutil.rmtree(place, ignore_errors=True)
+    around = place("tar")
+    out = around / "out"
+    shutil.rmtree(out, ignore_errors=True)
     with suppress(ExtractError, OSError):  # a name that this file system does not take
-        made = extract(io.BytesIO(data), place, limits=LIMITS, canonical=canonical)
+        made = extract(io.BytesIO(data), out, limits=LIMITS, canonical=canonical)
         held = {
-            path.relative_to(place).as_posix()
-            for path in place.rglob("*")
+            path.relative_to(out).as_posix()
+            for path in out.rglob("*")
             if not path.is_dir() or path.is_symlink()
         }
         assert held == {member.path for member, _ in tree if member.kind != "directory"}
         digests = {one.path: one.sha256 for one in made if one.kind == "file"}
         for member, content in tree:
             if member.kind == "file":
-                assert (place / member.path).read_bytes() == content
+                assert (out / member.path).read_bytes() == content
                 assert digests[member.path] == hashlib.sha256(content).hexdigest()
-    assert [path.name for path in PLACE.iterdir()] in ([], ["out"])
+    assert [path.name for path in around.iterdir()] in ([], ["out"])
 
 
 # --- zstd ---------------------------------------------------------------------------------

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import tempfile
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+from fuzz.places import place
 
 from rch.config.inventory import load_inventory
 from rch.config.invocation import policy_from_bundle
@@ -47,7 +47,6 @@ from worker_agent.results.xunit import MAX_CASES, parse_xunit
 REQUEST_ID, JOB_ID = "request-0001", "job-0000000001"
 KEY = bytes(range(32))
 FINGERPRINT = fingerprint_of(public_key_of(KEY))
-PLACE = Path(tempfile.mkdtemp(prefix="rch-fuzz-"))
 TREE = Path("/tree")
 MOST_LOG = 4096
 OUTCOMES = frozenset({"passed", "failed", "skipped", "expected_failure", "unknown"})
@@ -240,12 +239,13 @@ def xcresult(data: bytes) -> None:
 
 def database(data: bytes) -> None:
     """Never an exception, and nothing is written beside the file."""
-    (PLACE / NAME).write_bytes(data)
-    read = read_database(PLACE, seconds=2.0)
+    bundle = place("bundle")
+    (bundle / NAME).write_bytes(data)
+    read = read_database(bundle, seconds=2.0)
     assert read is not None
     assert read.problem is None or read.total == 0
-    assert [path.name for path in PLACE.iterdir()] == [NAME]
-    assert (PLACE / NAME).read_bytes() == data
+    assert [path.name for path in bundle.iterdir()] == [NAME]
+    assert (bundle / NAME).read_bytes() == data
 
 
 def log(data: bytes) -> None:
@@ -277,12 +277,12 @@ def toml(data: bytes) -> None:
     """A bundle's own config and an inventory: a refusal of ours, or one that is understood."""
     with suppress(Failure):
         policy_from_bundle(data, WorkerConfig(), top_level=("Package.swift",))
-    place = PLACE / "workers.toml"
-    place.write_bytes(data)
+    file = place("toml") / "workers.toml"
+    file.write_bytes(data)
     try:
-        names = [worker.name for worker in load_inventory(place).workers]
+        names = [worker.name for worker in load_inventory(file).workers]
         assert len(set(names)) == len(names)
     except Failure as failure:
         assert failure.kind is Kind.CONFIG
     finally:
-        place.unlink()
+        file.unlink()

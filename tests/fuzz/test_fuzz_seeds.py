@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from fuzz import places
 from fuzz.mutation import mutants
 from fuzz.targets import TARGETS, seeds
 from hypothesis import HealthCheck, given, settings
 
 EXAMPLES = 60
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "given", tmp_path)
 
 
 @pytest.mark.parametrize("name", TARGETS)
