@@ -19,6 +19,7 @@ _MAX_BLOCK = 128 << 10
 MAX_EMPTY_BLOCKS = 1024
 """How many blocks without content may follow one another: three bytes each, they would cost time alone."""
 _RLE = 1
+_COMPRESSED = 2
 _RESERVED = 3
 
 
@@ -139,7 +140,8 @@ class BoundedReader(io.RawIOBase):
         head = self._exactly(3)
         bits = int.from_bytes(head, "little")
         last, kind, size = bool(bits & 1), bits >> 1 & 3, bits >> 3
-        if kind == _RESERVED or size > _MAX_BLOCK:
+        # A compressed block of nothing passes zstd where its bytes come in pieces, and not where at once.
+        if kind == _RESERVED or size > _MAX_BLOCK or (kind == _COMPRESSED and not size):
             raise DecodeError("a zstd block is malformed")
         tail = 4 if last and self._has_checksum else 0
         made = self._decode(head + self._exactly((1 if kind == _RLE else size) + tail))

@@ -67,6 +67,7 @@ FORMS: dict[str, bytes] = {
     "a reserved block": header() + block(3, 0, b"", last=True),
     "a block over 128 KiB": header() + block(RAW, MOST + 1, bytes(MOST + 1), last=True),
     "a compressed block of noise": header() + block(COMPRESSED, 64, bytes(range(64)), last=True),
+    "a compressed block of nothing": header() + block(COMPRESSED, 0, b"", last=True),
     "a reserved bit": MAGIC + b"\x08\x50" + ONE,
     "an older zstd": b"\x27" + packed()[1:],
     "gzip": b"\x1f\x8b\x08\x00" + bytes(20),

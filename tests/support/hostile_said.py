@@ -279,6 +279,7 @@ FRAMES_SAID: dict[str, str] = {
     "a reserved block": "a zstd block is malformed",
     "a block over 128 KiB": "a zstd block is malformed",
     "a compressed block of noise": "the zstd stream is bad",
+    "a compressed block of nothing": "a zstd block is malformed",
     "a reserved bit": "the zstd frame header is bad",
     "an older zstd": "the stream does not begin with a zstd frame",
     "gzip": "the stream does not begin with a zstd frame",
