@@ -7,10 +7,14 @@ Nothing is kept beyond the limit that the reader was made with.
 from __future__ import annotations
 
 import json
+import re
 
 MAX_LINE = 1 << 20
 MAX_FETCH_HEADER = 64 << 20
 MAX_DEPTH = 64
+# One that is not closed ends with the text: else each quote in it would be read to the end again.
+_STRINGS = re.compile(r'"(?:[^"\\]+|\\.)*+"?', re.DOTALL)
+_BRACKETS = re.compile(r"[\[\]{}]")
 
 
 class FrameError(ValueError):
@@ -68,25 +72,13 @@ def _refuse_constant(name: str) -> object:
     raise FrameError(f"{name} is no JSON")
 
 
-def _depth(text: str) -> int:
-    deepest = depth = 0
-    in_string = escaped = False
-    for char in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                in_string = False
-        elif char == '"':
-            in_string = True
-        elif char in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif char in "]}":
-            depth -= 1
-    return deepest
+def _is_too_deep(text: str) -> bool:
+    depth = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def decode_object(line: bytes) -> dict[str, object]:
@@ -100,7 +92,7 @@ def decode_object(line: bytes) -> dict[str, object]:
     except UnicodeDecodeError as error:
         raise FrameError("the line is not UTF-8") from error
     # Counting brackets is a cheap upper bound: only a line that could be too deep is walked.
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(text):
         raise FrameError(f"nested deeper than {MAX_DEPTH}")
     try:
         value = json.loads(text, object_pairs_hook=_unique_members, parse_constant=_refuse_constant)

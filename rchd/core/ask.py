@@ -16,7 +16,8 @@ from rchd.core.jobs import policy_of
 
 Effects = list[fx.Effect]
 
-DEFAULT_MAX_ARTIFACT_BYTES = 8 << 30
+MAX_ARTIFACT_BYTES = 8 << 30
+"""What is taken of one job's artifacts, whatever its worker says of itself."""
 UNAWAITED = -1
 
 
@@ -201,7 +202,7 @@ def _submit(run: m.Run, index: int) -> fx.Submit:
         job=job,
         invocation=invocation,
         policy=policy_of(run, job),
-        job_state_seq=run.steps[index].seq,
+        job_state_seq=max(run.steps[index].seq, run.steps[index].told),
         host_nonce=run.accepted.steps[index].host_nonce,
         timings=dict(run.timings),
         lease_id=lease_id,
@@ -245,5 +246,5 @@ def _fetch(run: m.Run, index: int) -> fx.Fetch:
         job=job,
         host_nonce=run.accepted.steps[index].host_nonce,
         step_dir=step_dir(run, index),
-        max_bytes=limit or DEFAULT_MAX_ARTIFACT_BYTES,
+        max_bytes=min(limit, MAX_ARTIFACT_BYTES) if limit > 0 else MAX_ARTIFACT_BYTES,
     )
