@@ -80,7 +80,7 @@ def need_of(options: RunOptions) -> Need:
 
 
 def breaks(run: m.Run) -> list[tuple[str, str | None, str]]:
-    """Kind, subkind and message of the ends that the host made because the worker's word is worth nothing."""
+    """Kind, subkind and message of the ends that the host made for a worker's worthless word."""
     ends = [step.summary for step in run.steps if step.summary is not None and step.host_made]
     told = [(end.failure_kind or "", _subkind(end), end.human_summary) for end in ends]
     return [each for each in told if each[:2] in BREAKS]

@@ -6,10 +6,13 @@ Each function gives what is wrong with the word, or None. A wrong word ends the 
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from rch.contract.states import JobState, can_mirror, is_terminal
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.ask import MAX_ARTIFACT_BYTES
+from rchd.core.fit import may_be_served
 
 MAX_LEAP = 1000
 """Transitions of a job between two words of it; it makes a dozen in its life."""
@@ -62,12 +65,16 @@ def max_log_bytes(run: m.Run) -> int:
     return min(told, MAX_ARTIFACT_BYTES) if told > 0 else MAX_ARTIFACT_BYTES
 
 
-def end_trouble(step: m.StepRun, state: str, seq: int) -> str | None:
-    """Whether the `job_state.json` of a verified set fits what the worker said before."""
+def end_trouble(run: m.Run, step: m.StepRun, event: ev.Fetched) -> str | None:
+    """Whether a verified set fits what the worker said before, and what it was asked."""
+    state, seq = event.state, event.seq
     if seq <= step.seq:
         return f"the job's end has seq {seq}, its state before had {step.seq}"
     if step.over is not None and (state != step.over or seq < step.told):
         return f"the job's end is {state} with seq {seq}, and was {step.over} with seq {step.told}"
+    served = event.summary.cached_from_job_id is not UNSET
+    if served and run.choice is not None and not may_be_served(run, run.choice):
+        return "the result of another job, which nobody asked for, stands for the job"
     return None
 
 

@@ -233,7 +233,7 @@ def _nothing_new(run: m.Run, index: int, event: ev.TailNews, now: str) -> Effect
 
 def _fetched(run: m.Run, phase: m.Fetching, event: ev.Fetched, now: str) -> Effects:
     step = run.steps[phase.step]
-    if (message := end_trouble(step, event.state, event.seq)) is not None:
+    if (message := end_trouble(run, step, event)) is not None:
         trouble = m.Trouble(kind=Kind.EXECUTOR, subkind="PROTOCOL_ERROR", message=message)
         steps.end_here(run, phase.step, trouble, now)
         return next_step(run, now)

@@ -8,7 +8,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import step as steps
-from rchd.core.ask import UNAWAITED, ask, cancel_effect, renew
+from rchd.core.ask import UNAWAITED, ask, cancel_effect, go, renew
 from rchd.core.ends import end
 from rchd.core.mirror import fell
 from rchd.core.trouble import next_step
@@ -66,6 +66,9 @@ def timer(run: m.Run, event: ev.TimerFired, now: str) -> Effects:
             return [renew(run), renewal_timer(run, run.lease.ttl_seconds)]
         case "overall" | "idle" if isinstance(run.phase, m.Following) and run.phase.step == event.op:
             return _out_of_time(run, run.phase.step, event.name, now)
+        case "fetch" if event.op == run.op and isinstance(run.phase, m.Fetching) and run.cancel is not None:
+            steps.end_here(run, run.phase.step, steps.cancelled(run), now)
+            return [fx.Abort(run_id=run.run_id), *go(run, m.Releasing())]
         case "cancel" if isinstance(run.phase, m.Following) and run.cancel is not None:
             return [] if run.cancel_told else [cancel_effect(run, run.phase.step)]
         case _:

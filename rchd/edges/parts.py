@@ -58,6 +58,8 @@ async def upload(
         piece = Piece(body, 0, total, total)
         answer, whole = await send_piece(wire, line, piece, way.patience, progress, last=not way.standing)
         result = decode_response(answer, request_id, UploadResult, way.version)
+        if not result.stored:
+            raise protocol_error(f"worker {way.worker}: it took all of an upload and stored nothing")
         wire.clean = whole
         return result
 
