@@ -20,7 +20,7 @@ from rch.config.offered import refuse_not_offered
 from rch.config.redact import redact
 from rch.config.root import CONFIG_NAME, ProjectRoot, top_level_names
 from rch.config.schema import Config
-from rch.config.sources import Layer, Origin, Source, file_layer, is_there
+from rch.config.sources import Layer, Origin, Source, file_layer, is_there, read_bytes
 from rch.contract.canonical import jcs_sha256
 from rch.contract.errors import Failure, Kind
 
@@ -67,8 +67,8 @@ def _placed(failure: Failure, files: Mapping[str, Path | None]) -> Failure:
     if path is None or not isinstance(key, str):
         return failure
     try:
-        line = line_of(path.read_text(encoding="utf-8"), key)
-    except (OSError, ValueError):
+        line = line_of(read_bytes(path, CONFIG_NAME).decode(), key)
+    except (Failure, ValueError):
         return failure
     if line is None or not failure.message.startswith(f"{file}: "):
         return failure

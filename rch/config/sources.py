@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
@@ -60,9 +62,13 @@ def is_there(path: Path) -> bool:
 
 
 def read_bytes(path: Path, file: str, *, limit: int = MAX_BYTES) -> bytes:
-    """The bytes of a small file; CONFIG / BAD_VALUE if it cannot be read."""
+    """The bytes of a small file; CONFIG / BAD_VALUE if it cannot be read, or is a pipe or a device."""
     try:
-        with path.open("rb") as stream:
+        # Whoever opens a pipe waits for its other end, and the daemon with him.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise bad_value(file, "the file", "is no regular file")
             data = stream.read(limit + 1)
     except OSError as error:
         message = f"{file}: cannot be read: {error.strerror or error}"

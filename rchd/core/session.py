@@ -62,14 +62,9 @@ class Session:
         self.subscriptions: set[int] = set()
 
     def receive(self, line: bytes) -> Call | Refusal | None:
-        """The call on `line`, a refusal, or None for an empty line."""
+        """The call that `line` is, a refusal, or None for an empty one; whatever framed it is taken off."""
         if not line.strip():
             return None
-        if line.startswith(b"Content-Length"):
-            failure = Failure(
-                Kind.USAGE, "Content-Length framing is not offered yet: send one object a line"
-            )
-            return Refusal(line=_error(None, failure, INVALID_REQUEST), close=True)
         try:
             raw = decode_object(line)
         except FrameError as error:
