@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 
-.PHONY: help setup demo bench test test-faults fault-coverage lint format clean
+.PHONY: help setup demo bench test test-faults fault-coverage limit-coverage lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -34,6 +34,9 @@ test-faults: $(STAMP)  ## run every case of the long matrices of faults
 
 fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
 	@$(BIN)/python scripts/fault-coverage
+
+limit-coverage: $(STAMP)  ## compare docs/limits.md with the code and the tests
+	@$(BIN)/python scripts/limit-coverage
 
 lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ from rchd.edges.spool import bundles_of, prune
 Tell = Callable[[Progress], None]
 KEPT_BUNDLES = 16
 MAX_NAME = 200
-MAX_ARGV_BYTES = 64 << 10
+MAX_ARGV_BYTES = 256 << 10
 KEPT_BYTES = 128 << 20
 
 
