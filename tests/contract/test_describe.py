@@ -28,5 +28,5 @@ def test_a_schema_takes_what_the_daemon_takes_and_refuses_what_it_refuses() -> N
     submit = Draft202012Validator(api.describe()["runs.submit"]["params"])
     good = api.SubmitParams(start="/src", actions=("build",), narrowing=Narrowing())
     assert submit.is_valid(json.loads(msgspec.json.encode(good)))
-    for bad in ({}, {"start": 1}, {"start": "/src", "strat": True}, {"start": "/src", "actions": "build"}):
+    for bad in ({}, {"start": 1}, {"start": "/src", "begin": True}, {"start": "/src", "actions": "build"}):
         assert not submit.is_valid(bad)
