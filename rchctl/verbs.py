@@ -26,29 +26,31 @@ VERBS: dict[str, Verb] = {
     "tail": Verb("rchctl.commands.tail", "the log of a run"),
     "cancel": Verb("rchctl.commands.cancel", "end a run"),
     "artifacts": Verb("rchctl.commands.artifacts", "the verified files of a run"),
+    "report": Verb("rchctl.commands.report", "a run as one HTML page"),
+    "open": Verb("rchctl.commands.open", "open a run's report, log, folder or results"),
+    "history": Verb("rchctl.commands.history", "how this project's runs ended, and how long they took"),
+    "flaky": Verb("rchctl.commands.flaky", "tests that do not always say the same of one source"),
     "exec": Verb("rchctl.commands.exec", "run one command line of xcodebuild or swift on a worker"),
     "explain": Verb("rchctl.commands.explain", "what the gate says of a command line, without running it"),
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
     "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
-    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, or explain who would serve"),
-    "daemon": Verb("rchctl.commands.daemon", "start, stop or look at the daemon"),
+    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, add, key, explain, gc"),
+    "doctor": Verb(
+        "rchctl.commands.doctor", "what is wrong with the set-up and its workers, and what mends it"
+    ),
+    "daemon": Verb("rchctl.commands.daemon", "start, stop, install or look at the daemon"),
+    "bugreport": Verb("rchctl.commands.bugreport", "versions, config, state and log in one redacted file"),
+    "metrics": Verb("rchctl.commands.metrics", "the daemon's numbers in Prometheus' format"),
+    "gc": Verb("rchctl.commands.gc", "remove old runs from this machine, or name them"),
 }
 
 NOT_OFFERED = frozenset(
     {
         "watch",
-        "report",
-        "history",
-        "flaky",
-        "doctor",
-        "gc",
         "attest",
         "top",
-        "metrics",
         "rpc",
         "completion",
-        "bugreport",
-        "open",
         "diagnostics",
     }
 )
