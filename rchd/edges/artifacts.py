@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from msgspec import UNSET
+
 from rch.contract.attestation import Trust, Untrusted, check
 from rch.contract.canonical import jcs
 from rch.contract.errors import Kind, lookup
+from rch.contract.ids import is_id
 from rch.contract.manifest import UNLISTED, differences, root_sha256
 from rch.contract.records import (
     Attestation,
@@ -280,6 +283,9 @@ def _incoherent(summary: Summary, state: JobStateRecord) -> list[str]:
     errors: list[str] = []
     if _STATE_OF_STATUS.get(summary.status) != state.state:
         errors.append(f"summary.json: status {summary.status!r} does not go with state {state.state!r}")
+    origin = summary.cached_from_job_id
+    if origin is not UNSET and (not is_id(origin) or origin == summary.job_id):
+        errors.append(f"summary.json: cached_from_job_id {origin[:80]!r} names no other job")
     if summary.status == "success":
         if summary.exit_code != 0 or summary.failure_kind is not None:
             errors.append(f"summary.json: a success with exit code {summary.exit_code}")
