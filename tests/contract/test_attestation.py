@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rch.contract.attestation import Trust, Untrusted, check, fingerprint_of, public_key_of, sign
+from rch.contract.attestation import Trust, check, sign
 from rch.contract.records import Attestation, decode_record, encode_record
+from rch.contract.signing import Untrusted, fingerprint_of, public_key_of
 
 SEED, OTHER = bytes(range(32)), bytes(range(1, 33))
 FINGERPRINT, ANOTHER = (fingerprint_of(public_key_of(seed)) for seed in (SEED, OTHER))
@@ -54,7 +55,10 @@ def refusal(data: bytes, *pins: str) -> str:
 def test_a_pinned_key_verifies_also_beside_another_pin() -> None:
     for pins in ((FINGERPRINT,), (ANOTHER, FINGERPRINT)):
         assert check(SIGNED, pins) == Trust(
-            result="verified", detail=f"signed by the pinned key {FINGERPRINT}", fingerprint=FINGERPRINT
+            result="verified",
+            detail=f"signed by the pinned key {FINGERPRINT}",
+            fingerprint=FINGERPRINT,
+            public_key=public_key_of(SEED),
         )
 
 

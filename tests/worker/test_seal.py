@@ -35,9 +35,9 @@ from rch.contract.records import (
     decode_record,
     stable_capabilities,
 )
+from rch.contract.sets import INDEXED
 from rch.files import durable
 from worker_agent.model import EndedByUs, JobLayout, PhaseExit
-from worker_agent.results import seal
 from worker_agent.results.buildlog import LogReader
 from worker_agent.results.finish import Ending, Sealed, finish
 from worker_agent.results.logfacts import LogFacts
@@ -399,4 +399,4 @@ def test_a_cancelled_job_over_the_limit_stays_cancelled(room: Room) -> None:
 
 
 def test_every_name_of_the_index_is_one_of_the_contract() -> None:
-    assert set(seal.INDEXED.values()) == (ALWAYS | RICH | {"result.xcresult"}) - {"job_index.json"}
+    assert set(INDEXED.values()) == (ALWAYS | RICH | {"result.xcresult"}) - {"job_index.json"}
