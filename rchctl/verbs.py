@@ -30,6 +30,9 @@ VERBS: dict[str, Verb] = {
     "explain": Verb("rchctl.commands.explain", "what the gate says of a command line, without running it"),
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
     "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
+    "attest": Verb(
+        "rchctl.commands.attest", "verify a set's signature and every byte offline; export its statements"
+    ),
     "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, or explain who would serve"),
     "daemon": Verb("rchctl.commands.daemon", "start, stop or look at the daemon"),
 }
@@ -42,7 +45,6 @@ NOT_OFFERED = frozenset(
         "flaky",
         "doctor",
         "gc",
-        "attest",
         "top",
         "metrics",
         "rpc",

@@ -162,7 +162,6 @@ class _Examination:
         out.errors += differences(self._manifest.entries, self._found.entries)
         if _root(self._manifest) != self._manifest.artifact_root_sha256:
             out.errors.append("manifest.json: artifact_root_sha256 is not that of its entries")
-        out.errors += [f"{name}: missing" for name in sorted(UNLISTED - self._names.keys())]
         self._index = self._read("job_index.json", JobIndex, out.errors)
         if self._index is not None:
             out.errors += _index_faults(self._index, self._names.keys())
@@ -174,11 +173,13 @@ class _Examination:
             )
         self._noted()
         if known.job_id is not None:
-            out.errors += [
-                f"{record.schema_id}: speaks of job {record.job_id}"
-                for record in (self._manifest, self._index, self._attestation)
-                if record is not None and record.job_id != known.job_id
-            ]
+            for record, errors in (
+                (self._manifest, out.errors),
+                (self._index, out.errors),
+                (said, out.distrust),
+            ):
+                if record is not None and record.job_id != known.job_id:
+                    errors.append(f"{record.schema_id}: speaks of job {record.job_id}")
         return out
 
     def whole(self) -> Examined:
@@ -205,8 +206,8 @@ class _Examination:
     def _read(self, name: str, kind: type[_R], errors: list[str]) -> _R | None:
         data = self._found.records.get(name)
         if data is None:
-            if name not in UNLISTED or name == "manifest.json":
-                errors.append(f"{name}: missing")
+            there = name in self._names
+            self._out.errors.append(f"{name}: {'is no file that can be read' if there else 'missing'}")
             return None
         try:
             return decode_record(data, kind)
