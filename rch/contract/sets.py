@@ -15,6 +15,7 @@ from rch.contract.attestation import Trust
 from rch.contract.attested import Known, attested
 from rch.contract.canonical import jcs, jcs_sha256
 from rch.contract.errors import Kind, lookup
+from rch.contract.ids import is_id
 from rch.contract.manifest import UNLISTED, differences, root_sha256
 from rch.contract.provenance import Told
 from rch.contract.records import (
@@ -306,6 +307,8 @@ def _job_faults(job: Job, known: Known) -> list[str]:
     errors = []
     if job.job_key != jcs_sha256(job.job_key_inputs):
         errors.append("job_key is not that of its inputs")
+    if not (is_id(job.run_id) and is_id(job.job_id)):
+        errors.append("run_id or job_id is no id")  # either may become a file's name
     told = {
         "run_id": job.run_id,
         "job_id": job.job_id,
