@@ -98,7 +98,7 @@ def check(data: bytes, pins: Collection[str]) -> Trust:
 def _members(data: bytes) -> dict[str, Any]:
     try:
         told = msgspec.json.decode(data)
-    except (msgspec.DecodeError, ValueError) as error:  # what is no UTF-8 is no DecodeError
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # no UTF-8 is no DecodeError
         raise Untrusted(f"is no JSON: {error}") from error
     if not isinstance(told, dict):
         raise Untrusted("is no JSON object")

@@ -64,7 +64,7 @@ def _statement(payload: bytes) -> Statement:
     try:
         told = msgspec.json.decode(payload)
         whole = isinstance(told, dict) and jcs(told) == payload
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         whole = False
     if not whole:
         raise Untrusted("holds no JSON object in its canonical form")

@@ -198,6 +198,7 @@ class _Examination:
         if job is not None:
             out.errors += _strangers(job, [each for each in records if each is not None])
             out.errors += self._marks()
+            out.errors += self._profiles(job)
         if out.summary is not None and out.state is not None:
             out.errors += incoherent(out.summary, out.state)
         if job is not None:
@@ -257,6 +258,15 @@ class _Examination:
             f"{record.schema_id}: simulated is not {said}, as the summary says"
             for record in (self._manifest, self._index)
             if record is not None and (record.simulated is True) is not said
+        ]
+
+    def _profiles(self, job: Job) -> list[str]:
+        """What calls itself of another profile than the one that was asked for."""
+        wanted = job.artifact_profile
+        return [
+            f"{record.schema_id}: artifact_profile {record.artifact_profile!r}, not {wanted!r}"
+            for record in (self._index, self._out.summary)
+            if record is not None and record.artifact_profile != wanted
         ]
 
     def _attested(self, job: Job, tests: TestSummary | None) -> None:

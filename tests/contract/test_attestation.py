@@ -148,6 +148,27 @@ def test_the_right_facts_signed_anew_by_another_key_are_refused() -> None:
     refusal(again, FINGERPRINT)
 
 
+@pytest.mark.fault("A3")
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"dsse": []},
+        {"dsse": [{"payload": "", "payloadType": "x", "signatures": []}]},
+        {"worker": {"name": "mini", "fingerprint": FINGERPRINT}},
+        {"worker": {"name": "mini"}},
+    ],
+)
+def test_an_unsigned_one_claims_nothing_of_a_key(members: dict[str, Any]) -> None:
+    told = json.loads(encode_record(PLAIN)) | members
+    assert "is unsigned, and not in the form" in refusal(json.dumps(told).encode())
+
+
+@pytest.mark.parametrize("depth", [100, 900, 200_000])
+def test_what_nests_without_end_is_refused_and_ends_nothing(depth: int) -> None:
+    deep = b"[" * depth + b"]" * depth
+    refusal(SIGNED.rstrip(b"}\n ") + b',"x":' + deep + b"}")
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b"{", b"\xff", b'"x"'])
 def test_what_is_no_object_is_refused(data: bytes) -> None:
     refusal(data)

@@ -121,6 +121,7 @@ ALTERED: dict[str, tuple[Callable[[], DsseEnvelope], str]] = {
     ),
     "another key": (lambda: with_payload(jcs(STATEMENT), OTHER_SEED), "signature that is not"),
     "no JSON": (lambda: with_payload(b"{"), "canonical"),
+    "no end": (lambda: with_payload(b"[" * 200_000 + b"]" * 200_000), "canonical"),
     "a list": (lambda: with_payload(b"[]"), "canonical"),
     "spaces": (lambda: with_payload(b'{"a": 1}'), "canonical"),
     "a member twice": (lambda: with_payload(b'{"a":1,"a":2}'), "canonical"),

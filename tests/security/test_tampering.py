@@ -218,6 +218,7 @@ INDEX: dict[str, dict[str, object]] = {
     "pointer to nothing": {"files": {"build_log": "nothing.log"}},
     "pointer elsewhere": {"files": {"build_log": "events.jsonl"}},
     "a mark": {"simulated": True},
+    "another profile": {"artifact_profile": "minimal"},
     "another schema": {"schema_id": "rch-xcode/job_index@2"},
 }
 

@@ -72,7 +72,7 @@ def decode_record(data: bytes, kind: type[R]) -> R:
     """
     try:
         head = msgspec.json.decode(data, type=_Head)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:  # the latter: what nests too deeply
         raise ValueError(f"no artifact: {error}") from error
     expected = schema_id_of(kind)
     major = expected.rpartition("@")[2]
@@ -80,5 +80,5 @@ def decode_record(data: bytes, kind: type[R]) -> R:
         raise ValueError(f"schema {head.schema_id} {head.schema_version} found where {expected} is read")
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"{expected}: {error}") from error
