@@ -22,6 +22,7 @@ from support.sealed import (
     capabilities,
     edited,
     loaded,
+    sealed,
     signed_anew,
 )
 from support.sets import ArtifactSet
@@ -313,6 +314,26 @@ def test_a_record_of_the_host_that_is_damaged_is_told_and_never_taken_for_none(
     path.write_bytes(b"{")
     found = looked_at(host.at.step, ())
     assert (found.kind, found.errors[0].partition(":")[0]) == ("ARTIFACTS", name)
+
+
+def test_a_set_that_lies_in_the_place_of_another_is_told(rooms: Rooms, host: Host) -> None:
+    host.fetch(loaded(rooms.right))
+    artifacts.publish(host.at)
+    other = host.at.step.parents[1] / "build" / host.at.step.name
+    other.parent.mkdir()
+    host.at.step.rename(other)
+    assert "accepted.json: job job-0000000001 is a test, and lies as a build" in looked_at(other, ()).errors
+    other.rename(host.at.step.with_name("job-0000000002"))
+    errors = looked_at(host.at.step.with_name("job-0000000002"), ()).errors
+    assert "accepted.json: the run has no job job-0000000002" in errors
+    assert "rch-xcode/manifest@1: speaks of job job-0000000001" in errors
+
+
+def test_a_set_by_itself_is_held_to_itself_and_its_ids_are_no_paths(tmp_path: Path) -> None:
+    found = looked_at(sealed(tmp_path / "one", a_job(job_id="../../job-0000000001")), ())
+    assert (found.kind, found.errors) == ("ARTIFACTS", ["job.json: run_id or job_id is no id"])
+    found = looked_at(sealed(tmp_path / "two", a_job(job_key="e" * 64)), ())
+    assert (found.kind, found.errors) == ("ARTIFACTS", ["job.json: job_key is not that of its inputs"])
 
 
 def test_a_set_that_was_kept_as_rejected_is_never_good(rooms: Rooms, host: Host) -> None:

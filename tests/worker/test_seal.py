@@ -98,7 +98,7 @@ class Room:
             (self.layout.scratch / name).write_bytes((RECORDED / f"failing-{name}").read_bytes())
         return self
 
-    def finish(self, **ending: Any) -> Sealed:
+    def finish(self, seed: bytes | None = None, **ending: Any) -> Sealed:
         told: dict[str, Any] = {"phases": GREEN, "ended": None, "attempts": 1, "duration_ms": 1000}
         told |= {"state": jobs.state(self.job), "log": self.log}
         return finish(
@@ -108,6 +108,7 @@ class Room:
             worker_name="mini",
             capabilities=jobs.capabilities(max_artifact_bytes=self.limit),
             now=lambda: jobs.NOW,
+            seed=seed,
         )
 
     def read(self, name: str, kind: type[R]) -> R:
@@ -381,6 +382,19 @@ def test_a_set_over_the_limit_loses_bulk_first_and_then_the_end_of_the_log(room:
     assert set(room.layout.log.read_text()) == {"é"}
     assert summary.verdict is not msgspec.UNSET
     assert "without that: PASSED" in summary.verdict.evidence[-1].fact
+    room.check_whole()
+
+
+def test_a_set_with_statements_fits_its_limit_as_well(room: Room) -> None:
+    """The names in `junit.xml` come once more, in base64."""
+    long = "".join(f'<testcase classname="M.A" name="{"x" * 90}{number}"/>' for number in range(400))
+    room.ran("a line\n" * 9000).green(cases=long)
+    whole = 180_000
+    for limit in range(100_000, whole, 10_000):
+        room.limit = limit
+        room.finish(seed=bytes(32))
+        taken = sum(path.stat().st_size for path in room.folder.iterdir())
+        assert taken <= limit
     room.check_whole()
 
 
