@@ -278,6 +278,13 @@ def test_names_are_read_from_junit_or_there_are_none(
     assert (None if found is None else (found.passed, found.warned, found.failed)) == wanted
 
 
+@given(st.binary(max_size=300), st.integers(0, len(MIXED)))
+def test_no_bytes_do_more_than_have_no_names(junk: bytes, at: int) -> None:
+    for data in (junk, MIXED[:at] + junk + MIXED[at:]):
+        found = names_in(data)
+        assert found is None or found.left_out == 0
+
+
 def test_what_was_failed_is_named_first_where_names_are_left_out() -> None:
     cases = "".join(f'<testcase classname="S" name="p{number}"/>' for number in range(MAX_NAMES))
     bad = '<testcase classname="S" name="bad"><failure/></testcase>'

@@ -390,7 +390,7 @@ def test_a_set_with_statements_fits_its_limit_as_well(room: Room) -> None:
     long = "".join(f'<testcase classname="M.A" name="{"x" * 90}{number}"/>' for number in range(400))
     room.ran("a line\n" * 9000).green(cases=long)
     whole = 180_000
-    for limit in range(100_000, whole, 10_000):
+    for limit in range(110_000, whole, 30_000):
         room.limit = limit
         room.finish(seed=bytes(32))
         taken = sum(path.stat().st_size for path in room.folder.iterdir())
