@@ -53,19 +53,31 @@ def items(run_dir: Path) -> list[Item]:
 
     `Failure` ARTIFACTS when an index is unreadable, of another major, or points outside.
     """
-    index = _read(run_dir / RUN_INDEX, "rch-xcode/run_index@1")
+    index = run_index(run_dir)
     found = [_item(run_dir, "run", "run_index", RUN_INDEX)]
     found += [
         _item(run_dir, "run", name, path)
         for name, path in index.items()
         if name not in _ENVELOPE and isinstance(path, str)
     ]
-    for step in index.get("steps", ()):
-        found += _step_items(run_dir, step)
+    for step in steps_of(index):
+        found += step_items(run_dir, step)
     return found
 
 
-def _step_items(run_dir: Path, step: dict[str, Any]) -> Iterator[Item]:
+def run_index(run_dir: Path) -> dict[str, Any]:
+    """The index of the run at `run_dir`; `Failure` ARTIFACTS as `items`."""
+    return _read(run_dir / RUN_INDEX, "rch-xcode/run_index@1")
+
+
+def steps_of(index: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries of its steps, in order."""
+    found = index.get("steps")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def step_items(run_dir: Path, step: dict[str, Any]) -> Iterator[Item]:
+    """What the index entry `step` of the run at `run_dir` points to, and what its job's index names."""
     action = str(step.get("action", ""))
     for key, path in step.items():
         if key.endswith("_path") and isinstance(path, str):

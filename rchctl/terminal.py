@@ -14,7 +14,8 @@ import re
 _CURSOR = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"
 _STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*"
 _SHORT = r"\x1b[ -/]*"
-_ESCAPES = re.compile(rf"{_CURSOR}[@-~]|{_STRING}(?:\x07|\x1b\\|\x9c)|{_SHORT}[0-~]")
+ESCAPES = re.compile(rf"{_CURSOR}[@-~]|{_STRING}(?:\x07|\x1b\\|\x9c)|{_SHORT}[0-~]")
+"""Terminal escape sequences, each as a whole."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _RETURNS = re.compile(r"\r+\n|\r")
 # A sequence that has begun and may end in the next piece of the log.
@@ -24,7 +25,7 @@ _LONGEST_CARRY = 4096
 
 def strip_escapes(text: str) -> str:
     """`text` without anything that moves a cursor, sets a title or turns direction; newlines stay."""
-    return _CONTROLS.sub("", _RETURNS.sub("\n", _ESCAPES.sub("", text)))
+    return _CONTROLS.sub("", _RETURNS.sub("\n", ESCAPES.sub("", text)))
 
 
 def one_line(text: object) -> str:

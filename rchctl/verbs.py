@@ -26,6 +26,10 @@ VERBS: dict[str, Verb] = {
     "tail": Verb("rchctl.commands.tail", "the log of a run"),
     "cancel": Verb("rchctl.commands.cancel", "end a run"),
     "artifacts": Verb("rchctl.commands.artifacts", "the verified files of a run"),
+    "report": Verb("rchctl.commands.report", "a run as one HTML page"),
+    "open": Verb("rchctl.commands.open", "open a run's report, log, folder or results"),
+    "history": Verb("rchctl.commands.history", "how this project's runs ended, and how long they took"),
+    "flaky": Verb("rchctl.commands.flaky", "tests that do not always say the same of one source"),
     "exec": Verb("rchctl.commands.exec", "run one command line of xcodebuild or swift on a worker"),
     "explain": Verb("rchctl.commands.explain", "what the gate says of a command line, without running it"),
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
@@ -40,9 +44,6 @@ VERBS: dict[str, Verb] = {
 NOT_OFFERED = frozenset(
     {
         "watch",
-        "report",
-        "history",
-        "flaky",
         "doctor",
         "gc",
         "top",
@@ -50,7 +51,6 @@ NOT_OFFERED = frozenset(
         "rpc",
         "completion",
         "bugreport",
-        "open",
         "diagnostics",
     }
 )

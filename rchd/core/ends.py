@@ -17,7 +17,9 @@ from rchd.core.step import cancelled, end_here
 
 
 def begin(run: m.Run, now: str) -> None:
-    """QUEUED -> RUNNING."""
+    """QUEUED -> RUNNING. What went by until then and was no stage was waiting."""
+    since = round((parse_timestamp(now) - parse_timestamp(run.created_at)) * 1000)
+    run.timings["queue"] = max(0, since - sum(run.timings.values()))
     run.state, run.seq = move_run(run.state, run.seq, RunState.RUNNING)
     run.updated_at = now
 

@@ -93,13 +93,18 @@ def _step_records(run: m.Run, index: int) -> dict[str, Record]:
             run_id=run.run_id,
             job_id=step.job.job_id,
             job_key=step.job.job_key,
-            stages_ms={**run.timings, **step.timings},
+            stages_ms={**_bundling(run), **run.timings, **step.timings},
             counts={
                 "source_bytes": run.accepted.source.tar_bytes,
                 "source_files": run.accepted.source.files,
             },
         )
     return records
+
+
+def _bundling(run: m.Run) -> dict[str, int]:
+    """The one stage that came before the run."""
+    return {} if run.accepted.bundle_ms is UNSET else {"bundle": run.accepted.bundle_ms}
 
 
 def _host_index(run: m.Run, index: int, summary: Summary) -> JobIndex:

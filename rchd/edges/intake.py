@@ -128,8 +128,13 @@ class Intake:
         return Request(root=root, resolved=resolved, planned=planned)
 
     def _take(self, params: SubmitParams, tell: Tell | None) -> Accepted:
+        began = time.monotonic()
         accepted, snapshot = self._snapshot(params, tell)
-        accepted = msgspec.structs.replace(accepted, request_sha256=request_sha256(params))
+        accepted = msgspec.structs.replace(
+            accepted,
+            request_sha256=request_sha256(params),
+            bundle_ms=round((time.monotonic() - began) * 1000),
+        )
         # Nobody prunes while this has its turn.
         self._taken[accepted.run_id] = bundles_of(accepted.source)
         try:

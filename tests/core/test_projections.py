@@ -205,6 +205,23 @@ def test_the_current_step_stands_in_the_state_while_there_is_one() -> None:
     assert json.loads(play.on_disk[path])["current_step"] is None
 
 
+@pytest.mark.spec("8")
+def test_bundling_and_waiting_are_stages_of_the_host_on_record() -> None:
+    play = Watching()
+    run = play.accept(msgspec.structs.replace(accepted(), bundle_ms=40))
+    play.at += 3
+    play.to_step(run)
+    play.finish_step(run, 0)
+    play.finish_step(run, 1)
+    play.answer(run, ev.Released)
+    for index in (0, 1):
+        path = f"{run.run_id}/host/{run.run_id}-job-{index}/host_metrics.json"
+        stages = json.loads(play.on_disk[path])["stages_ms"]
+        assert stages["bundle"] == 40
+        asked = sum(stages[name] for name in ("selecting", "reserving"))
+        assert stages["queue"] + asked >= 3000
+
+
 @pytest.mark.spec("4")
 def test_the_same_run_gives_the_same_bytes() -> None:
     play = Watching()

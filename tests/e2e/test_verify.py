@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.lab import DEMO, PACKAGES, lab, run_files
 
+from rchctl.report.make import report_html
+
 swift = pytest.mark.skipif(shutil.which("swift") is None, reason="no Swift toolchain on PATH")
 pytestmark = [pytest.mark.swift, swift]
 
@@ -31,6 +33,9 @@ def test_verify_builds_tests_and_leaves_a_verified_set_of_artifacts(tmp_path: Pa
         summary = json.loads(files["test/test_summary"].read_text())
         assert (summary["total"], summary["failed"]) == (summary["passed"], 0)
         assert summary["total"] >= 4
+
+        report, page = report_html(Path(run["run_dir"]))
+        assert (report.notes, b"SUCCEEDED" in page, b"testGreetsByName" in page) == ((), True, True)
 
         again = user.json("verify", cwd=project)["data"]
         assert again["run_id"] != run["run_id"]
@@ -55,6 +60,8 @@ def test_a_build_that_does_not_compile_ends_50_with_its_place_and_skips_the_test
         assert "Sources/" in run["human_summary"]
         assert str(tmp_path) not in run["human_summary"]
         assert ".swift:" in run["human_summary"]
+        page = report_html(Path(run["run_dir"]))[1].decode()
+        assert '<tr class="hit">' in page  # the source lines of the error
 
 
 @pytest.mark.spec("9")

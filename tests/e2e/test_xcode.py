@@ -12,6 +12,8 @@ import pytest
 from support import sshd
 from support.lab import REPO, Lab, lab, run_files
 
+from rchctl.report.make import report_html
+
 DEMO = REPO / "contrib" / "demo-xcode"
 WORKER = (sys.executable, "-m", "worker_agent", "xcode", "rpc")
 pytestmark = pytest.mark.timeout(180)
@@ -50,6 +52,8 @@ def test_the_demo_is_verified_by_this_machines_simulated_worker_and_never_withou
         files = run_files(Path(run["run_dir"]))
         assert not [name for name, path in files.items() if not path.exists()]
         assert (files["test/result_xcresult"] / "Info.plist").is_file()
+        report, page = report_html(Path(run["run_dir"]))
+        assert (report.notes, b"SIMULATED" in page, b"boot" in page) == ((), True, True)
         real = user.rchctl("verify", cwd=root)
         assert real.returncode == 91
 

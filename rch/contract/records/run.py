@@ -215,7 +215,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Accepted(RunRecord, frozen=True, kw_only=True):
-    """The request as accepted: all that the run needs from then on."""
+    """The request as accepted: all that the run needs from then on.
+
+    `bundle_ms`: how long reading and bundling its source took, before it was accepted.
+    """
 
     project: str
     root: str
@@ -236,6 +239,7 @@ class Accepted(RunRecord, frozen=True, kw_only=True):
     supersede: bool = False
     request: AcceptedRequest | None = None
     schema_id: str = "rch-xcode/accepted@1"
+    bundle_ms: int | UnsetType = UNSET
 
 
 class SourceManifest(RunRecord, frozen=True, kw_only=True):

@@ -1,0 +1,99 @@
+"""Source lines beside a message: from the local file, and only while it is the one that was verified."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rch.contract.records import SourceEntry, SourceManifest
+from rchctl.report.files import open_regular
+
+MOST = 200
+"""So many places are shown with their source; more make the page heavy."""
+_MAX_BYTES = 4 << 20
+_AROUND = 3
+_WIDTH = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One source line. `caret` stands below it: spaces and a sign at the column."""
+
+    number: int
+    text: str
+    hit: bool = False
+    caret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The lines around a place, or a note that says why there are none."""
+
+    lines: tuple[Line, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message points, relative to the root of the source."""
+
+    path: str
+    line: int
+    column: int | None = None
+
+
+class Sources:
+    """The files of one root, held to the digests of the run's source manifest."""
+
+    def __init__(self, root: Path | None, manifest: SourceManifest | None) -> None:
+        self._root = root
+        self._entries: Mapping[str, SourceEntry] = (
+            {} if manifest is None else {each.path: each for each in manifest.entries}
+        )
+        self._lines: dict[str, list[str] | str] = {}
+        self._given = 0
+
+    def excerpt(self, place: Place) -> Excerpt:
+        """The lines around `place`."""
+        if self._given >= MOST:
+            return Excerpt(note=f"no excerpt: the first {MOST} places have one")
+        self._given += 1
+        lines = self._lines.setdefault(place.path, self._read(place.path))
+        if isinstance(lines, str):
+            return Excerpt(note=lines)
+        if not 0 < place.line <= len(lines):
+            return Excerpt(note=f"the file has {len(lines)} lines")
+        return Excerpt(lines=around(lines, place))
+
+    def _read(self, path: str) -> list[str] | str:
+        """The lines of the file, or why they are not to be had."""
+        entry = self._entries.get(path)
+        if self._root is None or entry is None or entry.type != "file":
+            return "no excerpt: the file is not in the source of this run"
+        if entry.size > _MAX_BYTES:
+            return "no excerpt: the file is too large"
+        try:
+            with open_regular(self._root / path) as file:
+                data = file.read(_MAX_BYTES + 1)
+        except OSError:
+            return "no excerpt: the file is not there any more"
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            return "no excerpt: the file has changed since this run"
+        return data.decode("utf-8", "replace").splitlines()
+
+
+def around(lines: list[str], place: Place) -> tuple[Line, ...]:
+    """The line of `place` and a few before and after it, none wider than the page takes. Pure."""
+    first, last = max(1, place.line - _AROUND), min(len(lines), place.line + _AROUND)
+    found = []
+    for number in range(first, last + 1):
+        text = lines[number - 1]
+        hit = number == place.line
+        caret = ""
+        if hit and place.column is not None and 0 < place.column <= min(len(text) + 1, _WIDTH):
+            # Tabs stay, so that the sign stands where the eye looks for it.
+            caret = "".join("\t" if each == "\t" else " " for each in text[: place.column - 1]) + "^"
+        found.append(Line(number, text[:_WIDTH] + ("…" if len(text) > _WIDTH else ""), hit, caret))
+    return tuple(found)
