@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
+TEST_WORKERS ?= 2
 
 .PHONY: help setup demo bench test test-faults fault-coverage lint format clean
 .DEFAULT_GOAL := help
@@ -26,11 +27,12 @@ demo: $(STAMP)  ## verify a demo end to end in a throw-away home (.demo/)
 bench: $(STAMP)  ## measure against what people use today, and under load (benchmarks/README.md)
 	@$(BIN)/python benchmarks/bench.py $(or $(BENCH_ARGS),all)
 
+# What was compiled is kept, whatever the environment says: the next collection takes a third of the time.
 test: $(STAMP)  ## run the tests
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 test-faults: $(STAMP)  ## run every case of the long matrices of faults
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m faults_long $(PYTEST_ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m faults_long $(PYTEST_ARGS)
 
 fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
 	@$(BIN)/python scripts/fault-coverage

@@ -37,20 +37,22 @@ VERBS: dict[str, Verb] = {
     "attest": Verb(
         "rchctl.commands.attest", "verify a set's signature and every byte offline; export its statements"
     ),
-    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, or explain who would serve"),
-    "daemon": Verb("rchctl.commands.daemon", "start, stop or look at the daemon"),
+    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, add, key, explain, gc"),
+    "doctor": Verb(
+        "rchctl.commands.doctor", "what is wrong with the set-up and its workers, and what mends it"
+    ),
+    "daemon": Verb("rchctl.commands.daemon", "start, stop, install or look at the daemon"),
+    "bugreport": Verb("rchctl.commands.bugreport", "versions, config, state and log in one redacted file"),
+    "metrics": Verb("rchctl.commands.metrics", "the daemon's numbers in Prometheus' format"),
+    "gc": Verb("rchctl.commands.gc", "remove old runs from this machine, or name them"),
 }
 
 NOT_OFFERED = frozenset(
     {
         "watch",
-        "doctor",
-        "gc",
         "top",
-        "metrics",
         "rpc",
         "completion",
-        "bugreport",
         "diagnostics",
     }
 )

@@ -17,10 +17,14 @@ import msgspec
 from rch.contract import local_api as api
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
+from rch.contract.local_gc import HostGcParams, HostGcView
 from rch.contract.states import is_terminal
 from rch.files.paths import HostPaths
 from rchd.api_daemon import DaemonApi, Replies
+from rchd.api_door import DoorApi
 from rchd.api_gc import GcApi
+from rchd.api_hostgc import HostGcApi
+from rchd.api_metrics import MetricsApi
 from rchd.api_pages import Page
 from rchd.api_plan import PlanApi
 from rchd.api_progress import teller
@@ -60,8 +64,11 @@ class Api:
         workers: WorkersApi,
         plan: PlanApi,
         gc: GcApi,
+        door: DoorApi,
         daemon: DaemonApi,
         replies: Replies,
+        metrics: MetricsApi,
+        host_gc: HostGcApi,
     ) -> None:
         self._paths = paths
         self._driver = driver
@@ -70,6 +77,7 @@ class Api:
         self._intake = intake
         self._daemon = daemon
         self._replies = replies
+        self._host_gc = host_gc
         self._tokens: dict[str, Taking] = {}
         self._tied: dict[str, Connection] = {}
         self._handlers: dict[str, Handler] = {
@@ -77,6 +85,8 @@ class Api:
             "daemon.health": daemon.health,
             "daemon.drain": daemon.drain,
             "daemon.shutdown": daemon.shutdown,
+            "daemon.metrics": metrics.told,
+            "daemon.gc": self._collect,
             "rpc.describe": self._describe,
             "runs.submit": self._submit,
             "runs.rerun": RerunApi(paths.artifacts, driver, store, self._named, self._submit).rerun,
@@ -89,6 +99,10 @@ class Api:
             "workers.list": workers.listed,
             "workers.probe": workers.probed,
             "workers.gc": gc.collected,
+            "workers.scan": door.scanned,
+            "workers.try": door.tried,
+            "workers.keys": door.keys,
+            "workers.examine": door.examined,
             "workers.explain": plan.explained,
         }
 
@@ -98,6 +112,15 @@ class Api:
 
     async def _describe(self, _params: api.NoParams, _connection: Connection) -> dict[str, Any]:
         return api.describe()
+
+    async def _collect(self, params: HostGcParams, connection: Connection) -> HostGcView:
+        """Old runs are removed; what is pinned is named as any run is."""
+        named = {
+            name: await self._named(value)
+            for name in ("keep", "release")
+            if (value := getattr(params, name)) is not None
+        }
+        return await self._host_gc.collect(msgspec.structs.replace(params, **named), connection)
 
     # --- runs -------------------------------------------------------------------------
 

@@ -200,6 +200,11 @@ class Fleet:
 
     # --- what is asked of it ----------------------------------------------------------
 
+    @property
+    def known(self) -> int:
+        """How many workers have ever been heard of, in whatever state."""
+        return len(self._reports)
+
     def aside(self, worker: str) -> Aside | None:
         """Why this worker is set aside, if it is."""
         health = self._health.get(worker)

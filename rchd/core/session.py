@@ -25,6 +25,7 @@ from rch.contract.local_api import (
 MAX_IN_FLIGHT = 64
 MAX_SUBSCRIPTIONS = 64
 MAX_ID = 256
+MAX_CLIENT = 40
 MAX_NUMBER = 1 << 53  # what every JSON reader holds exactly
 WITHOUT_HELLO = frozenset({"hello", "daemon.health", "daemon.drain", "daemon.shutdown", "rpc.describe"})
 
@@ -60,6 +61,7 @@ class Session:
         self.protocol = PROTOCOL[1]
         self.in_flight = 0
         self.subscriptions: set[int] = set()
+        self.client = ""
 
     def receive(self, line: bytes) -> Call | Refusal | None:
         """The call on `line`, a refusal, or None for an empty line."""
@@ -107,12 +109,13 @@ class Session:
         if low > high:
             raise Failure(
                 Kind.DAEMON,
-                f"client {params.client[:40]} {params.version[:40]} speaks socket protocol"
+                f"client {params.client[:MAX_CLIENT]} {params.version[:MAX_CLIENT]} speaks socket protocol"
                 f" {params.protocol[0]} to {params.protocol[1]},"
                 f" this daemon {PROTOCOL[0]} to {PROTOCOL[1]}",
                 hint="rchctl daemon stop && rchctl daemon start",
             )
         self.stage, self.protocol = Stage.READY, high
+        self.client = f"{params.client[:MAX_CLIENT]} {params.version[:MAX_CLIENT]}"
 
     def answered(self) -> None:
         """A call is over."""

@@ -18,7 +18,7 @@ WORKER = [sys.executable, "-m", "worker_agent"]
 def fingerprint(user: Lab) -> str:
     """As its administrator reads it on the worker."""
     done = subprocess.run(
-        [*WORKER, "key"], env=user.env, capture_output=True, text=True, timeout=30, check=True
+        [*WORKER, "key"], env=user.env, capture_output=True, text=True, timeout=60, check=True
     )
     return done.stdout.strip()
 
@@ -95,7 +95,7 @@ def test_a_key_that_others_can_read_is_told_by_the_worker(tmp_path: Path) -> Non
         fingerprint(user)
         (user.worker_home / "state" / "attestation.key").chmod(0o644)
         done = subprocess.run(
-            [*WORKER, "key"], env=user.env, capture_output=True, text=True, timeout=30, check=False
+            [*WORKER, "key"], env=user.env, capture_output=True, text=True, timeout=60, check=False
         )
         assert done.returncode == 1
         assert "chmod 600" in done.stderr

@@ -56,7 +56,7 @@ class Client:
     async def call(self, method: str, **params: Any) -> Any:
         said = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         self.writer.write(json.dumps(said).encode() + b"\n")
-        while "id" not in (answer := json.loads(await asyncio.wait_for(self.reader.readline(), 30))):
+        while "id" not in (answer := json.loads(await asyncio.wait_for(self.reader.readline(), 60))):
             pass
         return answer["result"]
 
@@ -69,7 +69,7 @@ class Client:
         watched = await self.call("runs.watch", run=run_id)
         view: dict[str, Any] = watched["runs"][0]
         while not is_terminal(view["state"]):
-            news = json.loads(await asyncio.wait_for(self.reader.readline(), 30))
+            news = json.loads(await asyncio.wait_for(self.reader.readline(), 60))
             view = news["params"].get("run") or view
         return view
 
@@ -152,7 +152,7 @@ async def asked_for_the_end(paths: HostPaths, **params: Any) -> dict[str, Any]:
     async with client(paths) as other:
         said = {"jsonrpc": "2.0", "id": 2, "method": "runs.cancel", "params": params}
         other.writer.write(json.dumps(said).encode() + b"\n")
-        return dict(json.loads(await asyncio.wait_for(other.reader.readline(), 30)))
+        return dict(json.loads(await asyncio.wait_for(other.reader.readline(), 60)))
 
 
 def lines(*requests: tuple[str, dict[str, Any]]) -> bytes:

@@ -26,6 +26,7 @@ from rch.contract.states import JobState, move_job
 from rch.contract.worker_rpc import SubmitRequest
 from rch.files.durable import remove_tree
 from worker_agent.backends.config import allow_no_tests
+from worker_agent.masking import Mask
 from worker_agent.model import EndedByUs, JobLayout, Parted, PhaseExit
 from worker_agent.results import seal, summaries
 from worker_agent.results.buildlog import read_log
@@ -98,10 +99,12 @@ def finish(
     job, folder = submit.job, layout.artifacts
     sources = sources_of(job, layout, ending.env)
     facts = gather(layout, submit, ending, sources)
-    decision = decide(facts)
+    mask = Mask(ending.env)
+    decision = mask.of(decide(facts))
+    facts = replace(facts, xunit=mask.of(facts.xunit), bundle=mask.of(facts.bundle))
     failed = summaries.failures(facts, Places(layout.tree))
     parted = ending.part()
-    _tell(layout.log, parted.problem)
+    _tell(layout.log, None if parted.problem is None else mask.text(parted.problem))
     simulated = capabilities.simulated
     put = partial(seal.put, folder, simulated=simulated)
     seal.write_given(folder, submit, now(), parted.device, simulated=simulated)
