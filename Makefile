@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 TEST_WORKERS ?= 2
 
-.PHONY: help setup demo bench test test-faults fault-coverage lint format clean
+.PHONY: help setup demo bench fuzz test test-faults fault-coverage lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -33,6 +33,12 @@ test: $(STAMP)  ## run the tests
 
 test-faults: $(STAMP)  ## run every case of the long matrices of faults
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m faults_long $(PYTEST_ARGS)
+
+fuzz: $(STAMP)  ## look for bytes that break a reader, FUZZ_SECONDS=60 in all (docs/decoders.md)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[fuzz]' 2>/dev/null \
+	  || echo "no atheris for this Python: hypothesis changes the seeds instead"
+	@$(BIN)/python tests/fuzz/run_all.py $(FUZZ_ARGS)
 
 fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
 	@$(BIN)/python scripts/fault-coverage

@@ -15,6 +15,7 @@ import anyio
 import msgspec
 
 from rch.contract import local_api as api
+from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
 from rch.contract.local_gc import HostGcParams, HostGcView
@@ -322,7 +323,7 @@ class Api:
                 type=row.type,
                 run_id=row.run_id,
                 at=row.at,
-                run=msgspec.json.decode(row.doc, type=api.RunView),
+                run=decode_json(row.doc, api.RunView),
             )
             for row in rows
             if row.seq <= until

@@ -125,7 +125,7 @@ def from_text(text: str, annotation: Annotation, file: str, key: str) -> object:
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
         read = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         read = {}
     if set(read) != {"value"}:
         raise bad_value(file, key, f"= {shown(text)} is not {describe(annotation)}")

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from rch.contract.canonical import jcs
+from rch.contract.framing import FrameError, decode_object
 from rch.contract.records import Attestation
 from rch.contract.signing import (
     KEY_BYTES,
@@ -69,7 +70,7 @@ def check(data: bytes, pins: Collection[str]) -> Trust:
     if not given:
         if pins:
             raise Untrusted(f"is unsigned, and {_listed(pins)} is pinned")
-        if told.get("dsse") is not None or worker.get("fingerprint", "") is not None:
+        if told.get("dsse") is not None or worker.get("fingerprint") is not None:
             raise Untrusted("is unsigned, and not in the form of what a worker without a key writes")
         return Trust(result="unsigned", detail="the worker does not sign and no key is pinned")
     if len(given) < len(_MEMBERS):
@@ -97,12 +98,9 @@ def check(data: bytes, pins: Collection[str]) -> Trust:
 
 def _members(data: bytes) -> dict[str, Any]:
     try:
-        told = msgspec.json.decode(data)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # no UTF-8 is no DecodeError
-        raise Untrusted(f"is no JSON: {error}") from error
-    if not isinstance(told, dict):
-        raise Untrusted("is no JSON object")
-    return told
+        return decode_object(data)
+    except FrameError as error:
+        raise Untrusted(f"is no plain JSON object: {error}") from error
 
 
 def _check_signature(rest: dict[str, Any], public: bytes, signature: bytes) -> None:

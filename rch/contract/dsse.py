@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from rch.contract.canonical import jcs
+from rch.contract.framing import FrameError, decode_object
 from rch.contract.records import DsseEnvelope, DsseSignature
 from rch.contract.signing import (
     SIGNATURE_BYTES,
@@ -62,10 +61,10 @@ def disclose(envelope: DsseEnvelope, public_key: bytes) -> Statement:
 
 def _statement(payload: bytes) -> Statement:
     try:
-        told = msgspec.json.decode(payload)
-        whole = isinstance(told, dict) and jcs(told) == payload
-    except (msgspec.DecodeError, ValueError, RecursionError):
+        told = decode_object(payload)
+        whole = jcs(told) == payload
+    except (FrameError, ValueError):
         whole = False
     if not whole:
         raise Untrusted("holds no JSON object in its canonical form")
-    return dict(told)
+    return told

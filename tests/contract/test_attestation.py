@@ -155,7 +155,6 @@ def test_the_right_facts_signed_anew_by_another_key_are_refused() -> None:
         {"dsse": []},
         {"dsse": [{"payload": "", "payloadType": "x", "signatures": []}]},
         {"worker": {"name": "mini", "fingerprint": FINGERPRINT}},
-        {"worker": {"name": "mini"}},
     ],
 )
 def test_an_unsigned_one_claims_nothing_of_a_key(members: dict[str, Any]) -> None:

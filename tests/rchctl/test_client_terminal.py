@@ -87,6 +87,13 @@ def test_a_log_in_pieces_reads_as_in_one(text: str, step: int) -> None:
     assert shown + pieces.feed(b"", last=True) == neutral(text)
 
 
+@pytest.mark.parametrize("opening", ["\x90", "\x9d", "\x9b", "\r", "\x1b]", "\x1b[", "\x1b ", "\x1b"])
+def test_text_of_nothing_but_beginnings_costs_no_more_than_its_length(opening: str) -> None:
+    text = opening * 300_000  # hours, where each beginning is looked at to the end of the text
+    assert set(neutral(text)) <= {"\n", " "}
+    assert set(LogFilter().feed((text + "x").encode(), last=True)) <= {"\n", " ", "x"}
+
+
 def test_a_sequence_that_is_cut_is_still_taken_out() -> None:
     log = LogFilter()
     assert log.feed(b"a\x1b]0;ti") + log.feed(b"tle\x07b\r") + log.feed(b"\nc") == "ab\nc"

@@ -136,11 +136,11 @@ def test_an_unknown_worker_is_told_where_the_known_ones_stand(cli: Cli, daemon: 
 
 
 def test_a_wrong_command_line_is_an_envelope_where_json_is_asked_for(capfd: Captured) -> None:
-    code, out, err = said(["bugreport", "--json"], capfd)
+    code, out, err = said(["completion", "--json"], capfd)
     envelope = json.loads(out)
     assert (code, err) == (2, "")
     assert envelope["error"]["subkind"] == "NOT_OFFERED"
-    assert (envelope["ok"], envelope["command"], envelope["exit_code"]) == (False, "bugreport", 2)
+    assert (envelope["ok"], envelope["command"], envelope["exit_code"]) == (False, "completion", 2)
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
