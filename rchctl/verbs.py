@@ -34,6 +34,9 @@ VERBS: dict[str, Verb] = {
     "explain": Verb("rchctl.commands.explain", "what the gate says of a command line, without running it"),
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
     "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
+    "attest": Verb(
+        "rchctl.commands.attest", "verify a set's signature and every byte offline; export its statements"
+    ),
     "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, add, key, explain, gc"),
     "doctor": Verb(
         "rchctl.commands.doctor", "what is wrong with the set-up and its workers, and what mends it"
@@ -47,7 +50,6 @@ VERBS: dict[str, Verb] = {
 NOT_OFFERED = frozenset(
     {
         "watch",
-        "attest",
         "top",
         "rpc",
         "completion",

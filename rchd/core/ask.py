@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rch.contract.canonical import jcs_sha256
 from rch.contract.ids import require_id
-from rch.contract.records import Invocation, Job
+from rch.contract.records import Invocation, Job, stable_capabilities
 from rch.contract.states import RunState
 from rchd.core import effects as fx
 from rchd.core import model as m
@@ -246,7 +247,8 @@ def cancel_effect(run: m.Run, index: int, reason: str | None = None, op: int = U
 
 def _fetch(run: m.Run, index: int) -> fx.Fetch:
     job, _ = _job(run, index)
-    limit = 0 if run.choice is None else run.choice.capabilities.limits.max_artifact_bytes
+    told = None if run.choice is None else run.choice.capabilities
+    limit = 0 if told is None else told.limits.max_artifact_bytes
     return fx.Fetch(
         run_id=run.run_id,
         op=run.op,
@@ -255,4 +257,6 @@ def _fetch(run: m.Run, index: int) -> fx.Fetch:
         host_nonce=run.accepted.steps[index].host_nonce,
         step_dir=step_dir(run, index),
         max_bytes=min(limit, MAX_ARTIFACT_BYTES) if limit > 0 else MAX_ARTIFACT_BYTES,
+        capabilities_sha256=None if told is None else jcs_sha256(stable_capabilities(told)),
+        fingerprint=None if told is None else told.attestation_pubkey_fingerprint,
     )

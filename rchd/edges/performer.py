@@ -15,6 +15,7 @@ import anyio
 import msgspec
 import structlog
 
+from rch.contract.attested import Known
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
 from rch.contract.worker_envelope import failure_of, protocol_error
@@ -228,11 +229,15 @@ class Performer:
                 lambda: artifacts.unpack_and_verify(
                     at,
                     header,
-                    job,
-                    host_nonce=effect.host_nonce,
+                    Known(
+                        job=job,
+                        host_nonce=effect.host_nonce,
+                        capabilities_sha256=effect.capabilities_sha256,
+                        fingerprint=effect.fingerprint,
+                        pins=self._pool.pins(effect.target.worker),
+                    ),
                     max_bytes=effect.max_bytes,
                     now=timestamp(time.time()),
-                    pins=self._pool.pins(effect.target.worker),
                 )
             )
         except artifacts.Mismatch as error:

@@ -144,11 +144,11 @@ def test_an_unknown_worker_is_told_where_the_known_ones_stand(cli: Cli, daemon: 
 
 
 def test_a_wrong_command_line_is_an_envelope_where_json_is_asked_for(capfd: Captured) -> None:
-    code, out, err = said(["verfy", "--json"], capfd)
+    code, out, err = said(["zzzzzz", "--json"], capfd)
     envelope = json.loads(out)
     assert (code, err) == (2, "")
     assert envelope["error"]["subkind"] == "UNKNOWN_VERB"
-    assert (envelope["ok"], envelope["command"], envelope["exit_code"]) == (False, "verfy", 2)
+    assert (envelope["ok"], envelope["command"], envelope["exit_code"]) == (False, "zzzzzz", 2)
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))

@@ -12,11 +12,12 @@ import pytest
 
 from rch.config.keys import from_text
 from rch.config.sources import parse_toml
-from rch.contract.attestation import Untrusted, check
+from rch.contract.attestation import check
 from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure
 from rch.contract.framing import FrameError, decode_object
 from rch.contract.records import Manifest, Summary, decode_record
+from rch.contract.signing import Untrusted
 from rch.contract.worker_envelope import decode_fetch_header, decode_request, decode_response
 from rch.contract.worker_rpc import ProbeResult, RpcError
 from rchctl.indices import _read
