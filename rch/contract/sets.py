@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from msgspec import UNSET
+
 from rch.contract.attestation import Trust
 from rch.contract.attested import Known, attested
 from rch.contract.canonical import jcs, jcs_sha256
@@ -352,6 +354,9 @@ def incoherent(summary: Summary, state: JobStateRecord) -> list[str]:
     errors: list[str] = []
     if _STATE_OF_STATUS.get(summary.status) != state.state:
         errors.append(f"summary.json: status {summary.status!r} does not go with state {state.state!r}")
+    origin = summary.cached_from_job_id
+    if origin is not UNSET and (not is_id(origin) or origin == summary.job_id):
+        errors.append(f"summary.json: cached_from_job_id {origin[:80]!r} names no other job")
     if summary.status == "success":
         if summary.exit_code != 0 or summary.failure_kind is not None:
             errors.append(f"summary.json: a success with exit code {summary.exit_code}")
