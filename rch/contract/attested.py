@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import UNSET
 
 from rch.contract.attestation import Trust, check
+from rch.contract.canonical import jcs_sha256
 from rch.contract.dsse import Statement, disclose
 from rch.contract.ids import parse_timestamp
 from rch.contract.provenance import (
@@ -19,7 +20,14 @@ from rch.contract.provenance import (
     statements,
     strange_subjects,
 )
-from rch.contract.records import Attestation, AttestationVerification, Job, Manifest
+from rch.contract.records import (
+    Attestation,
+    AttestationVerification,
+    Capabilities,
+    Job,
+    Manifest,
+    stable_capabilities,
+)
 from rch.contract.signing import Untrusted
 from rch.contract.toolchain import backend_of
 
@@ -45,6 +53,14 @@ class Known:
     fingerprint: str | None = None
     noted: AttestationVerification | None = None
     pins: tuple[str, ...] = ()
+
+
+def capabilities_digest(told: Capabilities | None) -> str | None:
+    """`capabilities_sha256` of what a worker said; None where it said nothing that has a digest."""
+    try:
+        return None if told is None else jcs_sha256(stable_capabilities(told))
+    except ValueError:  # a number that no canonical JSON holds
+        return None
 
 
 @dataclass(slots=True)

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from rch.contract.attested import Known
-from rch.contract.canonical import jcs_sha256
+from rch.contract.attested import Known, capabilities_digest
 from rch.contract.records import (
     Accepted,
     AttestationVerification,
@@ -16,7 +15,6 @@ from rch.contract.records import (
     RunIndex,
     Summary,
     decode_record,
-    stable_capabilities,
 )
 
 REJECTED = ".rejected"
@@ -59,7 +57,7 @@ def beside(step: Path) -> Beside:
     if said is not None:
         known = replace(
             known,
-            capabilities_sha256=jcs_sha256(stable_capabilities(said.capabilities)),
+            capabilities_sha256=capabilities_digest(said.capabilities),
             fingerprint=said.capabilities.attestation_pubkey_fingerprint,
         )
     worker = None if said is None else said.worker

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rch.contract.canonical import jcs_sha256
+from rch.contract.attested import capabilities_digest
 from rch.contract.ids import require_id
-from rch.contract.records import Invocation, Job, stable_capabilities
+from rch.contract.records import Invocation, Job
 from rch.contract.states import RunState
 from rchd.core import effects as fx
 from rchd.core import model as m
@@ -257,6 +257,6 @@ def _fetch(run: m.Run, index: int) -> fx.Fetch:
         host_nonce=run.accepted.steps[index].host_nonce,
         step_dir=step_dir(run, index),
         max_bytes=min(limit, MAX_ARTIFACT_BYTES) if limit > 0 else MAX_ARTIFACT_BYTES,
-        capabilities_sha256=None if told is None else jcs_sha256(stable_capabilities(told)),
+        capabilities_sha256=capabilities_digest(told),
         fingerprint=None if told is None else told.attestation_pubkey_fingerprint,
     )

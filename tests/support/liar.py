@@ -94,10 +94,16 @@ class Liar(FakeWorker):
         import msgspec
         from support.sets import ArtifactSet
 
-        from rch.contract.records import Job
+        from rch.contract.attested import capabilities_digest
+        from rch.contract.records import Capabilities, Job
 
         submit = json.loads((self.folder / job_id).read_text())
-        return ArtifactSet(job=msgspec.convert(submit["job"], Job), nonce=submit["host_nonce"]).fill()
+        told = msgspec.convert(self.payload({"op": "probe"})["capabilities"], Capabilities)
+        return ArtifactSet(
+            job=msgspec.convert(submit["job"], Job),
+            nonce=submit["host_nonce"],
+            capabilities_sha256=capabilities_digest(told) or "",
+        ).fill()
 
     def packed(self, made: Any, request: Request) -> tuple[bytes, dict[str, Any]]:
         """A set's bytes and the members of its header."""
