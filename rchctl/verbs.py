@@ -30,6 +30,7 @@ VERBS: dict[str, Verb] = {
     "open": Verb("rchctl.commands.open", "open a run's report, log, folder or results"),
     "history": Verb("rchctl.commands.history", "how this project's runs ended, and how long they took"),
     "flaky": Verb("rchctl.commands.flaky", "tests that do not always say the same of one source"),
+    "fetch": Verb("rchctl.commands.fetch", "copies of a run's verified files, where you want them"),
     "exec": Verb("rchctl.commands.exec", "run one command line of xcodebuild or swift on a worker"),
     "explain": Verb("rchctl.commands.explain", "what the gate says of a command line, without running it"),
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
