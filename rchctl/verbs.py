@@ -26,6 +26,9 @@ VERBS: dict[str, Verb] = {
     "tail": Verb("rchctl.commands.tail", "the log of a run"),
     "cancel": Verb("rchctl.commands.cancel", "end a run"),
     "artifacts": Verb("rchctl.commands.artifacts", "the verified files of a run"),
+    "diagnostics": Verb(
+        "rchctl.commands.diagnostics", "what a run's compilers and tests found, for editors and CI"
+    ),
     "report": Verb("rchctl.commands.report", "a run as one HTML page"),
     "open": Verb("rchctl.commands.open", "open a run's report, log, folder or results"),
     "history": Verb("rchctl.commands.history", "how this project's runs ended, and how long they took"),
@@ -49,7 +52,6 @@ NOT_OFFERED = frozenset(
         "rpc",
         "completion",
         "bugreport",
-        "diagnostics",
     }
 )
 
@@ -75,4 +77,4 @@ environment: RCH_HOME, RCH_SOCKET, RCH_NO_AUTOSTART=1, NO_COLOR, RCH_DEBUG=1
 
 def overview() -> str:
     """The text of `rchctl --help`."""
-    return OVERVIEW.format(verbs="\n".join(f"  {name:<10} {verb.summary}" for name, verb in VERBS.items()))
+    return OVERVIEW.format(verbs="\n".join(f"  {name:<11} {verb.summary}" for name, verb in VERBS.items()))
