@@ -25,7 +25,7 @@ _EXIT_INTERRUPTED = 130
 _PROTOCOL = 1
 _OWNERS = frozenset({"verify", "run", "exec", "rerun"})
 # Their exit code is the verdict, which stands wherever the text went.
-_VERDICTS = frozenset({"verify", "run", "exec", "rerun", "wait"})
+_VERDICTS = frozenset({"verify", "run", "exec", "rerun", "wait", "watch"})
 
 
 def main(argv: list[str] | None = None) -> int:

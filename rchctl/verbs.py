@@ -21,6 +21,7 @@ VERBS: dict[str, Verb] = {
     "submit": Verb("rchctl.commands.submit", "hand a run to the daemon and print its id"),
     "rerun": Verb("rchctl.commands.rerun", "an earlier run again, or only what failed of it"),
     "wait": Verb("rchctl.commands.wait", "wait for a run and exit with its code"),
+    "watch": Verb("rchctl.commands.watch", "stay and tell what runs do and find, as it comes"),
     "list": Verb("rchctl.commands.list", "the newest runs"),
     "status": Verb("rchctl.commands.status", "the daemon and what it runs now, or one run"),
     "tail": Verb("rchctl.commands.tail", "the log of a run"),
@@ -38,18 +39,17 @@ VERBS: dict[str, Verb] = {
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
     "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
     "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, or explain who would serve"),
+    "rpc": Verb("rchctl.commands.rpc", "the daemon's JSON-RPC on stdin and stdout, or its methods"),
     "daemon": Verb("rchctl.commands.daemon", "start, stop or look at the daemon"),
 }
 
 NOT_OFFERED = frozenset(
     {
-        "watch",
         "doctor",
         "gc",
         "attest",
         "top",
         "metrics",
-        "rpc",
         "completion",
         "bugreport",
     }
