@@ -32,6 +32,7 @@ from rchd.edges.host_id import host_id
 from rchd.edges.hub import Hub
 from rchd.edges.intake import Intake
 from rchd.edges.listener import Listener, listening
+from rchd.edges.notify import Notifier
 from rchd.edges.patience import PatientPerformer
 from rchd.edges.performer import Performer
 from rchd.edges.pool import WorkerPool
@@ -123,6 +124,7 @@ async def _run(
         artifacts_root=paths.artifacts,
         spool=paths.spool,
     )
+    notifier = Notifier(paths.config_toml)
     driver = Driver(
         core=core,
         store=store,
@@ -131,6 +133,7 @@ async def _run(
         artifacts=paths.artifacts,
         reply=replies.give,
         record=record,
+        ended=lambda run: notifier.ended(core.view(run)),
     )
     async with anyio.create_task_group() as whole:
         async with anyio.create_task_group() as group:
@@ -165,6 +168,7 @@ async def _run(
             )
             server = Server(group, api.answer, cap=descriptors // 2)
             whole.start_soon(process.until_signals, stop, listener.close)
+            group.start_soon(notifier.run)
             group.start_soon(driver.run)
             group.start_soon(_heartbeat, hub, driver)
             driver.post(ev.Started(at=now()))

@@ -52,7 +52,8 @@ Record = Callable[[list[ev.Event], list[fx.Effect]], None]
 class Driver:
     """Drains events, calls the core, persists, performs.
 
-    `reply` hands a `Reply` to whoever waits for it; `record` is told of every batch that is committed.
+    `reply` hands a `Reply` to whoever waits for it; `record` is told of every batch that is committed,
+    `ended` of each run whose end is.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Driver:
         artifacts: Path,
         reply: Callable[[fx.Reply], None],
         record: Record | None = None,
+        ended: Callable[[m.Run], None] = lambda _run: None,
     ) -> None:
         self.core = core
         self._store = store
@@ -75,6 +77,7 @@ class Driver:
         self._unseen = deque(run.run_id for run in core.runs.values() if isinstance(run.phase, m.Waiting))
         self._reply = reply
         self._record = record
+        self._ended = ended
         self._events: deque[ev.Event] = deque()
         self._news = anyio.Event()
         self._timers = Timers(self.post)
@@ -169,6 +172,7 @@ class Driver:
         for run in dirty.values():
             if is_terminal(run.state):
                 _log_end(run)
+                self._ended(run)
                 self.core.forget(run.run_id)
         self._settle()
         # What is to be done begins first: hundreds may follow, and all of them are told in one go.

@@ -16,6 +16,7 @@ import msgspec
 from rch.config.agree import Agreement, implied_backend, implied_project
 from rch.config.keys import bad_value, check_tree, from_text, is_table, known_keys, leaves, unknown_key
 from rch.config.lines import line_of
+from rch.config.notify import HOST_ALONE, TABLE, read_notify
 from rch.config.offered import refuse_not_offered
 from rch.config.redact import redact
 from rch.config.root import CONFIG_NAME, ProjectRoot, top_level_names
@@ -95,7 +96,13 @@ def _built_in() -> Layer:
 def _host(path: Path | None) -> list[Layer]:
     if path is None or not is_there(path):
         return []
-    return [file_layer(path, Origin.HOST)]
+    layer = file_layer(path, Origin.HOST)
+    if TABLE not in layer.tree:
+        return [layer]
+    # It is about this machine, not about a run: no worker and no record has it.
+    read_notify(layer.tree[TABLE], layer.file)
+    rest = {key: value for key, value in layer.tree.items() if key != TABLE}
+    return [msgspec.structs.replace(layer, tree=rest)]
 
 
 def _repo(root: ProjectRoot) -> list[Layer]:
@@ -108,6 +115,8 @@ def _repo(root: ProjectRoot) -> list[Layer]:
 def _command_line(overrides: Mapping[str, object]) -> list[Layer]:
     known, tree = known_keys(Config), dict[str, Any]()
     for key, value in leaves(overrides):
+        if key.partition(".")[0] == TABLE:
+            raise _locked(COMMAND_LINE, key, HOST_ALONE)
         if key not in known:
             raise unknown_key(COMMAND_LINE, key, known)
         if is_table(known[key]):
@@ -137,6 +146,8 @@ def _digest(tree: Mapping[str, object]) -> str:
 def _check(layer: Layer) -> None:
     if layer.origin in {Origin.REPO, Origin.CLI} and "policy" in layer.tree:
         raise _locked(layer.file, "policy", "the table [policy] is the host's alone")
+    if TABLE in layer.tree:
+        raise _locked(layer.file, TABLE, HOST_ALONE)
     for key, value in leaves(layer.tree):
         refuse_not_offered(key, value, layer.file)
     check_tree(layer.tree, Config, layer.file)
