@@ -159,7 +159,7 @@ def _refused(verb: str, failure: Failure, console: Console, *, as_json: bool) ->
         _envelope(verb, failure.exit_code, {"error": error}, console)
         return failure.exit_code
     if isinstance(log := failure.data.get("log"), list):
-        console.err_bytes("".join(f"  | {line}\n" for line in log).encode())
+        console.err("".join(f"  | {line}\n" for line in log))
     console.error(failure.message, None if isinstance(failure, UsageError) else hint)
     return failure.exit_code
 
@@ -169,7 +169,7 @@ def _envelope(verb: str, exit_code: int, body: dict[str, Any], console: Console)
     console.clear_status()
     console.mark = ""  # it is JSON, and says it in a member
     whole = {"ok": exit_code == 0, "command": verb, "exit_code": exit_code, **body}
-    console.out(json.dumps(whole) + "\n")
+    console.out(json.dumps(whole).replace("\x7f", "\\u007f") + "\n")
 
 
 if __name__ == "__main__":

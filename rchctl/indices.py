@@ -121,7 +121,7 @@ def _read(path: Path, schema_id: str) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise Failure(Kind.ARTIFACTS, f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Failure(Kind.ARTIFACTS, f"{path} is no JSON: {error}") from error
     seen = value.get("schema_id") if isinstance(value, dict) else None
     if seen != schema_id:

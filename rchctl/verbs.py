@@ -38,20 +38,24 @@ VERBS: dict[str, Verb] = {
     "explain": Verb("rchctl.commands.explain", "what the gate says of a command line, without running it"),
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
     "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
-    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, or explain who would serve"),
+    "attest": Verb(
+        "rchctl.commands.attest", "verify a set's signature and every byte offline; export its statements"
+    ),
+    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, add, key, explain, gc"),
+    "doctor": Verb(
+        "rchctl.commands.doctor", "what is wrong with the set-up and its workers, and what mends it"
+    ),
     "rpc": Verb("rchctl.commands.rpc", "the daemon's JSON-RPC on stdin and stdout, or its methods"),
-    "daemon": Verb("rchctl.commands.daemon", "start, stop or look at the daemon"),
+    "daemon": Verb("rchctl.commands.daemon", "start, stop, install or look at the daemon"),
+    "bugreport": Verb("rchctl.commands.bugreport", "versions, config, state and log in one redacted file"),
+    "metrics": Verb("rchctl.commands.metrics", "the daemon's numbers in Prometheus' format"),
+    "gc": Verb("rchctl.commands.gc", "remove old runs from this machine, or name them"),
 }
 
 NOT_OFFERED = frozenset(
     {
-        "doctor",
-        "gc",
-        "attest",
         "top",
-        "metrics",
         "completion",
-        "bugreport",
     }
 )
 
@@ -77,4 +81,4 @@ environment: RCH_HOME, RCH_SOCKET, RCH_NO_AUTOSTART=1, NO_COLOR, RCH_DEBUG=1
 
 def overview() -> str:
     """The text of `rchctl --help`."""
-    return OVERVIEW.format(verbs="\n".join(f"  {name:<11} {verb.summary}" for name, verb in VERBS.items()))
+    return OVERVIEW.format(verbs="\n".join(f"  {name:<10} {verb.summary}" for name, verb in VERBS.items()))

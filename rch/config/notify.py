@@ -5,19 +5,12 @@ A checkout that could name a command would run it on the machine of whoever veri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
-from rch.config.keys import bad_value, check_tree
 from rch.config.schema import Table
-from rch.config.sources import is_there, parse_toml, read_bytes
 
-TABLE = "notify"
-HOST_ALONE = "the table [notify] is the host's alone: a project may not name what runs on this machine"
 Words = tuple[Annotated[str, Meta(min_length=1, max_length=4096)], ...]
 
 
@@ -39,19 +32,3 @@ class Notify(Table, frozen=True, kw_only=True):
         if not (self.command or self.desktop) or (self.when == "failure" and state != "FAILED"):
             return False
         return (duration_ms or 0) >= self.finished_after_seconds * 1000
-
-
-def read_notify(value: object, file: str) -> Notify:
-    """The table of `config.toml` as read; CONFIG names what is wrong."""
-    if not isinstance(value, Mapping):
-        raise bad_value(file, TABLE, f"is a table: write [{TABLE}]")
-    check_tree(value, Notify, file, f"{TABLE}.")
-    return msgspec.convert(value, Notify)
-
-
-def load_notify(path: Path) -> Notify:
-    """What the host's `config.toml` at `path` says; without a file nobody is told."""
-    if not is_there(path):
-        return Notify()
-    tree = parse_toml(read_bytes(path, str(path)), str(path))
-    return read_notify(tree.get(TABLE, {}), str(path))

@@ -23,7 +23,8 @@ import msgspec
 import structlog
 from anyio.abc import Process
 
-from rch.config.notify import Notify, load_notify
+from rch.config.daemon_config import load_daemon_config
+from rch.config.notify import Notify
 from rch.contract.errors import Failure
 from rch.contract.local_api import RunView
 
@@ -80,7 +81,7 @@ class Notifier:
 
     async def _tell(self, run: RunView) -> None:
         try:
-            notify = await anyio.to_thread.run_sync(load_notify, self._config)
+            notify = (await anyio.to_thread.run_sync(load_daemon_config, self._config)).notify
         except Failure as failure:
             self._say(failure.message)
             return

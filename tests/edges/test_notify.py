@@ -19,7 +19,8 @@ import structlog
 from support.fake_daemon import run_view
 from support.lab import lab
 
-from rch.config.notify import Notify, load_notify
+from rch.config.daemon_config import load_daemon_config
+from rch.config.notify import Notify
 from rch.contract.errors import Failure
 from rch.contract.local_api import RunView
 from rchd.edges import notify as module
@@ -245,15 +246,15 @@ def test_a_project_may_not_name_a_command_and_the_host_s_is_in_no_record(tmp_pat
 
     repo.write_text('backend = "swiftpm"\n[notify]\ncommand = ["/bin/evil"]\n')
     said = refused(load)
-    assert said.endswith("a project may not name what runs on this machine")
     assert said.startswith(".rch/xcode.toml")
+    assert said.endswith("the table [notify] is the host's alone")
     repo.write_text('backend = "swiftpm"\n')
     assert "the host's alone" in refused(lambda: load(notify__command="x"))
     host.write_text('[notify]\ncommand = ["/bin/mine", "secret"]\n[timeouts]\noverall_seconds = 60\n')
     resolved = load()
     assert "notify" not in resolved.effective
     assert resolved.config.timeouts.overall_seconds == 60
-    assert load_notify(host).command == ("/bin/mine", "secret")
+    assert load_daemon_config(host).notify.command == ("/bin/mine", "secret")
     host.write_text("[notify]\ncomand = []\n")
     assert "nearest known key is notify.command" in refused(load)
     host.write_text("notify = 3\n")

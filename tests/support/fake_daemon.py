@@ -27,7 +27,7 @@ from rch.files.locks import FileLock
 from rch.files.paths import host_paths
 
 RUN_ID = "0198c2f0-7a11-7c3e-9b52-3f6f5d1e0a01"
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 Handler = Callable[[dict[str, Any], "Connection"], dict[str, Any]]
 

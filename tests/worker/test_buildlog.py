@@ -315,13 +315,13 @@ def test_memory_and_time_stay_bounded_by_a_line_without_end() -> None:
     reader = LogReader(TREE)
     block = b"x: error: " * 6554
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.process_time()
     for _ in range(256):
         reader.feed(block)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8 << 20
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     reader.feed(b"tail\n/job/tree/A.swift:1:2: error: after\n")
     assert [one.message for one in reader.facts().diagnostics] == ["after"]
 
