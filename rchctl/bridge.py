@@ -1,6 +1,7 @@
 """JSON-RPC between stdin and stdout and the daemon's socket, in lines or with `Content-Length`.
 
-An editor's library speaks over the pipes of a child; the socket takes lines. Neither side is read
+An editor's library speaks over the pipes of a child. The socket is given lines, whose answers are
+framed as what was asked last. Neither side is read
 while the other one does not take what is there, so that no buffer grows beyond a few messages.
 """
 
@@ -14,6 +15,7 @@ import time
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.framing import FrameError, LineReader
+from rch.contract.messages import MessageReader, in_kind
 
 MAX_MESSAGE = 1 << 20
 """Of a request, in bytes, as the daemon takes it; it closes the connection upon a longer one."""
@@ -21,67 +23,41 @@ MAX_ANSWER = 16 << 20
 EOF_SECONDS = 30.0
 """How long answers are waited for after the end of stdin, counted from the last that came."""
 _READ = 1 << 16
-_MOST_HEADER = 4096
 _MOST_UNSENT = 4 * _READ
 
 
 class Incoming:
-    """What comes from stdin, as lines for the socket. The first bytes say how it is framed."""
+    """What comes from stdin, as lines for the socket.
+
+    `framed`: the last message had a header block, and whoever sent it reads such. `awaited` counts the
+    requests that have no answer yet.
+    """
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._lines = LineReader(MAX_MESSAGE)
-        self.framed: bool | None = None
+        self._messages = MessageReader(MAX_MESSAGE)
+        self.framed = False
         self.awaited = 0
 
     def feed(self, data: bytes) -> bytes:
         """The whole messages in it, a line each; `FrameError` where that cannot be told."""
-        if self.framed is None:
-            self._buffer += data
-            begin = bytes(self._buffer).lstrip()[:1]
-            if not begin:
-                return b""
-            self.framed = begin.lower() == b"c"
-            data = b"" if self.framed else bytes(self._buffer)
-            if not self.framed:
-                self._buffer.clear()
-        elif self.framed:
-            self._buffer += data
-        return self._framed() if self.framed else self._plain(data)
-
-    def _plain(self, data: bytes) -> bytes:
-        self._lines.feed(data)
+        self._messages.feed(data)
         found: list[bytes] = []
-        while (line := self._lines.line()) is not None:
-            if line.strip():
-                self._count(line)
-                found.append(line + b"\n")
+        while (message := self._messages.message()) is not None:
+            if not message.body.strip():
+                continue
+            self.framed = message.framed
+            self._count(message.body)
+            # Between the tokens of JSON a line's end is a space; inside of a text it cannot stand.
+            found.append(message.body.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
         return b"".join(found)
 
     def end(self) -> bytes:
         """What is left at the end of stdin: the last line may have no end, a framed message has to."""
-        if not self.framed:
-            return self._plain(b"\n")
-        if self._buffer.strip():
+        if not self._messages.framed:
+            return self.feed(b"\n")
+        if self._messages.pending:
             raise FrameError("the last message has no end")
         return b""
-
-    def _framed(self) -> bytes:
-        found: list[bytes] = []
-        while True:
-            head, end, _ = bytes(self._buffer[:_MOST_HEADER]).partition(b"\r\n\r\n")
-            if not end:
-                if len(self._buffer) >= _MOST_HEADER:
-                    raise FrameError(f"a header is over {_MOST_HEADER} bytes")
-                return b"".join(found)
-            length, start = _length(head), len(head) + len(end)
-            if len(self._buffer) < start + length:
-                return b"".join(found)
-            body = bytes(self._buffer[start : start + length])
-            del self._buffer[: start + length]
-            self._count(body)
-            # Between the tokens of JSON a line's end is a space; inside of a text it cannot stand.
-            found.append(body.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
 
     def _count(self, message: bytes) -> None:
         """Requests have an answer to come; what is none is left to the daemon's word."""
@@ -107,8 +83,7 @@ class Outgoing:
         while (line := self._lines.line()) is not None:
             if self._incoming.awaited and not _is_notification(line):
                 self._incoming.awaited -= 1
-            head = b"Content-Length: %d\r\n\r\n" % len(line) if self._incoming.framed else b""
-            found.append(head + line + (b"" if self._incoming.framed else b"\n"))
+            found.append(in_kind(line + b"\n", framed=self._incoming.framed))
         return b"".join(found)
 
 
@@ -120,17 +95,6 @@ def _is_notification(line: bytes) -> bool:
         return "method" in json.loads(line)
     except (ValueError, RecursionError, TypeError):
         return False
-
-
-def _length(head: bytes) -> int:
-    for row in head.split(b"\r\n"):
-        name, _, value = row.partition(b":")
-        if name.strip().lower() == b"content-length":
-            digits = value.strip()
-            if not digits.isdigit() or len(digits) > 9 or int(digits) > MAX_MESSAGE:
-                raise FrameError(f"Content-Length {digits[:20]!r} is no number up to {MAX_MESSAGE}")
-            return int(digits)
-    raise FrameError("a header has no Content-Length")
 
 
 class Bridge:

@@ -114,7 +114,7 @@ def test_a_daemon_that_hangs_up_is_told_of_with_4(cli: Cli, daemon: FakeDaemon) 
         b"Content-Length: x\r\n\r\n{}",
         b"Content-Length: %d\r\n\r\n" % (MAX_MESSAGE + 1),
         b"Content-Type: x\r\n\r\n",
-        b"C" * 5000,
+        b"C" * 9000,
         b"{" + b"x" * (MAX_MESSAGE + 1),
     ],
 )
