@@ -1,4 +1,4 @@
-"""What a run leaves for CI at its end, beside the verdict: `--junit PATH` and `--format github`."""
+"""What a run leaves for CI at its end, beside the verdict: `--junit PATH` and `--format FORM`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_end_options(parser: VerbParser) -> None:
         help="write the tests of all steps there as one junit.xml, whatever the verdict",
     )
     parser.add_argument(
-        "--format", metavar="FORM", help="github: annotations for what failed, after the verdict"
+        "--format", metavar="FORM", help="github or errorfmt: what it found, a line each, after the verdict"
     )
 
 
@@ -31,9 +31,9 @@ def at_end(context: Context) -> AtEnd | None:
     if args.junit is None and args.format is None:
         return None
     if args.format is not None:
-        one_of(verb, "format", args.format, ("github",))
+        one_of(verb, "format", args.format, ("github", "errorfmt"))
         if context.json:
-            raise UsageError(f"{verb}: --format github prints lines: type it without --json")
+            raise UsageError(f"{verb}: --format {args.format} prints lines: type it without --json")
     if getattr(args, "detach", False):
         raise UsageError(
             f"{verb}: --detach does not stay until there is anything to write: type it without"
@@ -46,7 +46,7 @@ def at_end(context: Context) -> AtEnd | None:
         if place is not None:
             _write_junit(context, run, place)
         if args.format is not None:
-            _annotate(context, run)
+            _annotate(context, run, args.format)
 
     return act
 
@@ -66,16 +66,16 @@ def _write_junit(context: Context, run: dict[str, Any], place: Path) -> None:
         context.console.note(f"warning: --junit: {note}")
 
 
-def _annotate(context: Context, run: dict[str, Any]) -> None:
-    """Workflow commands stand at the beginning of a line, so these bear no mark; their messages do."""
+def _annotate(context: Context, run: dict[str, Any], form: str) -> None:
+    """What reads them wants them at the beginning of a line, so these bear no mark; their messages do."""
     from rchctl.diagnose.gather import found_in
-    from rchctl.diagnose.lines import github
+    from rchctl.diagnose.lines import errorfmt, github
 
     try:
         found = found_in(Path(str(run.get("run_dir", ""))))
     except Failure as failure:
-        context.console.note(f"warning: --format github: {failure.message}")
+        context.console.note(f"warning: --format {form}: {failure.message}")
         return
     mark, context.console.mark = context.console.mark, ""
-    context.console.out(github(found))
+    context.console.out((github if form == "github" else errorfmt)(found))
     context.console.mark = mark

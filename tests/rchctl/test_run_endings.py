@@ -122,7 +122,7 @@ def test_a_file_that_cannot_be_written_does_not_change_the_verdict(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["verify", "--format", "xml"], "it is one of github"),
+        (["verify", "--format", "xml"], "it is one of github, errorfmt"),
         (["verify", "--format", "github", "--json"], "type it without --json"),
         (["verify", "--junit", "x.xml", "--detach"], "--detach does not stay"),
         (["wait", "latest", "--junit", "none/x.xml"], "is no place for a file"),
