@@ -119,6 +119,9 @@ def test_vim_s_make_fills_the_quickfix_list(desk: Desk) -> None:
 
 @needs("vim")
 def test_vim_s_command_fills_it_while_the_run_goes_on(desk: Desk) -> None:
+    version = subprocess.run(["vim", "--version"], capture_output=True, text=True, timeout=20, check=True)
+    if "+job" not in version.stdout:
+        pytest.skip("this Vim has no jobs")
     wait = "RchVerify\nwhile empty(g:rch_last)\n  sleep 20m\nendwhile"
     script = f"runtime plugin/rch.vim\n{wait}\n{wait}"
     assert vim(desk, script) == quickfix(desk)
