@@ -353,6 +353,25 @@ def test_sarif_is_of_the_schema_s_shape(
         assert unquote(urlsplit(base).path) == f"{project}/"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '{"diagnostics": 3}',
+        '{"diagnostics": [1, {}, {"message": 3}]}',
+        '{"diagnostics": [{"message": "m", "line": true, "column": -1, "path": "a\\nb"}]}',
+    ],
+)
+def test_records_of_odd_shapes_break_nothing(
+    project: Path, capfd: pytest.CaptureFixture[str], text: str
+) -> None:
+    folder = a_run(project, status="success")
+    next(folder.path.rglob("build_summary.json")).write_text(text)
+    next(folder.path.rglob("test_summary.json")).write_text('{"failures": [[], {"name": 3, "line": 1e9}]}')
+    for form in ("text", "json", "sarif", "github", "lsp", "errorfmt"):
+        printed(capfd, "--format", form)
+
+
 @pytest.mark.parametrize("form", ["text", "github", "errorfmt"])
 def test_texts_from_outside_move_no_cursor_and_make_no_line(
     project: Path, capfd: pytest.CaptureFixture[str], form: str
@@ -364,8 +383,11 @@ def test_texts_from_outside_move_no_cursor_and_make_no_line(
     assert len(out.splitlines()) == 2
 
 
-def test_a_record_that_cannot_be_read_is_named(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"x": ' + "9" * 5000 + "}", "\udcff"])
+def test_a_record_that_cannot_be_read_is_named(
+    project: Path, capfd: pytest.CaptureFixture[str], text: str
+) -> None:
     folder = a_run(project, failures=(FAILURE,))
-    next(folder.path.rglob("build_summary.json")).write_text("{")
+    next(folder.path.rglob("build_summary.json")).write_text(text, errors="surrogateescape")
     assert main(["diagnostics", str(folder.path)]) == 0
     assert "not read: build_summary.json: " in capfd.readouterr().err
