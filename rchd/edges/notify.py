@@ -35,6 +35,8 @@ LEAVE_SECONDS = 1.0
 """What a daemon that ends leaves to the hooks that are still to run."""
 _MOST_WORDS = 300
 _MOST_ERROR = 400
+# What a service manager gave to the daemon alone.
+_SERVICE = ("NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_")
 _APPLE = ("on run argv", "display notification (item 2 of argv) with title (item 1 of argv)", "end run")
 
 
@@ -43,7 +45,9 @@ class Notifier:
 
     def __init__(self, config: Path, env: Mapping[str, str] | None = None) -> None:
         self._config = config
-        self._env = dict(os.environ if env is None else env)
+        given = os.environ if env is None else env
+        self._env = {name: value for name, value in given.items() if not name.startswith(_SERVICE)}
+        self._notify: Notify | None = None
         self._waiting: deque[RunView] = deque(maxlen=MAX_WAITING)
         self._news = anyio.Event()
         self._told: str | None = None
@@ -51,7 +55,7 @@ class Notifier:
 
     def ended(self, run: RunView) -> None:
         """A run is over; returns at once."""
-        if len(self._waiting) == MAX_WAITING:
+        if len(self._waiting) == MAX_WAITING and self._notify is not None:
             self._say(f"over {MAX_WAITING} runs wait for their hook: the oldest is left out")
         self._waiting.append(run)
         self._news.set()
@@ -85,18 +89,21 @@ class Notifier:
         except Failure as failure:
             self._say(failure.message)
             return
+        self._notify = notify if notify.command or notify.desktop else None
+        if self._notify is None:
+            self._waiting.clear()  # nobody is to be told of any
         if not notify.wants(run.state, run.duration_ms):
             return
-        why = None
+        failed: list[str | None] = []
         if notify.command:
-            why = await self._command(self._argv(notify.command), run, notify)
+            failed.append(await self._command(self._argv(notify.command), run, notify))
         if notify.desktop:
             argv = desktop_argv(run, self._env)
-            why = why or (await self._command(argv, run, notify) if argv else _NO_DESKTOP)
-        if why is None:
-            self._told = None
+            failed.append(await self._command(argv, run, notify) if argv else _NO_DESKTOP)
+        if whys := [why for why in failed if why is not None]:
+            self._say("; ".join(whys))
         else:
-            self._say(why)
+            self._told = None
 
     def _argv(self, command: tuple[str, ...]) -> tuple[str, ...]:
         """The command, its program below the user's home where it says so."""

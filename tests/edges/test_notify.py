@@ -162,13 +162,46 @@ async def test_a_broken_config_is_told_and_costs_nothing_else(hook: Hook) -> Non
 
 
 async def test_many_runs_wait_within_bounds(hook: Hook) -> None:
-    hook.says("open(out, 'a').write('x')")
-    notifier = Notifier(hook.config)
+    go = hook.out.with_name("go")
+    hook.says(
+        f"open(out, 'a').write('.')\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)",
+        timeout_seconds=PATIENCE,
+    )
     with structlog.testing.capture_logs() as logs:
-        for _ in range(module.MAX_WAITING + 3):
+        async with at_work(hook) as notifier:
             notifier.ended(ended())
-    assert len(notifier._waiting) == module.MAX_WAITING
-    assert len([each for each in logs if each["event"] == "notify.failed"]) == 1
+            await hook.heard()
+            for _ in range(module.MAX_WAITING + 3):
+                notifier.ended(ended())
+            assert len(notifier._waiting) == module.MAX_WAITING
+            assert len(_failures(logs)) == 1
+            notifier._waiting.clear()
+            go.touch()
+
+
+async def test_where_nobody_is_to_be_told_nothing_waits_and_nothing_is_said(hook: Hook) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with at_work(hook) as notifier:
+            for _ in range(3 * module.MAX_WAITING):
+                notifier.ended(ended())
+            with anyio.fail_after(PATIENCE):
+                await until(lambda: not notifier._waiting)
+    assert _failures(logs) == []
+
+
+async def test_the_desktop_is_told_even_where_the_command_failed(hook: Hook) -> None:
+    bin_dir = hook.out.with_name("bin")
+    bin_dir.mkdir()
+    tool = bin_dir / "notify-send"
+    tool.write_text(f'#!/bin/sh\nprintf "%s|%s." "$3" "$4" > "{hook.out}"\n')
+    tool.chmod(0o755)
+    hook.named(["/nowhere/hook"], desktop=True)
+    with structlog.testing.capture_logs() as logs:
+        async with at_work(hook, PATH=f"{bin_dir}:{os.environ['PATH']}", LISTEN_FDS="1") as notifier:
+            assert "LISTEN_FDS" not in notifier._env
+            notifier.ended(ended(human_summary="1 & 2"))
+            assert await hook.heard() == "rch: Demo: FAILED|1 &amp; 2."
+            await told(logs)
 
 
 async def test_a_daemon_that_ends_leaves_the_last_hook_a_moment_and_no_more(
