@@ -60,12 +60,12 @@ class Incoming:
         return b""
 
     def _count(self, message: bytes) -> None:
-        """Requests have an answer to come; what is none is left to the daemon's word."""
+        """All but notifications have an answer to come; what is no message is refused, which is one."""
         try:
             value = json.loads(message)
         except (ValueError, RecursionError):
-            return
-        if isinstance(value, dict) and "method" in value and value.get("id") is not None:
+            value = None
+        if not (isinstance(value, dict) and "method" in value and value.get("id") is None):
             self.awaited += 1
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,5 +36,13 @@ def test_a_compiler_s_message_arrives_before_its_build_is_over(tmp_path: Path) -
         told = user.json("diagnostics", run_id, "--exit-code")
         assert [each["line"] for each in told["data"]["findings"]] == [2, 3]
         assert (told["exit_code"], told["data"]["findings"][0]["changed"]) == (50, False)
-        described = json.loads(user.rchctl("rpc", "--describe").stdout)
-        assert "runs.watch" in described
+        refused = subprocess.run(
+            [sys.executable, "-m", "rchctl", "rpc", "--hello"],
+            env=user.env,
+            input="no json\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert json.loads(refused.stdout)["error"]["code"] == -32700

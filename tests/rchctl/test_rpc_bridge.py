@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import support.fake_daemon
 from support.cli import Cli
 from support.fake_daemon import RUN_ID, FakeDaemon
 
@@ -132,13 +135,30 @@ def test_it_does_not_matter_where_the_pieces_are_cut(piece: int) -> None:
     for at in range(0, len(said), piece):
         lines += incoming.feed(said[at : at + piece])
     assert lines == b'{"id":1, "method":"a"}\n{"method":"told"}\n\xff\x00\n'
-    assert incoming.awaited == 1
+    assert incoming.awaited == 2  # the request, and what is no message
     outgoing, told = Outgoing(incoming), b""
     answer = b'{"method":"runs.event"}\n{"id":1}\n'
     for at in range(0, len(answer), piece):
         told += outgoing.feed(answer[at : at + piece])
     assert told == b'Content-Length: 23\r\n\r\n{"method":"runs.event"}Content-Length: 8\r\n\r\n{"id":1}'
-    assert incoming.awaited == 0
+    assert incoming.awaited == 1
+
+
+@pytest.mark.spec("12")
+def test_the_daemon_is_started_for_it_and_its_refusals_come_through(cli: Cli) -> None:
+    tests = str(Path(support.fake_daemon.__file__).parents[1])
+    daemon = f"{shlex.quote(sys.executable)} {shlex.quote(support.fake_daemon.__file__)}"
+    cli.env |= {"RCH_RCHD": daemon, "PYTHONPATH": tests}
+    done = subprocess.run(
+        [sys.executable, "-m", "rchctl", "rpc", "--hello"],
+        env=cli.environment,
+        input=request(1, "daemon.health", {}),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, json.loads(done.stdout)["result"]["status"]) == (0, "ok"), done.stderr
+    assert cli("daemon", "stop").returncode == 0
 
 
 def test_nothing_without_an_end_is_kept_beyond_the_limit() -> None:
