@@ -95,7 +95,11 @@ def _silent(view: _View) -> Finding:
 
 
 def _trust(view: _View) -> Iterator[Finding]:
-    key = view.get("host_key")
+    key, failure = view.get("host_key"), view.get("door_failure") or {}
+    if failure.get("subkind") == "HOST_KEY":  # a new connection met it; the open one may be older
+        message = str(failure.get("message"))
+        yield failed("host key", message, failure.get("hint"), SSH, subject=view["name"])
+        return
     if key is None:
         return
     said = f"{key['type']} {key['fingerprint']}"
@@ -210,6 +214,8 @@ def _door(view: _View) -> Iterator[Finding]:
     if view.get("transport") != "ssh":
         return
     if (failure := view.get("door_failure")) is not None:
+        if failure.get("subkind") == "HOST_KEY":  # told where the key is
+            return
         yield warning(
             "what the key opens",
             f"could not be tried: {failure.get('message')}",

@@ -187,6 +187,7 @@ def failure(subkind: str, code: int) -> dict[str, Any]:
         ({"attestation_pubkey_fingerprint": None}, "attestation key", FAIL, 93),
         ({"simulated": True}, "simulated", WARN, 0),
         ({"door_failure": failure("UNREACHABLE", 20)}, "what the key opens", WARN, 0),
+        ({"door_failure": failure("HOST_KEY", 20)}, "host key", FAIL, 20),
     ],
 )
 def test_what_is_wrong_with_a_worker(change: dict[str, Any], check: str, level: Level, code: int) -> None:
