@@ -10,6 +10,7 @@ without room in the midst of a secret makes it no other text.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -156,6 +157,21 @@ def scrub(text: str) -> str:
     if not _places(shown_of(data), 0):
         return text
     return Scrubber().feed(data, last=True).decode("utf-8", "surrogatepass")
+
+
+def scrub_words(words: Sequence[str]) -> list[str]:
+    """A command line's words without secrets, also by the name of the flag or variable of a value."""
+    found, taken = list[str](), False
+    for word in words:
+        name, sign, value = word.partition("=")
+        if taken and not word.startswith("-"):
+            found.append(REDACTED)
+        elif sign and value and names_secret(name.lstrip("-")):
+            found.append(f"{name}={REDACTED}")
+        else:
+            found.append(scrub(word))
+        taken = not sign and word.startswith("-") and names_secret(word.lstrip("-"))
+    return found
 
 
 def _places(data: bytes, start: int) -> list[tuple[int, _Rule]]:

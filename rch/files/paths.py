@@ -87,6 +87,11 @@ class HostPaths(NamedTuple):
         return self.state_dir / "inventory.lock"
 
     @property
+    def bugreports(self) -> Path:
+        """Where `rchctl bugreport` puts a report that is given no place."""
+        return self.state_dir / "bugreports"
+
+    @property
     def host_id_file(self) -> Path:
         """The `host_id` that this host gives to workers."""
         return self.state_dir / "host_id"

@@ -14,20 +14,22 @@ from rchctl.parser import UsageError
 from rchctl.terminal import one_line
 
 _DIAL_SECONDS = 90.0
+_WEAK = "make a new one there: ssh-keygen -A, with an ed25519 key in its sshd_config"
 
 
 def add(context: Context) -> Outcome:
     """Nothing is written before all is known: host key, the worker's answer, its own key."""
-    from rchctl.inventory_file import add_entry, refuse_known
+    from rchctl.inventory_file import add_entry, refuse_known, refuse_unfit
 
     args = context.args
     if not args.name or not args.host:
         missing = "--host HOST" if args.name else "a name"
         raise UsageError(f"workers add: {missing} is missing: type 'rchctl workers add NAME --host HOST'")
+    refuse_unfit("add", args)
     refuse_known(context.paths.workers_toml, args.name)
     first = not context.paths.workers_toml.exists()
     address = _address(context)
-    scan = context.call("workers.scan", address, timeout=_DIAL_SECONDS)
+    scan = _scanned(context, address)
     pin = _accepted(context, scan)
     address["known_host_fingerprint"] = pin
     answer = _probed(context, address)
@@ -46,6 +48,32 @@ def add(context: Context) -> Outcome:
     return Outcome(
         {"worker": entry, "path": str(context.paths.workers_toml), "added": added, "probe": answer["probe"]}
     )
+
+
+def _scanned(context: Context, address: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return context.call("workers.scan", address, timeout=_DIAL_SECONDS)
+    except Failure as failure:
+        if failure.subkind == "UNREACHABLE":  # no worker yet that could be probed
+            hint = "check that it is up and that its sshd listens there: --host HOST --port PORT"
+            raise Failure(failure.kind, failure.message, subkind="UNREACHABLE", hint=hint) from failure
+        raise
+
+
+def _again(context: Context) -> list[str]:
+    """The words that were typed, for the same once more."""
+    args = context.args
+    words = ["rchctl", "workers", "add", args.name, "--host", args.host]
+    for flag, value in (
+        ("--user", args.user),
+        ("--port", args.port),
+        ("--ssh-key", args.ssh_key),
+        *(("--tag", tag) for tag in args.tag),
+        ("--priority", args.priority),
+    ):
+        if value is not None:
+            words += [flag, str(value)]
+    return words
 
 
 def _address(context: Context) -> dict[str, Any]:
@@ -72,7 +100,7 @@ def _accepted(context: Context, scan: dict[str, Any]) -> str:
     keys = [key for key in scan.get("keys", ()) if not key.get("short")]
     shown = ", ".join(_named(key) for key in scan.get("keys", ()))
     if not keys:
-        raise _refused(f"{where} shows no host key that is long enough to be trusted: {shown}", None)
+        raise _refused(f"{where} shows no host key that is long enough to be trusted: {shown}", _WEAK)
     if args.fingerprint:
         if not any(key["fingerprint"] == args.fingerprint for key in keys):
             raise _refused(
@@ -91,7 +119,7 @@ def _accepted(context: Context, scan: dict[str, Any]) -> str:
     if args.yes and best.get("known"):
         return str(best["fingerprint"])
     if not asking.has_somebody():
-        again = shlex.join(["rchctl", "workers", "add", args.name, "--host", args.host])
+        again = shlex.join(_again(context))
         raise _refused(
             f"nobody is here to say whether the host key of {where} is the right one: it shows {shown}",
             f"compare with '{compare}' on the worker, then: {again} --fingerprint {best['fingerprint']}",
@@ -102,7 +130,10 @@ def _accepted(context: Context, scan: dict[str, Any]) -> str:
     console.note(f"compare it with what this prints at the worker itself: {compare}")
     typed = asking.answer(console, "is it the same? type yes, or the fingerprint [yes/no]")
     if typed.lower() != "yes" and typed != best["fingerprint"]:
-        raise _refused("the host key was not accepted: nothing was written", None)
+        raise _refused(
+            "the host key was not accepted: nothing was written",
+            "find out who answers there, then add it again",
+        )
     return str(best["fingerprint"])
 
 
@@ -110,7 +141,7 @@ def _named(key: dict[str, Any]) -> str:
     return one_line(f"{key.get('type')} {key.get('fingerprint')}")
 
 
-def _refused(message: str, hint: str | None) -> Failure:
+def _refused(message: str, hint: str) -> Failure:
     return Failure(Kind.SSH, message, subkind="HOST_KEY", hint=hint)
 
 
