@@ -73,6 +73,7 @@ def _worker(view: _View, candidate: _View | None, spoken: tuple[int, int]) -> It
     if candidate is not None:
         yield _serves(name, candidate)
     yield _disk(name, capabilities)
+    yield from _home(name, capabilities)
     yield from _session(name, capabilities)
     yield _clock(name, view)
     yield _own_key(name, view, capabilities)
@@ -154,6 +155,16 @@ def _disk(name: str, capabilities: _View) -> Finding:
     if free < FEW_BYTES:
         return warning("free disk", said, f"rchctl workers gc {name}", subject=name)
     return good("free disk", said, subject=name)
+
+
+def _home(name: str, capabilities: _View) -> Iterator[Finding]:
+    if capabilities.get("home_beyond_ascii"):
+        yield warning(
+            "worker home",
+            "its path has letters beyond ASCII: swift build fails there",
+            "set RCH_WORKER_HOME there to a path without such letters (docs/workers.md)",
+            subject=name,
+        )
 
 
 def _session(name: str, capabilities: _View) -> Iterator[Finding]:

@@ -38,6 +38,8 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
             )
             failures.append(failed)
             refused[report.worker] = error if report.aside else f"probe failed: {error}"
+            if report.error_subkind:
+                kinds[report.worker] = report.error_subkind
         else:
             try:
                 choices.append((report, _choice(options, report)))
@@ -132,6 +134,18 @@ def is_out_of_reach(selection: Selection, reports: Iterable[ProbeReport]) -> boo
     """Whether a worker that could not be reached might serve when it can be."""
     failed = {failure.worker for failure in selection.probe_failures}
     return any(report.worker in failed and report.error_subkind == "UNREACHABLE" for report in reports)
+
+
+def unreached(selection: Selection) -> Failure | None:
+    """Why nobody was found, where none of those that are meant could be reached."""
+    meant = {name: why for name, why in selection.refused.items() if not why.startswith(_LACKS_TAG)}
+    failed = {failure.worker for failure in selection.probe_failures}
+    if selection.choices or not meant or set(meant) != failed:
+        return None
+    kinds = {selection.kinds.get(name) for name in meant}
+    listed = "; ".join(f"{name}: {why}" for name, why in sorted(meant.items()))
+    subkind = kinds.pop() if len(kinds) == 1 else None
+    return Failure(Kind.SSH, f"no worker could be reached: {listed}", subkind=subkind)
 
 
 def warnings_of(choice: Choice) -> list[str]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from rch.contract.errors import Failure
+from rch.contract.errors import Failure, Kind
 from rch.contract.redact import scrub_words
 from rchctl.__main__ import main
-from rchctl.commands import workers_add
+from rchctl.commands import workers_add, workers_key
 from rchctl.console import Console
 from rchctl.context import Context
 from rchctl.inventory_file import refuse_unfit
@@ -86,7 +86,7 @@ def test_who_says_no_to_a_key_is_not_told_to_pin_it(monkeypatch: Any) -> None:
 
 def test_a_machine_that_is_not_reached_while_it_is_added_is_no_worker_to_probe(monkeypatch: Any) -> None:
     def silent(*_: Any, **__: Any) -> Any:
-        raise Failure("SSH", "no answer", subkind="UNREACHABLE")  # type: ignore[arg-type]
+        raise Failure(Kind.SSH, "no answer", subkind="UNREACHABLE")
 
     monkeypatch.setattr(Context, "call", silent)
     context = Context("workers", given(), Console({}), {})
@@ -174,3 +174,19 @@ def test_no_line_is_rewritten_where_no_colour_is_wanted(
 ) -> None:
     monkeypatch.setattr("os.isatty", lambda _: True)
     assert Console(env).live is live
+
+
+def test_gc_says_which_run_it_keeps(monkeypatch: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(Context, "call", lambda *_, **__: {"pinned": ["0198c2f0-7a11"]})
+    assert main(["gc", "--keep", "latest"]) == 0
+    assert capfd.readouterr().out == "0198c2f0-7a11 is kept for good\n"
+
+
+def test_a_worker_that_is_not_added_yet_can_have_its_key_made(monkeypatch: Any) -> None:
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise Failure(Kind.USAGE, "no worker 'mini' in the inventory (known: none)")
+
+    monkeypatch.setattr(Context, "call", unknown)
+    with pytest.raises(Failure) as refused:
+        workers_key._offered(Context("workers", given(), Console({}), {}))
+    assert "rchctl workers key mini --create" in str(refused.value.hint)
