@@ -17,7 +17,7 @@ def configure(parser: VerbParser) -> None:
     asked.add_flags(parser, limit=20)
     parser.examples(
         "rchctl history                      the runs of the project of this folder",
-        "rchctl history --project Greeter --limit 100",
+        "rchctl history --limit 100",
         "rchctl history --json | jq '.data.runs[].duration_ms'",
     )
 
