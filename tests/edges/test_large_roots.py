@@ -93,6 +93,20 @@ def test_links_that_are_followed_make_no_more_files_and_folders_than_a_root_may_
         take(root, options, tmp_path / "spool")
 
 
+@pytest.mark.parametrize("last", ["file", "folder"])
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_root_is_as_deep_as_the_limit_and_no_deeper(tmp_path: Path, last: str, beyond: int) -> None:
+    path = "/".join(["d"] * (tar_names.MAX_DEPTH + beyond))
+    root = make(tmp_path / "root", {path: "" if last == "file" else None})
+    if not beyond:
+        taken = take(root, SnapshotOptions(), tmp_path / "spool")
+        assert len(taken.entries) == (last == "file")
+        return
+    with pytest.raises(Failure, match="over 128 folders deep") as caught:
+        take(root, SnapshotOptions(), tmp_path / "spool")
+    assert caught.value.label == "BUNDLER / BAD_NAME"
+
+
 def test_a_worker_takes_as_many_entries_as_a_host_sends() -> None:
     assert walk.MAX_ENTRIES == source_check.MAX_ENTRIES
 

@@ -23,7 +23,9 @@ def repository(root: Path, row: str) -> Path:
         (root / folder).mkdir()
     (root / "docs" / "limits.md").write_text(f"| limit | value | unit |\n|---|---|---|\n{row}\n")
     (root / "tests" / "test_some.py").write_text("def test_it() -> None: ...\n")
-    (root / "rch" / "one.py").write_text("from rch.two import FAR\nNEAR = 1 << 20\nTWICE = 2 * FAR\n")
+    (root / "rch" / "one.py").write_text(
+        "from rch.two import FAR\nNEAR = 1 << 20\nTWICE = 2 * FAR\nMOST = 2**53 - 1\n"
+    )
     (root / "rch" / "two.py").write_text(
         "FAR = 7\nShort = Annotated[str, Meta(max_length=NEAR)]\nNEAR = 5\n"
         "class Table:\n    key: Annotated[int, Meta(ge=0, le=9)] = 1\n    names: tuple[Short, ...] = ()\n"
@@ -43,6 +45,7 @@ def test_the_document_of_this_repository_holds() -> None:
         "| a | 1,048,576 | - | `rch/one.py:NEAR` | refused |",
         "| a | 2^20 | - | `rch/one.py:NEAR` | refused |",
         "| a | 14 | - | `rch/one.py:TWICE` | refused |",
+        "| a | 9,007,199,254,740,991 | - | `rch/one.py:MOST` | refused |",
         "| a | 9 | - | `rch/two.py:Table.key` | refused |",
         "| a | 5 | - | `rch/two.py:Table.names` | refused |",
     ],

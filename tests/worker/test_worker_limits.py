@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from rch.contract.records import Diagnostic
-from rch.contract.worker_rpc import GcEntry
-from worker_agent import gc, leases, requestlog, source_thin, tail, turns
+from rch.contract.worker_rpc import GcEntry, RpcError
+from worker_agent import gc, leases, requestlog, source_thin, tail, turns, watch
 from worker_agent.backends import xcodebuild
 from worker_agent.buildfiles import _MOST_EVENT, BuildLog, EventFile
 from worker_agent.requestlog import RequestLog
@@ -160,6 +160,14 @@ def lease_life(seconds: int, *_: Any) -> bool:
     return leases._ttl(seconds) == seconds
 
 
+def job_time(seconds: int, _: Path, patch: Patch) -> bool:
+    patch.setattr(watch, "config_of", lambda _job: {"timeouts": {"overall_seconds": seconds}})
+    try:
+        return watch.timeouts(None).overall == seconds  # type: ignore[arg-type]
+    except RpcError:
+        return False
+
+
 def waiting_runs(count: int, *_: Any) -> bool:
     waiting: turns.Waiting = ()
     for number in range(count):
@@ -273,6 +281,7 @@ ROWS: dict[str, Row] = {
     "a delta": (delta_bytes, source_thin.MOST_DELTA_BYTES),
     "a delta's share": (delta_share, 100),
     "a lease's life": (lease_life, leases.MAX_TTL_SECONDS),
+    "a job's time": (job_time, watch.MAX_SECONDS),
     "waiting runs": (waiting_runs, turns.MOST_WAITING),
     "a waiting run's pause": (waiting_time, int(turns.PATIENCE_SECONDS)),
     "entries of gc": (listed_by_gc, gc.MOST_ENTRIES),
@@ -297,3 +306,11 @@ def test_at_a_bound_of_the_worker_all_is_taken(name: str, tmp_path: Path, monkey
 def test_one_beyond_a_bound_of_the_worker_it_is_not(name: str, tmp_path: Path, monkeypatch: Patch) -> None:
     holds, limit = ROWS[name]
     assert not holds(limit + 1, tmp_path, monkeypatch)
+
+
+def test_where_nobody_says_a_lease_and_a_job_have_their_usual_time(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(watch, "config_of", lambda _job: {})
+    usual = watch.timeouts(None)  # type: ignore[arg-type]
+    assert (usual.overall, usual.idle) == (watch.DEFAULT_OVERALL_SECONDS, watch.DEFAULT_IDLE_SECONDS)
+    assert leases._ttl(None) == leases.DEFAULT_TTL_SECONDS
+    assert leases._busy("x").data == {"retry_after_seconds": leases.RETRY_AFTER_SECONDS}
