@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -18,7 +19,19 @@ from worker_agent import gc, leases, requestlog, source_thin, tail, turns, watch
 from worker_agent.backends import xcodebuild
 from worker_agent.buildfiles import _MOST_EVENT, BuildLog, EventFile
 from worker_agent.requestlog import RequestLog
-from worker_agent.results import logfacts, places, signs, tool, xcodelines, xcresult, xcresult_summary
+from worker_agent.results import (
+    doubts,
+    logfacts,
+    places,
+    signs,
+    summaries,
+    tool,
+    verdict,
+    xcodelines,
+    xcresult,
+    xcresult_summary,
+)
+from worker_agent.results.cases import MAX_MESSAGE
 from worker_agent.results.durations import _MOST, milliseconds
 from worker_agent.results.lines import CrashSaid, FailureSaid, TestSaid
 from worker_agent.results.logfacts import Seen
@@ -27,6 +40,7 @@ from worker_agent.results.signs import Sign, sign_of
 from worker_agent.results.xcodelines import Blocks
 from worker_agent.results.xcresult_summary import parse_build
 from worker_agent.results.xcresult_tests import MAX_TEXTS, _distinct
+from worker_agent.results.xunit import parse_xunit
 from worker_agent.source_thin import MOST_DELTA_SHARE, is_small
 from worker_agent.toolchains import versions
 from worker_agent.toolchains.versions import Version, VersionCache
@@ -100,6 +114,47 @@ def lines_of_a_block(count: int, *_: Any) -> bool:
     for line in ("Testing failed:", *("\tx" for _number in range(count - 1))):
         blocks.take(line)
     return blocks.open
+
+
+def lines_of_a_reason(count: int, *_: Any) -> bool:
+    """Whether so many lines of a sign, its first among them, are taken together."""
+    blocks = Blocks()
+    for line in ("error: No signing certificate :", *(f"    why{number}" for number in range(1, count))):
+        blocks.take(line)
+    return blocks.signs[0].text.endswith(f"why{count - 1}")
+
+
+def doubts_told(count: int, _: Path, patch: Patch) -> bool:
+    patch.setattr(doubts, "_CHECKS", [lambda _facts: ["x"] * count])
+    return len(doubts.doubts_of(None)) == count  # type: ignore[arg-type]
+
+
+def failures_listed(count: int, _: Path, patch: Patch) -> bool:
+    patch.setattr(summaries, "_failure", lambda *_: "x")
+    facts: Any = SimpleNamespace(
+        log=SimpleNamespace(failures=()), cases=[SimpleNamespace(outcome="failed")] * count
+    )
+    return len(summaries.failures(facts, Places(Path("/tree")))) == count
+
+
+def failed_beside_trouble(count: int, _: Path, patch: Patch) -> bool:
+    """Whether each test that failed beside trouble of the place is named."""
+    patch.setattr(verdict, "_fail", lambda *told: told)
+    facts: Any = SimpleNamespace(
+        xcode=True,
+        action="test",
+        last=SimpleNamespace(exit_code=65),
+        log=SimpleNamespace(sign=lambda *_kinds: Sign("x", "trouble")),
+        failed_tests=["t"] * count,
+    )
+    told: Any = verdict._infrastructure(facts)
+    return len(told) == 5 + count
+
+
+def message_of_a_case(length: int, *_: Any) -> bool:
+    data = f"<testsuite><testcase name='n'><failure>{'m' * length}</failure></testcase></testsuite>"
+    (case,) = parse_xunit("x", data.encode()).cases
+    return len(case.message) == length
 
 
 def text_of_a_sign(length: int, *_: Any) -> bool:
@@ -271,6 +326,11 @@ ROWS: dict[str, Row] = {
     "signs of a kind": (signs_of_a_kind, xcodelines.MAX_SIGNS),
     "failing tests": (failing_tests, xcodelines.MAX_KEPT),
     "lines of a block": (lines_of_a_block, xcodelines.MAX_BLOCK),
+    "lines of a reason": (lines_of_a_reason, xcodelines.MAX_REASON),
+    "doubts": (doubts_told, doubts.MAX_DOUBTS),
+    "failures of a summary": (failures_listed, summaries.MAX_FAILURES),
+    "failures beside trouble": (failed_beside_trouble, verdict.MAX_NAMED),
+    "the message of a case": (message_of_a_case, MAX_MESSAGE),
     "the text of a sign": (text_of_a_sign, signs.MAX_TEXT),
     "issues of a bundle": (issues, xcresult_summary.MAX_ISSUES),
     "texts of a case": (texts_of_a_case, MAX_TEXTS),
