@@ -35,31 +35,31 @@ class Token:
 
     def __init__(self) -> None:
         self.seen = time.monotonic()
-        self._off = False
-        self._keeps = False
+        self._off = self._left = self._keeps = False
         self._lock = threading.Lock()
 
     def is_off(self) -> bool:
-        """Whether nobody waits any more; asking shows that the thread goes on."""
+        """Whether it is not to go on reading; asking shows that the thread goes on."""
         self.seen = time.monotonic()
         return self._off
 
     def call_off(self) -> None:
-        """Nobody waits any more."""
+        """It is not wanted any more; what is read by now may still be kept."""
         self._off = True
 
     def keep(self) -> None:
-        """From here on what the thread does is waited for; `Failure` CANCELLED where nobody waits."""
+        """From here on what the thread does is waited for; `Failure` CANCELLED where it was left behind."""
         with self._lock:
-            if self._off:
+            if self._left:
                 raise Failure(Kind.CANCELLED, "cancelled while the source was bundled")
             self._keeps = True
 
     def leave(self) -> bool:
         """Whether the thread may be left behind: then it keeps nothing, whenever it comes back."""
         with self._lock:
-            self._off = self._off or not self._keeps
-            return not self._keeps
+            self._left = not self._keeps
+            self._off = self._off or self._left
+            return self._left
 
 
 class _Outcome(Generic[T]):

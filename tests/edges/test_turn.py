@@ -122,10 +122,13 @@ def test_to_ask_whether_one_is_off_is_to_show_life(monkeypatch: pytest.MonkeyPat
 
 
 def test_who_keeps_is_not_left_and_who_is_left_does_not_keep() -> None:
-    one, other = Token(), Token()
+    one, other, called_off = Token(), Token(), Token()
     one.keep()
     assert not one.leave()
     assert not one.is_off()
+    called_off.call_off()
+    called_off.keep()
+    assert not called_off.leave()
     assert other.leave()
     with pytest.raises(Failure) as caught:
         other.keep()
