@@ -104,6 +104,7 @@ class Api:
             "workers.try": door.tried,
             "workers.keys": door.keys,
             "workers.examine": door.examined,
+            "workers.drain": workers.drain,
             "workers.explain": plan.explained,
         }
 

@@ -20,6 +20,7 @@ from rch.contract.worker_rpc import RpcError
 from rchd.api_workers import PROBE_SECONDS, in_order
 from rchd.core import events as ev
 from rchd.driver import Driver
+from rchd.edges.drained import Drained
 from rchd.edges.pool import target_of
 from rchd.edges.prober import Prober, deadline, ms_since
 from rchd.edges.socket import Connection
@@ -33,11 +34,12 @@ LOOK_SECONDS = 150.0
 class DoorApi:
     """Looks at workers of the inventory at `path`, and at such as are to be put into it."""
 
-    def __init__(self, path: Path, prober: Prober, driver: Driver, agent: Agent) -> None:
+    def __init__(self, path: Path, prober: Prober, driver: Driver, agent: Agent, drained: Drained) -> None:
         self._path = path
         self._prober = prober
         self._driver = driver
         self._agent = agent
+        self._drained = drained
 
     async def scanned(self, params: door.AddressParams, _connection: Connection) -> door.ScanView:
         """The host keys that are shown; none of them is trusted by that."""
@@ -116,6 +118,7 @@ class DoorApi:
         report = await self._prober.probe(inventory, entry, PROBE_SECONDS)
         self._driver.post(ev.WorkerProbed(at=time.time(), report=report))
         aside = self._driver.core.fleet.aside(entry.name)
+        drain = self._drained.get(entry.name)
         facts: dict[str, Any] = {} if entry.transport == "local" else await self._door(entry)
         return door.ExaminedView(
             name=entry.name,
@@ -128,6 +131,7 @@ class DoorApi:
             skew_seconds=report.skew_seconds,
             failure=_reported(report),
             aside=None if aside is None or report.result is not None else aside.message,
+            drained=None if drain is None else drain.reason,
             **facts,
         )
 

@@ -7,35 +7,47 @@ from pathlib import Path
 
 import anyio
 import msgspec
+from anyio import to_thread
 
 from rch.config.inventory import Inventory, WorkerEntry, load_inventory
 from rch.contract import local_api as api
 from rch.contract.errors import Failure, Kind
+from rch.contract.ids import timestamp
+from rch.contract.local_door import WorkerDrainParams, WorkerDrainView
+from rch.contract.states import RunState
 from rchd.core import events as ev
+from rchd.core.select import drained_text
 from rchd.driver import Driver
+from rchd.edges.drained import Drain, Drained
 from rchd.edges.prober import Prober
 from rchd.edges.socket import Connection
 
 PROBE_SECONDS = 30.0
+MOST_REASON = 200
 
 
 class WorkersApi:
     """Lists and probes the inventory at `path`; `driver` has what the core knows of the workers.
 
+    `drained` are those that are to get no new run.
+
     Whoever probes a worker that is set aside asks it all the same: where it answers well, it may
     serve again at once.
     """
 
-    def __init__(self, path: Path, prober: Prober, driver: Driver) -> None:
+    def __init__(self, path: Path, prober: Prober, driver: Driver, drained: Drained) -> None:
         self._path = path
         self._prober = prober
         self._driver = driver
+        self._drained = drained
+        self._draining = anyio.Lock()
 
     async def listed(self, _params: api.NoParams, _connection: Connection) -> api.WorkerListView:
         """The inventory, in the order of selection."""
         inventory = load_inventory(self._path)
         views = [
-            self._with_aside(_worker_view(entry, inventory, "listed", "")) for entry in in_order(inventory)
+            self._with_standing(_worker_view(entry, inventory, "listed", ""))
+            for entry in in_order(inventory)
         ]
         return self._worker_list(inventory, views)
 
@@ -51,15 +63,53 @@ class WorkersApi:
         async def ask(entry: WorkerEntry) -> None:
             report = await self._prober.probe(inventory, entry, PROBE_SECONDS)
             view = _probed_view(entry, inventory, report)
-            if report.result is None:
-                view = self._with_aside(view)
-            views[entry.name] = view
+            views[entry.name] = self._with_drain(view) if report.result else self._with_standing(view)
             self._driver.post(ev.WorkerProbed(at=time.time(), report=report))
 
         async with anyio.create_task_group() as group:
             for entry in entries:
                 group.start_soon(ask, entry)
         return self._worker_list(inventory, [views[entry.name] for entry in entries])
+
+    async def drain(self, params: WorkerDrainParams, _connection: Connection) -> WorkerDrainView:
+        """Durable when it is answered; a run that asks the worker for a slot already may still get it."""
+        async with self._draining:  # file and core hear of two calls in one order
+            return await self._drain(params)
+
+    async def _drain(self, params: WorkerDrainParams) -> WorkerDrainView:
+        name, before = params.name, self._drained.get(params.name)
+        if before is None and name not in {entry.name for entry in load_inventory(self._path).workers}:
+            raise Failure(
+                Kind.USAGE, f"no worker {name[:64]!r} in the inventory", hint="rchctl workers list"
+            )
+        if len(params.reason) > MOST_REASON or not params.reason.isprintable():
+            raise Failure(Kind.USAGE, f"a reason is one line of at most {MOST_REASON} characters")
+        drain = None
+        if not params.off:
+            kept = before is not None and before.reason == params.reason
+            drain = before if kept else Drain(reason=params.reason, since=timestamp(time.time()))
+        await to_thread.run_sync(self._drained.set, name, drain)
+        reason = None if drain is None else drain.reason
+        self._driver.post(ev.WorkerDrained(at=time.time(), worker=name, reason=reason))
+        runs = self._driver.core.runs.values()
+        return WorkerDrainView(
+            name=name,
+            drained=drain is not None,
+            reason=reason or "",
+            since=None if drain is None else drain.since,
+            runs_running=sum(run.worker == name and run.state == RunState.RUNNING for run in runs),
+        )
+
+    def _with_drain(self, view: api.WorkerView) -> api.WorkerView:
+        drain = self._drained.get(view.name)
+        if drain is None:
+            return view
+        said = drained_text(drain.reason)
+        detail = f"{said}; {view.detail}" if view.detail else f"{said} since {drain.since}"
+        return msgspec.structs.replace(view, detail=detail, drained=drain.reason)
+
+    def _with_standing(self, view: api.WorkerView) -> api.WorkerView:
+        return self._with_drain(self._with_aside(view))
 
     def _with_aside(self, view: api.WorkerView) -> api.WorkerView:
         """The view, with why the worker is set aside, if it is."""

@@ -33,6 +33,7 @@ from rchd.driver import Driver, Record, load_core
 from rchd.edges import known_types, leavings, logfile, process, store_health
 from rchd.edges.agents import Agents
 from rchd.edges.clock import now
+from rchd.edges.drained import Drained
 from rchd.edges.host_id import host_id
 from rchd.edges.housekeeping import Housekeeper
 from rchd.edges.hub import Hub
@@ -132,7 +133,7 @@ async def _run(
     observer = Observer()
     observer.knows(core.runs.values())
     descriptors = process.raise_descriptors()
-    agents = Agents(os.environ.get("SSH_AUTH_SOCK"))
+    drained, agents = Drained(paths.drained), Agents(os.environ.get("SSH_AUTH_SOCK"))
     pool = WorkerPool(
         _known_workers(paths.workers_toml), standby_home=paths.standby_worker, agent=agents.pick
     )
@@ -202,10 +203,10 @@ async def _run(
                 store=store,
                 hub=hub,
                 intake=intake,
-                workers=WorkersApi(paths.workers_toml, prober, driver),
+                workers=WorkersApi(paths.workers_toml, prober, driver, drained),
                 plan=PlanApi(intake, prober, driver),
                 gc=GcApi(paths.workers_toml, pool),
-                door=DoorApi(paths.workers_toml, prober, driver, agents.pick),
+                door=DoorApi(paths.workers_toml, prober, driver, agents.pick, drained),
                 daemon=daemon,
                 replies=replies,
                 metrics=MetricsApi(meters),
@@ -222,7 +223,7 @@ async def _run(
             if settings.metrics.textfile is not None:
                 place, seconds = Path(settings.metrics.textfile), settings.metrics.interval_seconds
                 group.start_soon(keep_textfile, place, float(seconds), meters)
-            driver.post(ev.Started(at=now()))
+            driver.post(ev.Started(at=now(), drained=drained.reasons()))
             log.info("daemon.started", socket=str(paths.socket), runs=len(core.runs))
             await server.serve(listener, answers)
         intake.close()

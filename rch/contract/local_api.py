@@ -18,6 +18,8 @@ from rch.contract.local_door import (
     KeysView,
     ScanView,
     TryView,
+    WorkerDrainParams,
+    WorkerDrainView,
 )
 from rch.contract.local_gc import HostGcParams, HostGcView, WorkersGcParams, WorkersGcView
 from rch.contract.local_plan import ExplainParams, RunPlanView, WorkersPlanView
@@ -25,7 +27,7 @@ from rch.contract.records import Narrowing
 
 PROTOCOL = (1, 1)
 MAX_MESSAGE = 1 << 20
-FEATURES = ("watch", "log_text", "drain_exit", "plan", "cancel_token", "rerun", "door")
+FEATURES = ("watch", "log_text", "drain_exit", "plan", "cancel_token", "rerun", "door", "setup")
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -289,7 +291,8 @@ class RunEvent(View, frozen=True, kw_only=True):
 class WorkerView(View, frozen=True, kw_only=True):
     """One worker of the inventory and what is known of it.
 
-    `aside` says why no new run is given to it, `aside_until` (as the clock stood then) how long.
+    `aside` says why no new run is given to it, `aside_until` (as the clock stood then) how long;
+    `drained`, that somebody wants that, and why, if anything was said.
     """
 
     name: str
@@ -304,6 +307,7 @@ class WorkerView(View, frozen=True, kw_only=True):
     probe_ms: int | None = None
     aside: str | None = None
     aside_until: str | None = None
+    drained: str | None = None
 
 
 class WorkerListView(View, frozen=True, kw_only=True):
@@ -362,6 +366,7 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct], str]] = {
     "workers.try": (AddressParams, TryView, "probe a worker that is in no inventory, over a pinned key"),
     "workers.keys": (KeysParams, KeysView, "the public keys that are offered to a worker"),
     "workers.examine": (ExamineParams, ExamineView, "probe the workers, and try what their keys open"),
+    "workers.drain": (WorkerDrainParams, WorkerDrainView, "give a worker no new run, or do so again"),
     "workers.explain": (
         ExplainParams,
         WorkersPlanView,

@@ -56,6 +56,9 @@ def workers_findings(
 
 def _worker(view: _View, candidate: _View | None, spoken: tuple[int, int]) -> Iterator[Finding]:
     name, probe = view["name"], view.get("probe")
+    if (drained := view.get("drained")) is not None:
+        said = f"it gets no new run{f': {drained}' if drained else ''}"
+        yield warning("drained", said, f"rchctl workers undrain {name}", subject=name)
     if view.get("aside"):
         yield warning("set aside", str(view["aside"]), f"rchctl workers probe {name}", subject=name)
     if probe is None:

@@ -14,12 +14,13 @@ from rchctl.request import ACTIONS, overrides, working_directory
 
 # A probe may have to wait for the connect timeout of each worker.
 _PROBE_SECONDS = 330.0
-_WORDS = ("list", "probe", "add", "key", "explain", "gc")
+_WORDS = ("list", "probe", "add", "key", "explain", "gc", "drain", "undrain")
 _OF_WORDS = {
     ("explain",): ("action", "set", "simulate"),
     ("add",): ("host", "user", "port", "tag", "priority", "fingerprint", "yes"),
     ("key",): ("from", "create", "command"),
     ("add", "key"): ("ssh-key",),
+    ("drain",): ("reason",),
 }
 
 
@@ -69,6 +70,9 @@ def configure(parser: VerbParser) -> None:
     )
     parser.add_argument("--create", action="store_true", help="with key: make one where there is none")
     parser.add_argument("--command", metavar="CMD", help="with key: the worker's program, 'PATH xcode rpc'")
+    parser.add_argument(
+        "--reason", metavar="TEXT", help="with drain: what waiting runs and people are told"
+    )
     parser.add_argument("--dry-run", action="store_true", help="with gc: only name what would be removed")
     parser.add_argument(
         "--action", action="append", metavar="ACTION", help="with explain: build or test, as of rchctl run"
@@ -105,6 +109,10 @@ def run(context: Context) -> Outcome:
         from rchctl.commands.workers_add import add
 
         return add(context)
+    if what in {"drain", "undrain"}:
+        from rchctl.commands.workers_drain import drain
+
+        return drain(context)
     if what == "key":
         from rchctl.commands.workers_key import key
 
