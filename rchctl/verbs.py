@@ -34,7 +34,9 @@ VERBS: dict[str, Verb] = {
     "explain": Verb("rchctl.commands.explain", "what the gate says of a command line, without running it"),
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
     "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
-    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, setup, upgrade, add, key, explain, drain, gc"),
+    "workers": Verb(
+        "rchctl.commands.workers", "the workers: list, probe, setup, upgrade, add, key, explain, drain, gc"
+    ),
     "doctor": Verb(
         "rchctl.commands.doctor", "what is wrong with the set-up and its workers, and what mends it"
     ),

@@ -1,7 +1,7 @@
 """What is known of the workers: the newest word of each, who is set aside, who could serve what.
 
-Pure, bounded by the inventory, and but for drains not persisted: a start begins anew. A worker that breaks the
-protocol `STRIKES` times in a row, or shows a wrong host key once, is given no new run until a
+Pure, bounded by the inventory, and but for drains not persisted: a start begins anew. A worker that
+breaks the protocol `STRIKES` times in a row, or shows a wrong host key once, is given no new run until a
 timer is over, twice as long each time; no clock is asked. What it can (its toolchains, its tags)
 stays known while it is busy, unreachable, drained or set aside: that is what `servable` goes by.
 Who is drained is told at the start and by whoever drains; `rchd/edges/drained.py` keeps it.
