@@ -43,8 +43,8 @@ class DoorApi:
 
     async def scanned(self, params: door.AddressParams, _connection: Connection) -> door.ScanView:
         """The host keys that are shown; none of them is trusted by that."""
-        ssh = await _ssh("ssh")
-        target = target_of(_entry(params), CONNECT_SECONDS)
+        ssh = await ssh_module("ssh")
+        target = target_of(entry_of(params), CONNECT_SECONDS)
         where, seen, known = await ssh.shown_keys(target, self._agent)
         keys = [
             door.HostKeyView(
@@ -60,7 +60,7 @@ class DoorApi:
 
     async def tried(self, params: door.AddressParams, _connection: Connection) -> door.TryView:
         """The answer to a probe, on a connection of its own."""
-        entry = _entry(params)
+        entry = entry_of(params)
         transport = SshTransport(target_of(entry, CONNECT_SECONDS), agent=self._agent)
         client = WorkerClient(entry.name, transport)
         began = time.monotonic()
@@ -76,12 +76,12 @@ class DoorApi:
     async def keys(self, params: door.KeysParams, _connection: Connection) -> door.KeysView:
         """The public keys that a dial would offer."""
         if params.address is not None:
-            entry = _entry(params.address)
+            entry = entry_of(params.address)
         else:
             entry = _one(load_inventory(self._path), params.name or "")
         if entry.transport != "ssh":
             raise Failure(Kind.USAGE, f"worker {entry.name} is on this machine and needs no key")
-        look = await _ssh("ssh_look")
+        look = await ssh_module("ssh_look")
         found = await look.offered(target_of(entry, CONNECT_SECONDS), self._agent)
         views = [
             door.KeyView(
@@ -98,6 +98,9 @@ class DoorApi:
     async def examined(self, params: door.ExamineParams, _connection: Connection) -> door.ExamineView:
         """Probes one worker, or each, and tries what its key opens beside the worker's command."""
         inventory = load_inventory(self._path)
+        if params.address is not None:
+            view = await self._opened(entry_of(params.address))
+            return door.ExamineView(workers=(view,), inventory=str(self._path), embedded=False)
         entries = in_order(inventory)
         if params.name is not None:
             entries = [_one(inventory, params.name)]
@@ -112,6 +115,15 @@ class DoorApi:
         ordered = tuple(views[entry.name] for entry in entries)
         return door.ExamineView(
             workers=ordered, inventory=str(self._path), embedded=inventory.implied_local
+        )
+
+    async def _opened(self, entry: WorkerEntry) -> door.ExaminedView:
+        return door.ExaminedView(
+            name=entry.name,
+            transport=entry.transport,
+            host=entry.host or "localhost",
+            priority=entry.priority,
+            **await self._door(entry),
         )
 
     async def _examined(self, inventory: Inventory, entry: WorkerEntry) -> door.ExaminedView:
@@ -137,7 +149,7 @@ class DoorApi:
 
     async def _door(self, entry: WorkerEntry) -> dict[str, Any]:
         """What the key opens, over a connection that is dialled for that alone."""
-        ssh, look = await _ssh("ssh"), await _ssh("ssh_look")
+        ssh, look = await ssh_module("ssh"), await ssh_module("ssh_look")
         try:
             with deadline(LOOK_SECONDS, entry.name):
                 connection = await ssh.dial(target_of(entry, CONNECT_SECONDS), self._agent, None)
@@ -156,12 +168,12 @@ class DoorApi:
         }
 
 
-async def _ssh(name: str) -> Any:
+async def ssh_module(name: str) -> Any:
     """A module that speaks SSH; its library takes a while to load."""
     return await to_thread.run_sync(import_module, f"rchd.edges.{name}")
 
 
-def _entry(params: door.AddressParams) -> WorkerEntry:
+def entry_of(params: door.AddressParams) -> WorkerEntry:
     """The address as the inventory would have it; `Failure` USAGE names the member that it would refuse."""
     try:
         return msgspec.convert(msgspec.to_builtins(params), WorkerEntry)

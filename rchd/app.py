@@ -25,6 +25,7 @@ from rchd.api_gc import GcApi
 from rchd.api_hostgc import HostGcApi
 from rchd.api_metrics import MetricsApi
 from rchd.api_plan import PlanApi
+from rchd.api_setup import SetupApi
 from rchd.api_workers import WorkersApi
 from rchd.core import events as ev
 from rchd.core.ask import farewell
@@ -138,8 +139,7 @@ async def _run(
         _known_workers(paths.workers_toml), standby_home=paths.standby_worker, agent=agents.pick
     )
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
-    hub = Hub(str(paths.artifacts))
-    replies = Replies()
+    hub, replies = Hub(str(paths.artifacts)), Replies()
     keeper = Housekeeper(paths.artifacts, store)
     await anyio.to_thread.run_sync(keeper.finish)
     await anyio.to_thread.run_sync(leavings.clear, paths, store, tuple(core.runs.values()))
@@ -196,6 +196,7 @@ async def _run(
                 service.tell(patience=PATIENCE_SECONDS, READY=1, STATUS=daemon.status_line())
                 ready()
 
+            door = DoorApi(paths.workers_toml, prober, driver, agents.pick, drained)
             group.start_soon(intake.tend)
             api = Api(
                 paths=paths,
@@ -206,7 +207,15 @@ async def _run(
                 workers=WorkersApi(paths.workers_toml, prober, driver, drained),
                 plan=PlanApi(intake, prober, driver),
                 gc=GcApi(paths.workers_toml, pool),
-                door=DoorApi(paths.workers_toml, prober, driver, agents.pick, drained),
+                door=door,
+                setup=SetupApi(
+                    paths.workers_toml,
+                    door=door,
+                    pool=pool,
+                    prober=prober,
+                    driver=driver,
+                    agent=agents.pick,
+                ),
                 daemon=daemon,
                 replies=replies,
                 metrics=MetricsApi(meters),

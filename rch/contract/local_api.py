@@ -23,6 +23,7 @@ from rch.contract.local_door import (
 )
 from rch.contract.local_gc import HostGcParams, HostGcView, WorkersGcParams, WorkersGcView
 from rch.contract.local_plan import ExplainParams, RunPlanView, WorkersPlanView
+from rch.contract.local_setup import InstallParams, InstallView, LookParams, LookView
 from rch.contract.records import Narrowing
 
 PROTOCOL = (1, 1)
@@ -366,6 +367,8 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct], str]] = {
     "workers.try": (AddressParams, TryView, "probe a worker that is in no inventory, over a pinned key"),
     "workers.keys": (KeysParams, KeysView, "the public keys that are offered to a worker"),
     "workers.examine": (ExamineParams, ExamineView, "probe the workers, and try what their keys open"),
+    "workers.look": (LookParams, LookView, "what is at a machine that opens a shell, before a set-up"),
+    "workers.install": (InstallParams, InstallView, "bring the worker's program there, and see it answer"),
     "workers.drain": (WorkerDrainParams, WorkerDrainView, "give a worker no new run, or do so again"),
     "workers.explain": (
         ExplainParams,

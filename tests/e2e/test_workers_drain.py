@@ -21,7 +21,7 @@ def test_a_drained_worker_gets_no_run_over_a_restart_until_it_is_undrained(tmp_p
         assert user.rchctl("daemon", "restart").returncode == 0
 
         def waits() -> bool:
-            return user.json("status", run)["data"]["waiting"] == "local: drained: a new Xcode"
+            return bool(user.json("status", run)["data"]["waiting"] == "local: drained: a new Xcode")
 
         until(waits, 30)
         (listed,) = user.json("workers", "list")["data"]["workers"]
