@@ -9,12 +9,14 @@ import anyio
 import msgspec
 from anyio import to_thread
 
+import rch
 from rch.config.inventory import Inventory, WorkerEntry, load_inventory
 from rch.contract import local_api as api
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
 from rch.contract.local_door import WorkerDrainParams, WorkerDrainView
 from rch.contract.states import RunState
+from rch.contract.versions import lags
 from rchd.core import events as ev
 from rchd.core.select import drained_text
 from rchd.driver import Driver
@@ -109,7 +111,8 @@ class WorkersApi:
         return msgspec.structs.replace(view, detail=detail, drained=drain.reason)
 
     def _with_standing(self, view: api.WorkerView) -> api.WorkerView:
-        return self._with_drain(self._with_aside(view))
+        told = _with_agent(view, self._driver.core.fleet.agent(view.name))
+        return self._with_drain(self._with_aside(told))
 
     def _with_aside(self, view: api.WorkerView) -> api.WorkerView:
         """The view, with why the worker is set aside, if it is."""
@@ -145,6 +148,15 @@ def _worker_view(entry: WorkerEntry, inventory: Inventory, status: str, detail: 
     )
 
 
+def _with_agent(view: api.WorkerView, agent: str | None) -> api.WorkerView:
+    """With the version of its program, and what to do where that is old; this machine's own never is."""
+    if agent is None or view.transport != "ssh" or not lags(agent, rch.__version__):
+        return msgspec.structs.replace(view, agent=agent)
+    said = f"rch-worker {agent} lags behind {rch.__version__} here: rchctl workers upgrade {view.name}"
+    detail = f"{view.detail}; {said}" if view.detail else said
+    return msgspec.structs.replace(view, agent=agent, lags=True, detail=detail)
+
+
 def _probed_view(entry: WorkerEntry, inventory: Inventory, report: ev.ProbeReport) -> api.WorkerView:
     base = _worker_view(entry, inventory, "ok", "")
     if report.result is None:
@@ -154,9 +166,10 @@ def _probed_view(entry: WorkerEntry, inventory: Inventory, report: ev.ProbeRepor
     tools = ", ".join(f"{each.kind} {each.version}" for each in capabilities.toolchains) or "no toolchain"
     where = f"{capabilities.os_name} {capabilities.os_version} {capabilities.arch}"
     kind = "simulated, its tools are stand-ins: " if capabilities.simulated else ""
-    return msgspec.structs.replace(
+    view = msgspec.structs.replace(
         base,
         detail=f"{kind}{tools} on {where}",
         probe=msgspec.to_builtins(report.result),
         probe_ms=report.duration_ms,
     )
+    return _with_agent(view, capabilities.agent_version)

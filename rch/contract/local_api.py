@@ -293,7 +293,8 @@ class WorkerView(View, frozen=True, kw_only=True):
     """One worker of the inventory and what is known of it.
 
     `aside` says why no new run is given to it, `aside_until` (as the clock stood then) how long;
-    `drained`, that somebody wants that, and why, if anything was said.
+    `drained`, that somebody wants that, and why, if anything was said. `agent` is the version of its
+    rch-worker, as far as it was told; `lags`: it is older than this host's (`workers upgrade`).
     """
 
     name: str
@@ -309,6 +310,8 @@ class WorkerView(View, frozen=True, kw_only=True):
     aside: str | None = None
     aside_until: str | None = None
     drained: str | None = None
+    agent: str | None = None
+    lags: bool = False
 
 
 class WorkerListView(View, frozen=True, kw_only=True):

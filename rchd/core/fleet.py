@@ -218,6 +218,11 @@ class Fleet:
         health = self._health.get(worker)
         return None if health is None else health.aside
 
+    def agent(self, worker: str) -> str | None:
+        """The version of its program, as it was last told."""
+        report = self._reports.get(worker)
+        return None if report is None or report.result is None else report.result.capabilities.agent_version
+
     def spared(self) -> dict[str, str]:
         """The workers that are not to be asked, and the mark of the entry for which this holds."""
         return {name: each.mark for name, each in sorted(self._health.items()) if each.aside and each.mark}

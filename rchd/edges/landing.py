@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -57,7 +58,9 @@ def install(call: Call) -> dict[str, Any]:
             call.begin("venv")
             shutil.rmtree(folder, ignore_errors=True)  # a cut has left it
             hint = "install its venv there (Debian: apt-get install python3-venv), or name another --python"
-            call.run([request["python"], "-I", "-m", "venv", folder], hint)
+            # To put pip into the folder takes most of the time that all of it does.
+            made_without = ["--without-pip"] if _has_pip() else []
+            call.run([request["python"], "-I", "-m", "venv", *made_without, folder], hint)
             call.begin("packages")
             _packages(call, folder, incoming)
         call.begin("check")
@@ -66,6 +69,11 @@ def install(call: Call) -> dict[str, Any]:
         durable(os.path.join(folder, COMPLETE), json.dumps({"build": build}).encode())
         shutil.rmtree(incoming, ignore_errors=True)
     return {"made": made, "own": own, "probe": answer}
+
+
+def _has_pip() -> bool:
+    """Whether this Python, which is the chosen one, has a pip that can install for another."""
+    return importlib.util.find_spec("pip") is not None
 
 
 def _receive(data: IO[bytes], path: str, wheel: dict[str, Any]) -> None:
@@ -84,7 +92,9 @@ def _receive(data: IO[bytes], path: str, wheel: dict[str, Any]) -> None:
 
 def _packages(call: Call, folder: str, incoming: str) -> None:
     """From what was sent, where that is enough; else the rest from this machine's own index, if it may."""
-    pip = [os.path.join(folder, "bin", "python"), "-I", "-m", "pip", "install", "--no-input", "--quiet"]
+    python = os.path.join(folder, "bin", "python")
+    pip = [call.request["python"], "-I", "-m", "pip", "--python", python]
+    pip = [*(pip if _has_pip() else [python, "-I", "-m", "pip"]), "install", "--no-input", "--quiet"]
     pip += ["--disable-pip-version-check", "--no-warn-script-location", "--find-links", incoming]
     wanted = call.request["wanted"]
     try:

@@ -19,8 +19,8 @@ if MYPY:
 _NEWEST, _OLDEST = 20, 11
 _FOLDERS = ("/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "~/.local/bin", "~/.pyenv/shims")
 _ASK = (
-    "import json,sys,platform as p,importlib.util as u;"
-    "print(json.dumps([list(sys.version_info[:3]),bool(u.find_spec('venv') and u.find_spec('ensurepip')),"
+    "import json,sys,platform as p;from importlib.util import find_spec as f;"
+    "print(json.dumps([list(sys.version_info[:3]),bool(f('venv') and (f('ensurepip') or f('pip'))),"
     "p.machine(),' '.join(p.libc_ver())]))"
 )
 

@@ -7,8 +7,8 @@
 The client's key may do nothing but run the command, as a worker's authorized_keys line says;
 with `forwarding` it may do nothing but forward, as on a jump host, and with `rights` what these say.
 
-With `home` it opens a shell that is at home there, and the keys of that folder's own authorized_keys are let
-in too, each with its own rights: a machine that somebody logs in to.
+With `home` it opens a shell that is at home there, and the keys of that folder's own authorized_keys are
+let in too, each with its own rights: a machine that somebody logs in to.
 """
 
 from __future__ import annotations
