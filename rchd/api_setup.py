@@ -96,11 +96,12 @@ class SetupApi:
             except Failure as failure:
                 if before is None:
                     raise
-                await _step(site, "switch", {"build": before}, python)
+                await _step(site, "switch", {"build": before, "settled": True}, python)
                 log.warning("setup.taken_back", worker=params.login.name, build=build, before=before)
                 raise failure.reworded(
                     f"{failure.message}; version {before} is in force again"
                 ) from failure
+            await _step(site, "switch", {"build": build, "settled": True}, python)
             cleared = await _step(site, "prune", {"keep": [build, before or build]}, python)
         await self._renewed(params.probe.name)
         return setup.InstallView(

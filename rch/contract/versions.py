@@ -43,8 +43,8 @@ def same_version(version: str, wanted: str) -> bool:
 
 
 def lags(version: str, ours: str) -> bool:
-    """Whether a program of this project is older than the one that asks."""
-    return numbers_of(version) < numbers_of(ours)
+    """Whether a program of this project is older than the one that asks; one without a version is not."""
+    return () < numbers_of(version) < numbers_of(ours)
 
 
 def matcher(wanted: str) -> Callable[[str], bool]:

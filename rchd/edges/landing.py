@@ -21,6 +21,7 @@ import subprocess
 import sys
 
 from rchd.edges.landing_call import (
+    BEFORE,
     COMPLETE,
     CURRENT,
     Call,
@@ -120,18 +121,26 @@ def _tried(call: Call, folder: str) -> dict[str, Any]:
 
 
 def switch(call: Call) -> dict[str, Any]:
-    """`current` leads to `build`, at once or not at all; what it led to before."""
-    build = call.request["build"]
+    """`current` leads to `build`, at once or not at all; what it led to before.
+
+    That is kept until it is `settled` that the new one answers: a cut in between forgets no way back.
+    """
+    build, note = call.request["build"], os.path.join(call.base, BEFORE)
     with locked(call.base):
         before = current(call.base)
         if build not in complete(call.base):
             raise Refused(f"version {build} is not installed")
         if before != build:
+            durable(note, (before or "").encode())
             temp = os.path.join(call.base, f".{CURRENT}.new")
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temp)
             os.symlink(build, temp)
             os.replace(temp, os.path.join(call.base, CURRENT))
+        before = read(note).decode("utf-8", "replace") or before
+        if call.request.get("settled"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(note)
     return {"before": before}
 
 

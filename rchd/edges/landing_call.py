@@ -15,7 +15,7 @@ if MYPY:
     from typing import IO, Any
 
 BASE = "~/.local/share/rch-worker/agent"
-CURRENT, COMPLETE = "current", "complete.json"
+CURRENT, COMPLETE, BEFORE = "current", "complete.json", ".before"
 LOCK_SECONDS = 30.0
 SHOWN = 2000
 _MOST_BYTES = 4 << 20

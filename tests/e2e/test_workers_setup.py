@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +71,11 @@ def test_a_machine_with_ssh_and_python_alone_becomes_a_worker(tmp_path: Path) ->
         assert not (tmp_path / ".ssh").exists()
         assert not entries(user)
         (there / ".profile").write_text("echo a greeting\n")
+        # What a set-up that was cut may have left.
+        base = Path(plan["data"]["found"]["base"])
+        for name in (".incoming", plan["data"]["found"]["build"]):
+            (base / name / "bin").mkdir(parents=True)
+            (base / name / "bin" / "rch-worker").write_text("half a")
         done = user.json(*words, "--apply", "--tag", "ios")
         assert done["exit_code"] == 0, done
         (entry,) = entries(user)
@@ -150,3 +158,33 @@ def test_a_new_version_comes_beside_the_old_one_whose_job_runs_on(tmp_path: Path
         assert (refused["exit_code"], refused["error"]["subkind"]) == (20, "SETUP"), refused
         assert "check: rch-worker ended with 3" in refused["error"]["message"]
         assert (base / "current").readlink().name == told["done"]["build"]
+
+
+@pytest.mark.faults_long
+@pytest.mark.skipif(os.geteuid() != 0, reason="an account of its own can be made by root alone")
+@pytest.mark.skipif(shutil.which("useradd") is None, reason="there is no useradd")
+def test_an_account_of_its_own_with_the_system_s_python(tmp_path: Path) -> None:
+    name = f"rch{os.getpid()}"
+    with tempfile.TemporaryDirectory(prefix="rch-home-") as folder:
+        # The account has to get there, and the test's own folder is root's.
+        outer, there = Path(folder), Path(folder) / "home"
+        outer.chmod(0o755)
+        there.mkdir()
+        made = ["useradd", "-M", "-N", "-d", str(there), "-s", "/bin/sh", "-p", "*", name]
+        subprocess.run(made, check=True)
+        try:
+            shutil.chown(there, name)
+            (there / ".profile").write_text("echo a greeting\n")
+            with (
+                lab(tmp_path) as user,
+                sshd.SshdServer(outer / "sshd", account=name, home=there) as server,
+            ):
+                words = ["workers", "setup", "mini", "--host", server.host, "--port", str(server.port)]
+                words += ["--user", name, "--fingerprint", server.fingerprints["ed25519"]]
+                done = user.json(*words, "--login-key", str(server.client_key), "--apply")
+                assert done["exit_code"] == 0, done
+                assert (there / ".ssh" / "authorized_keys").owner() == name
+                (view,) = user.json("workers", "probe", "mini")["data"]["workers"]
+                assert view["agent"] == __version__
+        finally:
+            subprocess.run(["userdel", name], check=True)

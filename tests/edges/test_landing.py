@@ -132,6 +132,8 @@ def test_current_leads_to_whole_versions_alone_and_says_what_was_before(home: Pa
     (base / "3-cut").mkdir()
     assert done("switch", build="1-a") == {"before": None}
     assert done("switch", build="2-b") == {"before": "1-a"}
+    assert done("switch", build="2-b") == {"before": "1-a"}, "it was cut, and may still be taken back"
+    assert done("switch", build="2-b", settled=True) == {"before": "1-a"}
     assert done("switch", build="2-b") == {"before": "2-b"}
     assert call("switch", build="3-cut")[-1]["failed"][1] == "version 3-cut is not installed"
     assert (base / "current").readlink().name == "2-b"
@@ -142,7 +144,7 @@ def test_current_leads_to_whole_versions_alone_and_says_what_was_before(home: Pa
 @pytest.mark.spec("3.1")
 def test_a_version_goes_when_nothing_runs_from_it(home: Path) -> None:
     base = installed(home, "1-a", "2-b", "3-c", "4-d")
-    done("switch", build="4-d")
+    done("switch", build="4-d", settled=True)
     program = base / "1-a" / "worker.py"
     program.write_text("print('up', flush=True)\ninput()\n")
     with subprocess.Popen(

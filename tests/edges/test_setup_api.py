@@ -93,7 +93,7 @@ async def test_the_newest_python_that_will_do_carries_it_and_what_fits_is_sent(
 ) -> None:
     made: Any = await setup_of(far, tmp_path).installed(INSTALL, parts())
     assert (made.made, made.before, made.own) == (True, None, OWN)
-    assert [op for op, _ in far.steps] == ["look", "install", "authorize", "switch", "prune"]
+    assert [op for op, _ in far.steps] == ["look", "install", "authorize", "switch", "switch", "prune"]
     assert {python for op, python in far.steps if op != "look"} == {"/opt/python3.13"}
     assert all(name.endswith("-none-any.whl") for name in far.sent), "nothing of Linux goes to a Mac"
     assert far.sent[-1] == "rch_worker-0.1.0-py3-none-any.whl"

@@ -15,7 +15,12 @@ LINE = 'restrict,command="/h/agent/current/bin/rch-worker xcode rpc" ssh-ed25519
 
 def facts(**changes: Any) -> dict[str, Any]:
     python = {"path": "/usr/bin/python3", "version": [3, 12, 1], "venv": True}
-    base = {"hostname": "mini", "release": "macOS 15", "machine": "arm64", "pythons": [python]}
+    base: dict[str, Any] = {
+        "hostname": "mini",
+        "release": "macOS 15",
+        "machine": "arm64",
+        "pythons": [python],
+    }
     base |= {
         "disk_free_bytes": 5 << 30,
         "installed": [],

@@ -8,7 +8,7 @@ The client's key may do nothing but run the command, as a worker's authorized_ke
 with `forwarding` it may do nothing but forward, as on a jump host, and with `rights` what these say.
 
 With `home` it opens a shell that is at home there, and the keys of that folder's own authorized_keys are
-let in too, each with its own rights: a machine that somebody logs in to.
+let in too, each with its own rights: a machine that somebody logs in to, as `account` where one is named.
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ class SshdServer:
         log_level: str = "VERBOSE",
         options: Sequence[str] = (),
         home: Path | None = None,
+        account: str | None = None,
     ) -> None:
         self.host = "127.0.0.1"
-        self.user = getpass.getuser()
+        self.user = account or getpass.getuser()
         self.port = 0
         self.fingerprints: dict[str, str] = {}
         self.host_key_lines: dict[str, str] = {}
