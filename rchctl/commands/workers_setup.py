@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _DIAL_SECONDS = 90.0
 _LOOK_SECONDS = 180.0
 _INSTALL_SECONDS = 1500.0
+_MOST_KEYS = 6
 _HOME = re.compile(r"RCH_WORKER_HOME=('[^']*'|\S+)")
 _LOGIN = "this needs a login of your own, with a key that opens a shell: ssh-copy-id, or --login-key FILE"
 
@@ -48,9 +49,11 @@ def setup(context: Context) -> Outcome:
     public = public_of(path)
     line = _line(context, facts, public)
     probe = {**address, "ssh_key_path": str(path)}
-    done = _install(context, address, probe, public, line)
+    done = _install(context, address, probe, public, facts)
     opened = _opened(context, probe)
     entry = None if known is not None else _write(context, probe, done["own"])
+    if known is not None and not known.ssh_key_path and not context.json:
+        context.console.note(f'workers.toml does not name its key yet: ssh_key_path = "{path}"')
     context.say(f"{context.console.style('ready', 'good')}: {_told(args.name, done)}\n")
     return Outcome({**data, "applied": True, "line": line, "done": done, "worker": entry, "tried": opened})
 
@@ -84,18 +87,28 @@ def _upgraded(context: Context, entry: WorkerEntry) -> dict[str, Any]:
         raise Failure(Kind.USAGE, f"worker {entry.name} is on this machine: it is this installation's own")
     address = _address(context, entry)
     address["known_host_fingerprint"] = entry.known_host_fingerprint
-    keys = context.call("workers.keys", {"name": entry.name}, timeout=_DIAL_SECONDS).get("keys") or []
-    if not keys:
-        hint = f"rchctl workers key {entry.name} --create"
-        raise Failure(Kind.SSH, f"no key is offered to {entry.name}", subkind="AUTH", hint=hint)
-    public = str(keys[0]["line"])
-    facts = _look(context, address, public)
+    public, facts = _let_in(context, address, entry.name)
     probe = {**address}
     if entry.ssh_key_path:
         probe["ssh_key_path"] = entry.ssh_key_path
-    done = _install(context, address, probe, public, _line(context, facts, public))
+    done = _install(context, address, probe, public, facts)
     context.say(f"{context.console.style('ready', 'good')}: {_told(entry.name, done)}\n")
     return {"name": entry.name, "done": done}
+
+
+def _let_in(context: Context, address: dict[str, Any], name: str) -> tuple[str, dict[str, Any]]:
+    """The key of ours that is let in there, of those that are offered, and what is there."""
+    keys = context.call("workers.keys", {"name": name}, timeout=_DIAL_SECONDS).get("keys") or []
+    for key in keys[:_MOST_KEYS]:
+        facts = _look(context, address, str(key["line"]))
+        if facts["key"] == "ours":
+            return str(key["line"]), facts
+    raise Failure(
+        Kind.SSH,
+        f"worker {name}: authorized_keys there has no line that lets a key of this host run rch-worker alone",
+        subkind="SETUP",
+        hint=f"rchctl workers setup {name} --apply",
+    )
 
 
 # --- where it is ------------------------------------------------------------------------
@@ -185,19 +198,19 @@ def _worker_home(context: Context, facts: dict[str, Any]) -> str | None:
 
 
 def _install(
-    context: Context, address: dict[str, Any], probe: dict[str, Any], public: str, line: str
+    context: Context, address: dict[str, Any], probe: dict[str, Any], public: str, facts: dict[str, Any]
 ) -> dict[str, Any]:
     args = context.args
     params: dict[str, Any] = {
         "login": _login(context, address),
         "probe": probe,
         "key": public,
-        "line": line,
+        "line": _line(context, facts, public),
     }
     if args.python:
         params["python"] = args.python
-    if (found := _HOME.search(line)) is not None:
-        params["home"] = found[1].strip("'")
+    if (home := _worker_home(context, facts)) is not None:
+        params["home"] = home
     if args.wheels:
         params["wheels"] = str(Path(args.wheels).expanduser().absolute())
     if not context.json:
