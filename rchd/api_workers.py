@@ -14,7 +14,7 @@ from rch.config.inventory import Inventory, WorkerEntry, load_inventory
 from rch.contract import local_api as api
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
-from rch.contract.local_door import WorkerDrainParams, WorkerDrainView
+from rch.contract.local_workers import WorkerDrainParams, WorkerDrainView, WorkerListView, WorkerView
 from rch.contract.states import RunState
 from rch.contract.versions import lags
 from rchd.core import events as ev
@@ -44,7 +44,7 @@ class WorkersApi:
         self._drained = drained
         self._draining = anyio.Lock()
 
-    async def listed(self, _params: api.NoParams, _connection: Connection) -> api.WorkerListView:
+    async def listed(self, _params: api.NoParams, _connection: Connection) -> WorkerListView:
         """The inventory, in the order of selection."""
         inventory = load_inventory(self._path)
         views = [
@@ -53,14 +53,14 @@ class WorkersApi:
         ]
         return self._worker_list(inventory, views)
 
-    async def probed(self, params: api.WorkerParams, _connection: Connection) -> api.WorkerListView:
+    async def probed(self, params: api.WorkerParams, _connection: Connection) -> WorkerListView:
         """What one worker, or each, says now."""
         inventory = load_inventory(self._path)
         entries = [e for e in in_order(inventory) if params.name in {None, e.name}]
         if not entries:
             known = ", ".join(entry.name for entry in inventory.workers) or "none"
             raise Failure(Kind.USAGE, f"no worker {params.name!r} in the inventory (known: {known})")
-        views: dict[str, api.WorkerView] = {}
+        views: dict[str, WorkerView] = {}
 
         async def ask(entry: WorkerEntry) -> None:
             report = await self._prober.probe(inventory, entry, PROBE_SECONDS)
@@ -102,7 +102,7 @@ class WorkersApi:
             runs_running=sum(run.worker == name and run.state == RunState.RUNNING for run in runs),
         )
 
-    def _with_drain(self, view: api.WorkerView) -> api.WorkerView:
+    def _with_drain(self, view: WorkerView) -> WorkerView:
         drain = self._drained.get(view.name)
         if drain is None:
             return view
@@ -110,11 +110,11 @@ class WorkersApi:
         detail = f"{said}; {view.detail}" if view.detail else f"{said} since {drain.since}"
         return msgspec.structs.replace(view, detail=detail, drained=drain.reason)
 
-    def _with_standing(self, view: api.WorkerView) -> api.WorkerView:
+    def _with_standing(self, view: WorkerView) -> WorkerView:
         told = _with_agent(view, self._driver.core.fleet.agent(view.name))
         return self._with_drain(self._with_aside(told))
 
-    def _with_aside(self, view: api.WorkerView) -> api.WorkerView:
+    def _with_aside(self, view: WorkerView) -> WorkerView:
         """The view, with why the worker is set aside, if it is."""
         aside = self._driver.core.fleet.aside(view.name)
         if aside is None:
@@ -122,8 +122,8 @@ class WorkersApi:
         detail = view.detail or f"set aside until {aside.until}: {aside.message}"
         return msgspec.structs.replace(view, detail=detail, aside=aside.message, aside_until=aside.until)
 
-    def _worker_list(self, inventory: Inventory, views: list[api.WorkerView]) -> api.WorkerListView:
-        return api.WorkerListView(
+    def _worker_list(self, inventory: Inventory, views: list[WorkerView]) -> WorkerListView:
+        return WorkerListView(
             workers=tuple(views),
             inventory=str(self._path),
             embedded=inventory.implied_local,
@@ -135,8 +135,8 @@ def in_order(inventory: Inventory) -> list[WorkerEntry]:
     return sorted(inventory.workers, key=lambda entry: (entry.priority, entry.name))
 
 
-def _worker_view(entry: WorkerEntry, inventory: Inventory, status: str, detail: str) -> api.WorkerView:
-    return api.WorkerView(
+def _worker_view(entry: WorkerEntry, inventory: Inventory, status: str, detail: str) -> WorkerView:
+    return WorkerView(
         name=entry.name,
         transport=entry.transport,
         host=entry.host or "localhost",
@@ -148,7 +148,7 @@ def _worker_view(entry: WorkerEntry, inventory: Inventory, status: str, detail: 
     )
 
 
-def _with_agent(view: api.WorkerView, agent: str | None) -> api.WorkerView:
+def _with_agent(view: WorkerView, agent: str | None) -> WorkerView:
     """With the version of its program, and what to do where that is old; this machine's own never is."""
     if agent is None or view.transport != "ssh" or not lags(agent, rch.__version__):
         return msgspec.structs.replace(view, agent=agent)
@@ -157,7 +157,7 @@ def _with_agent(view: api.WorkerView, agent: str | None) -> api.WorkerView:
     return msgspec.structs.replace(view, agent=agent, lags=True, detail=detail)
 
 
-def _probed_view(entry: WorkerEntry, inventory: Inventory, report: ev.ProbeReport) -> api.WorkerView:
+def _probed_view(entry: WorkerEntry, inventory: Inventory, report: ev.ProbeReport) -> WorkerView:
     base = _worker_view(entry, inventory, "ok", "")
     if report.result is None:
         detail = report.error or "no answer"

@@ -18,12 +18,11 @@ from rch.contract.local_door import (
     KeysView,
     ScanView,
     TryView,
-    WorkerDrainParams,
-    WorkerDrainView,
 )
 from rch.contract.local_gc import HostGcParams, HostGcView, WorkersGcParams, WorkersGcView
 from rch.contract.local_plan import ExplainParams, RunPlanView, WorkersPlanView
 from rch.contract.local_setup import InstallParams, InstallView, LookParams, LookView
+from rch.contract.local_workers import WorkerDrainParams, WorkerDrainView, WorkerListView
 from rch.contract.records import Narrowing
 
 PROTOCOL = (1, 1)
@@ -287,39 +286,6 @@ class RunEvent(View, frozen=True, kw_only=True):
     at: str
     run: RunView | None = None
     data: dict[str, Any] = {}
-
-
-class WorkerView(View, frozen=True, kw_only=True):
-    """One worker of the inventory and what is known of it.
-
-    `aside` says why no new run is given to it, `aside_until` (as the clock stood then) how long;
-    `drained`, that somebody wants that, and why, if anything was said. `agent` is the version of its
-    rch-worker, as far as it was told; `lags`: it is older than this host's (`workers upgrade`).
-    """
-
-    name: str
-    transport: str
-    host: str
-    priority: int
-    tags: tuple[str, ...]
-    status: str
-    detail: str
-    embedded: bool = False
-    probe: dict[str, Any] | None = None
-    probe_ms: int | None = None
-    aside: str | None = None
-    aside_until: str | None = None
-    drained: str | None = None
-    agent: str | None = None
-    lags: bool = False
-
-
-class WorkerListView(View, frozen=True, kw_only=True):
-    """The inventory, in the order that selection takes."""
-
-    workers: tuple[WorkerView, ...]
-    inventory: str
-    embedded: bool
 
 
 class DrainView(View, frozen=True, kw_only=True):

@@ -47,24 +47,6 @@ class ScanView(msgspec.Struct, frozen=True, kw_only=True):
     other_known: tuple[HostKeyView, ...] = ()
 
 
-class WorkerDrainParams(_Params, frozen=True, kw_only=True):
-    """The worker `name` gets no new run, for a `reason`, if one is said; with `off`, it does again."""
-
-    name: str
-    reason: str = ""
-    off: bool = False
-
-
-class WorkerDrainView(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds now. `runs_running` go on there; `since` is null where the worker is not drained."""
-
-    name: str
-    drained: bool
-    reason: str
-    since: str | None
-    runs_running: int
-
-
 class TryView(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker answers that is in no inventory yet."""
 

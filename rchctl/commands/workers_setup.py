@@ -105,7 +105,7 @@ def _let_in(context: Context, address: dict[str, Any], name: str) -> tuple[str, 
             return str(key["line"]), facts
     raise Failure(
         Kind.SSH,
-        f"worker {name}: authorized_keys there has no line that lets a key of this host run rch-worker alone",
+        f"worker {name}: authorized_keys there lets no key of this host run rch-worker alone",
         subkind="SETUP",
         hint=f"rchctl workers setup {name} --apply",
     )
