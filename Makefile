@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 TEST_WORKERS ?= 2
 
-.PHONY: help setup demo bench fuzz test test-faults fault-coverage lint format clean
+.PHONY: help setup demo bench fuzz test test-faults fault-coverage limit-coverage lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -42,6 +42,9 @@ fuzz: $(STAMP)  ## look for bytes that break a reader, FUZZ_SECONDS=60 in all (d
 
 fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
 	@$(BIN)/python scripts/fault-coverage
+
+limit-coverage: $(STAMP)  ## compare docs/limits.md with the code and the tests
+	@$(BIN)/python scripts/limit-coverage
 
 lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling
 	$(BIN)/ruff check .

@@ -46,6 +46,8 @@ from rchd.edges.store import RunRow, StateStore
 
 REPLAY_LIMIT = 1000
 MOST_LISTED = 1000
+MAX_LIVE_RUNS = 20_000
+"""Runs that are not over: origins take turns, so that this bounds memory, and starves nobody."""
 ROWS_AT_ONCE = 100  # about what one message holds
 TIES = 0  # no subscription has this number
 
@@ -137,6 +139,12 @@ class Api:
                 "the daemon is draining and takes no more runs",
                 subkind="DRAINING",
                 hint="rchctl daemon resume, or run it again when rchctl daemon status shows no daemon",
+            )
+        if len(self._driver.core.runs) >= MAX_LIVE_RUNS:
+            raise Failure(
+                Kind.DAEMON,
+                f"{MAX_LIVE_RUNS} runs wait or run already",
+                hint="try again when some are over, or end some: rchctl cancel RUN",
             )
         if params.client_token is None:
             view = await self._accept(params, connection, Taking())

@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 import rch
 from rch.contract import local_api as api
 from rch.contract.errors import Failure, Kind
+from rch.contract.messages import MAX_HEADERS
 from rch.contract.states import RunState
 from rch.files.paths import HostPaths
 from rchd.core import effects as fx
@@ -94,6 +95,7 @@ class DaemonApi:
             instance=self._instance,
             limits={
                 "max_message_bytes": api.MAX_MESSAGE,
+                "max_header_bytes": MAX_HEADERS,
                 "max_in_flight": MAX_IN_FLIGHT,
                 "max_subscriptions": MAX_SUBSCRIPTIONS,
             },

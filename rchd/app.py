@@ -40,6 +40,7 @@ from rchd.edges.housekeeping import Housekeeper
 from rchd.edges.hub import Hub
 from rchd.edges.listener import Listener, listening
 from rchd.edges.meters import Meters
+from rchd.edges.notify import Notifier
 from rchd.edges.patience import PatientPerformer
 from rchd.edges.performer import Performer
 from rchd.edges.pool import WorkerPool
@@ -131,7 +132,8 @@ async def _run(
     service: Service,
     settings: DaemonConfig,
 ) -> None:
-    observer = Observer()
+    notifier = Notifier(paths.config_toml)
+    observer = Observer(on_end=lambda run: notifier.ended(core.view(run)))
     observer.knows(core.runs.values())
     descriptors = process.raise_descriptors()
     drained, agents = Drained(paths.drained), Agents(os.environ.get("SSH_AUTH_SOCK"))
@@ -223,11 +225,10 @@ async def _run(
             )
             server = Server(group, observer.around(api.answer), cap=descriptors // 2)
             whole.start_soon(process.until_signals, stop, listener.close)
-            group.start_soon(driver.run)
+            for task in (notifier.run, driver.run, observer.feel_lag, host_gc.tend):
+                group.start_soon(task)
             group.start_soon(_heartbeat, hub, driver)
             group.start_soon(service.tend, driver, daemon.status_line)
-            group.start_soon(observer.feel_lag)
-            group.start_soon(host_gc.tend)
             group.start_soon(logfile.keep_small, paths.log, settings.log)
             if settings.metrics.textfile is not None:
                 place, seconds = Path(settings.metrics.textfile), settings.metrics.interval_seconds

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from rch.contract.attestation import fingerprint_of, public_key_of
 from rch.contract.decoding import decode_json
+from rch.contract.signing import fingerprint_of, public_key_of
 from rch.contract.worker_rpc import Code, RpcError
 from rch.files.durable import make_dirs, sync_dir, temp_name, write_atomic
 

@@ -52,6 +52,10 @@ class LineReader:
         self._scanned = 0
         return chunk
 
+    def first(self) -> int | None:
+        """The first byte that is buffered."""
+        return self._buffer[0] if self._buffer else None
+
     @property
     def pending(self) -> int:
         """Bytes that are buffered and not yet taken."""

@@ -27,7 +27,17 @@ from rch.contract.records import Narrowing
 
 PROTOCOL = (1, 1)
 MAX_MESSAGE = 1 << 20
-FEATURES = ("watch", "log_text", "drain_exit", "plan", "cancel_token", "rerun", "door", "setup")
+FEATURES = (
+    "watch",
+    "log_text",
+    "drain_exit",
+    "plan",
+    "cancel_token",
+    "rerun",
+    "door",
+    "content_length",
+    "setup",
+)
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

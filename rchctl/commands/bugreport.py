@@ -179,8 +179,10 @@ def _of_run(folder: Path, names: Names, *, with_logs: bool) -> dict[str, bytes]:
 
 
 def _record(path: Path) -> Any:
+    from rch.contract.decoding import decode_json
+
     try:
-        return json.loads(_read(path))
+        return decode_json(_read(path))
     except ValueError as error:
         return {"unreadable": str(error)}
 

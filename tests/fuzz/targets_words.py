@@ -16,13 +16,14 @@ from rch.config.inventory import load_inventory
 from rch.config.invocation import policy_from_bundle
 from rch.config.worker_config import WorkerConfig
 from rch.contract import worker_rpc as rpc
-from rch.contract.attestation import Untrusted, check, fingerprint_of, public_key_of
+from rch.contract.attestation import check
 from rch.contract.canonical import jcs
 from rch.contract.errors import Failure, Kind
 from rch.contract.framing import decode_object
 from rch.contract.local_api import MAX_MESSAGE
 from rch.contract.manifest import differences, root_sha256, sort_entries
 from rch.contract.records import Manifest, decode_record, encode_record
+from rch.contract.signing import Untrusted, fingerprint_of, public_key_of
 from rch.contract.worker_envelope import (
     Request,
     decode_fetch_header,

@@ -17,6 +17,14 @@ from rchctl.verbs import NOT_OFFERED, VERBS
 Captured = pytest.CaptureFixture[str]
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verb that runs after all finds nothing of the user's, and starts nothing."""
+    monkeypatch.setenv("RCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RCH_NO_AUTOSTART", "1")
+
+
 def said(argv: list[str], capfd: Captured) -> tuple[int, str, str]:
     code = main(argv)
     out, err = capfd.readouterr()
@@ -136,11 +144,11 @@ def test_an_unknown_worker_is_told_where_the_known_ones_stand(cli: Cli, daemon: 
 
 
 def test_a_wrong_command_line_is_an_envelope_where_json_is_asked_for(capfd: Captured) -> None:
-    code, out, err = said(["bugreport", "--json"], capfd)
+    code, out, err = said(["zzzzzz", "--json"], capfd)
     envelope = json.loads(out)
     assert (code, err) == (2, "")
-    assert envelope["error"]["subkind"] == "NOT_OFFERED"
-    assert (envelope["ok"], envelope["command"], envelope["exit_code"]) == (False, "bugreport", 2)
+    assert envelope["error"]["subkind"] == "UNKNOWN_VERB"
+    assert (envelope["ok"], envelope["command"], envelope["exit_code"]) == (False, "zzzzzz", 2)
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))

@@ -17,6 +17,7 @@ from support import hostile_frames, hostile_tars, tars
 from support.hostile_said import FRAMES_SAID, SAID
 from support.sets import NONCE, NOW, a_job, compressed, header_of, places_of, right_set
 
+from rch.contract.attested import Known
 from rch.contract.worker_rpc import Code, RpcError, Stream
 from rch.files import durable
 from rchd.edges import artifacts
@@ -63,8 +64,9 @@ def at_host(root: Path, stream: bytes) -> str:
     artifacts.prepare(at)
     at.stream.write_bytes(stream)
     header = header_of(right_set().sealed(), stream)
+    known = Known(job=job, host_nonce=NONCE)
     with pytest.raises(Mismatch) as caught:
-        artifacts.unpack_and_verify(at, header, job, host_nonce=NONCE, max_bytes=8 << 30, now=NOW)
+        artifacts.unpack_and_verify(at, header, known, max_bytes=8 << 30, now=NOW)
     assert not at.staged.exists()
     assert not artifacts.publish(at)
     below = at.rejected.rglob("*") if at.rejected.exists() else ()

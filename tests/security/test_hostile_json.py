@@ -12,11 +12,12 @@ import pytest
 
 from rch.config.keys import from_text
 from rch.config.sources import parse_toml
-from rch.contract.attestation import Untrusted, check
+from rch.contract.attestation import check
 from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure
 from rch.contract.framing import FrameError, decode_object
 from rch.contract.records import Manifest, Summary, decode_record
+from rch.contract.signing import Untrusted
 from rch.contract.worker_envelope import decode_fetch_header, decode_request, decode_response
 from rch.contract.worker_rpc import ProbeResult, RpcError
 from rchctl.indices import _read
@@ -191,7 +192,9 @@ def test_what_a_user_types_may_nest_as_deep_as_it_likes(opening: str) -> None:
 ALONE = {
     "json.loads": {
         "rch/contract/framing.py",
+        "rchctl/bridge.py",
         "rchctl/commands/check.py",
+        "rchctl/diagnose/gather.py",
         "rchctl/indices.py",
         "rchctl/request.py",
         "worker_agent/results/strictjson.py",
