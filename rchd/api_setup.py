@@ -36,7 +36,7 @@ LOOK_SECONDS = 120.0
 INSTALL_SECONDS = 900.0
 STEP_SECONDS = 120.0
 OLDEST = (3, 11)
-_MOST_WHEELS = 256 << 20
+MOST_WHEELS = 256 << 20
 
 
 class SetupApi:
@@ -186,8 +186,8 @@ def _wheels(agent: Wheel, there: Machine, folder: str | None) -> list[Wheel]:
         if not paths:
             hint = "pip download -d DIR rch[worker]"
             raise Failure(Kind.USAGE, f"--wheels {folder} holds no wheel", hint=hint)
-    if sum(len(wheel.data) for wheel in found.values()) > _MOST_WHEELS:
-        raise Failure(Kind.USAGE, f"--wheels {folder} holds more than {_MOST_WHEELS >> 20} MiB")
+    if sum(len(wheel.data) for wheel in found.values()) > MOST_WHEELS:
+        raise Failure(Kind.USAGE, f"--wheels {folder} holds more than {MOST_WHEELS >> 20} MiB")
     return [*found.values(), agent]
 
 

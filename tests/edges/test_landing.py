@@ -223,3 +223,26 @@ def test_the_text_is_read_by_an_old_python() -> None:
     import ast
 
     ast.parse(program(), feature_version=(3, 7))
+
+
+@pytest.mark.spec("3.1")
+@pytest.mark.parametrize("index", [True, False])
+def test_what_was_not_sent_comes_from_the_worker_s_own_index_if_it_may(home: Path, *, index: bool) -> None:
+    python, told = home / "python", home / "told"
+    python.write_text(
+        f'#!/bin/sh\necho "$*" >> {told}\ncase "$*" in *--no-index*) echo no msgspec >&2; exit 1 ;; esac\n'
+    )
+    python.chmod(0o755)
+    (home / "folder" / "bin").mkdir(parents=True)
+    (home / "folder" / "bin" / "python").symlink_to(python)
+    request = {"op": "install", "token": "T0KEN", "python": str(python), "index": index, "wanted": "x==1"}
+    asked = landing_call.Call(request, io.BytesIO(), io.StringIO())
+    if index:
+        landing._packages(asked, str(home / "folder"), str(home))
+    else:
+        with pytest.raises(landing_call.Refused) as caught:
+            landing._packages(asked, str(home / "folder"), str(home))
+        assert (caught.value.said, "--wheels" in (caught.value.hint or "")) == ("no msgspec", True)
+    words = [line.split() for line in told.read_text().splitlines()]
+    assert ["--no-index" in each for each in words] == ([True, False] if index else [True])
+    assert all(each[-1] == "x==1" and "--find-links" in each for each in words)
