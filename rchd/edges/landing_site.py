@@ -22,8 +22,9 @@ from rch.contract.neutral import one_line
 from rchd.edges.channels import LineCut
 from rchd.edges.ssh import Connection
 from rchd.edges.ssh_channel import SshChannel
+from rchd.edges.ssh_transport import SessionRefused
 from rchd.edges.wheels import Wheel
-from rchd.edges.wire import within
+from rchd.edges.wire import unreachable, within
 
 MAX_ANSWER = 4 << 20
 SHOWN = 600
@@ -71,7 +72,10 @@ class Site:
         """The operation's answer; `Failure` SSH / SETUP names the step, what was said and what mends it."""
         token = f"rch-setup-{secrets.token_hex(16)}"
         line = json.dumps({**request, "op": op, "token": token}).encode() + b"\n"
-        channel = await self._connection.open_session(command(python), lambda: None)
+        try:
+            channel = await self._connection.open_session(command(python), lambda: None)
+        except SessionRefused as error:
+            raise unreachable(f"worker {self._name}: {op}: the line was cut: {error}") from error
         try:
             with within(seconds, f"worker {self._name}: {op} did not end within {seconds:g} s"):
                 said = await _spoken(channel, [program(), line, *(wheel.data for wheel in wheels)])

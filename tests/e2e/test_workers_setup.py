@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -188,3 +189,24 @@ def test_an_account_of_its_own_with_the_system_s_python(tmp_path: Path) -> None:
                 assert view["agent"] == __version__
         finally:
             subprocess.run(["userdel", name], check=True)
+
+
+@pytest.mark.faults_long
+@pytest.mark.spec("3.1")
+@pytest.mark.parametrize("cut_at", [".incoming", "*/pyvenv.cfg", "*/bin/rch-worker"])
+def test_a_set_up_that_is_cut_goes_on_when_it_is_run_again(tmp_path: Path, cut_at: str) -> None:
+    with machine(tmp_path) as (user, server, there, words):
+        base = there / ".local/share/rch-worker/agent"
+        user.json("daemon", "start")
+        first = user.start(*words, "--apply", "--json")
+        until(lambda: bool(list(base.glob(cut_at))))
+        assert server.kill_sessions()
+        out, _ = first.communicate(timeout=100)
+        answer = json.loads(out)
+        assert (answer["exit_code"], answer["error"]["kind"]) == (20, "SSH"), answer
+        assert not entries(user)
+        again = user.json(*words, "--apply")
+        assert again["exit_code"] == 0, again
+        assert (base / "current").readlink().name == again["data"]["done"]["build"]
+        assert [each["name"] for each in entries(user)] == ["mini"]
+        assert len((there / ".ssh" / "authorized_keys").read_text().splitlines()) == 1

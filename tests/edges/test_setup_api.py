@@ -15,6 +15,7 @@ from rch.contract.local_setup import InstallParams, LookParams
 from rchd import api_setup
 from rchd.api_setup import SetupApi
 from rchd.edges.landing_site import Site, command
+from rchd.edges.ssh_transport import SessionRefused
 from rchd.edges.wheels import Wheel
 
 pytestmark = pytest.mark.spec("3.1")
@@ -157,6 +158,17 @@ async def test_wheels_of_a_folder_go_before_those_of_this_machine(far: Machine, 
 def heard(said: bytes, status: int | None = 0, errors: str = "") -> Any:
     connection: Any = None
     return Site("mini", connection)._answer("install", "T0KEN", said, status, errors)
+
+
+async def test_a_line_that_is_gone_between_two_steps_is_told_as_such() -> None:
+    class Gone:
+        async def open_session(self, _command: str, _released: Any) -> Any:
+            raise SessionRefused("not connected")
+
+    connection: Any = Gone()
+    with pytest.raises(Failure, match="switch: the line was cut: not connected") as caught:
+        await Site("mini", connection).call("switch", {}, python="python3", seconds=1)
+    assert caught.value.label == "SSH / UNREACHABLE"
 
 
 def test_the_word_is_found_whatever_else_a_shell_prints() -> None:
