@@ -96,11 +96,7 @@ class SetupApi:
             except Failure as failure:
                 if before is None:
                     raise
-                await _step(site, "switch", {"build": before, "settled": True}, python)
-                log.warning("setup.taken_back", worker=params.login.name, build=build, before=before)
-                raise failure.reworded(
-                    f"{failure.message}; version {before} is in force again"
-                ) from failure
+                raise await _taken_back(site, failure, before, python) from failure
             await _step(site, "switch", {"build": build, "settled": True}, python)
             cleared = await _step(site, "prune", {"keep": [build, before or build]}, python)
         await self._renewed(params.probe.name)
@@ -209,6 +205,16 @@ def _build(agent: Wheel) -> str:
 async def _step(site: Any, op: str, request: dict[str, Any], python: str) -> dict[str, Any]:
     answer: dict[str, Any] = await site.call(op, request, python=python, seconds=STEP_SECONDS)
     return answer
+
+
+async def _taken_back(site: Any, why: Failure, before: str, python: str) -> Failure:
+    """`why`, once the version before is in force again; or with why it is not."""
+    try:
+        await _step(site, "switch", {"build": before, "settled": True}, python)
+    except Failure as failure:
+        return why.reworded(f"{why.message}; and {before} is not in force again: {failure.message}")
+    log.warning("setup.taken_back", before=before, why=why.message)
+    return why.reworded(f"{why.message}; version {before} is in force again")
 
 
 def _same_key(probe: dict[str, Any], own: str, name: str) -> None:
