@@ -25,7 +25,7 @@ _EXIT_INTERRUPTED = 130
 _PROTOCOL = 1
 _OWNERS = frozenset({"verify", "run", "exec", "rerun"})
 # Their exit code is the verdict, which stands wherever the text went.
-_VERDICTS = frozenset({"verify", "run", "exec", "rerun", "wait"})
+_VERDICTS = frozenset({"verify", "run", "exec", "rerun", "wait", "watch"})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,6 +54,14 @@ def _own(words: list[str]) -> list[str]:
     return words[: words.index("--")] if "--" in words else words
 
 
+def _asks_json(verb: str, own: list[str]) -> bool:
+    """Whether stdout belongs to the envelope, which is one of the forms of `diagnostics`."""
+    if verb == "diagnostics":
+        words = " ".join(own).replace("--format=", "--format ")
+        return "--json" in own or "--format json" in words
+    return "--json" in own
+
+
 def _lost(code: int, outcome: Outcome | None, console: Console, *, verdict: bool) -> int:
     """Say that stdout took not all; no success, unless the code itself is the answer."""
     message = f"standard output cannot be written: {console.lost}"
@@ -68,7 +76,7 @@ def _lost(code: int, outcome: Outcome | None, console: Console, *, verdict: bool
 def _call(verb: str, words: list[str], console: Console) -> tuple[int, Outcome | None]:
     """The exit code of a call whose outcome is printed, and that outcome if there is one."""
     own = _own(words)
-    as_json = "--json" in own
+    as_json = _asks_json(verb, own)
     try:
         outcome = _dispatch(verb, words, console, os.environ)
     except Failure as failure:

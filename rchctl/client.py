@@ -109,6 +109,10 @@ class Client:
             else:
                 return cls(sock)
 
+    def release(self) -> socket.socket:
+        """The socket itself, for whoever speaks over it from now on; `close` still ends it."""
+        return self._sock
+
     def close(self) -> None:
         """Hang up."""
         self._sock.close()

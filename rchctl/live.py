@@ -10,6 +10,7 @@ from typing import Any
 from rch.contract.errors import Failure, Kind
 from rchctl.client import Client, ConnectionLost, RemoteFailure
 from rchctl.context import Context, Outcome, error_body
+from rchctl.ending import AtEnd
 from rchctl.follow import Follower
 from rchctl.logs import Logs
 from rchctl.progress import Progress
@@ -111,8 +112,10 @@ class LiveRun:
         show_log: bool,
         show_progress: bool,
         method: str = "runs.submit",
+        at_end: AtEnd | None = None,
     ) -> None:
         self._context = context
+        self._at_end = at_end
         context.mark({"simulated": params.get("simulate")})
         self._progress = Progress(context.console, enabled=show_progress)
         self._submission = Submission(context, params, self._progress, method)
@@ -154,6 +157,8 @@ class LiveRun:
     def _ended(self, run: dict[str, Any]) -> Outcome:
         self._context.console.clear_status()
         self._context.say(verdict(run, self._context.console))
+        if self._at_end is not None:
+            self._at_end(run)
         return Outcome(run, exit_code(run), run_error(run))
 
     def _cancel(self, stop: Interrupted) -> Outcome:

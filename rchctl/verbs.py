@@ -21,15 +21,20 @@ VERBS: dict[str, Verb] = {
     "submit": Verb("rchctl.commands.submit", "hand a run to the daemon and print its id"),
     "rerun": Verb("rchctl.commands.rerun", "an earlier run again, or only what failed of it"),
     "wait": Verb("rchctl.commands.wait", "wait for a run and exit with its code"),
+    "watch": Verb("rchctl.commands.watch", "stay and tell what runs do and find, as it comes"),
     "list": Verb("rchctl.commands.list", "the newest runs"),
     "status": Verb("rchctl.commands.status", "the daemon and what it runs now, or one run"),
     "tail": Verb("rchctl.commands.tail", "the log of a run"),
     "cancel": Verb("rchctl.commands.cancel", "end a run"),
     "artifacts": Verb("rchctl.commands.artifacts", "the verified files of a run"),
+    "diagnostics": Verb(
+        "rchctl.commands.diagnostics", "what a run's compilers and tests found, for editors and CI"
+    ),
     "report": Verb("rchctl.commands.report", "a run as one HTML page"),
     "open": Verb("rchctl.commands.open", "open a run's report, log, folder or results"),
     "history": Verb("rchctl.commands.history", "how this project's runs ended, and how long they took"),
     "flaky": Verb("rchctl.commands.flaky", "tests that do not always say the same of one source"),
+    "fetch": Verb("rchctl.commands.fetch", "copies of a run's verified files, where you want them"),
     "exec": Verb("rchctl.commands.exec", "run one command line of xcodebuild or swift on a worker"),
     "explain": Verb("rchctl.commands.explain", "what the gate says of a command line, without running it"),
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
@@ -37,10 +42,13 @@ VERBS: dict[str, Verb] = {
     "attest": Verb(
         "rchctl.commands.attest", "verify a set's signature and every byte offline; export its statements"
     ),
-    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, add, key, explain, gc"),
+    "workers": Verb(
+        "rchctl.commands.workers", "the workers: list, probe, setup, upgrade, add, key, explain, drain, gc"
+    ),
     "doctor": Verb(
         "rchctl.commands.doctor", "what is wrong with the set-up and its workers, and what mends it"
     ),
+    "rpc": Verb("rchctl.commands.rpc", "the daemon's JSON-RPC on stdin and stdout, or its methods"),
     "daemon": Verb("rchctl.commands.daemon", "start, stop, install or look at the daemon"),
     "bugreport": Verb("rchctl.commands.bugreport", "versions, config, state and log in one redacted file"),
     "metrics": Verb("rchctl.commands.metrics", "the daemon's numbers in Prometheus' format"),
@@ -49,11 +57,8 @@ VERBS: dict[str, Verb] = {
 
 NOT_OFFERED = frozenset(
     {
-        "watch",
         "top",
-        "rpc",
         "completion",
-        "diagnostics",
     }
 )
 

@@ -25,6 +25,7 @@ from rchd.api_gc import GcApi
 from rchd.api_hostgc import HostGcApi
 from rchd.api_metrics import MetricsApi
 from rchd.api_plan import PlanApi
+from rchd.api_setup import SetupApi
 from rchd.api_workers import WorkersApi
 from rchd.core import events as ev
 from rchd.core.ask import farewell
@@ -33,11 +34,13 @@ from rchd.driver import Driver, Record, load_core
 from rchd.edges import known_types, leavings, logfile, process, store_health
 from rchd.edges.agents import Agents
 from rchd.edges.clock import now
+from rchd.edges.drained import Drained
 from rchd.edges.host_id import host_id
 from rchd.edges.housekeeping import Housekeeper
 from rchd.edges.hub import Hub
 from rchd.edges.listener import Listener, listening
 from rchd.edges.meters import Meters
+from rchd.edges.notify import Notifier
 from rchd.edges.patience import PatientPerformer
 from rchd.edges.performer import Performer
 from rchd.edges.pool import WorkerPool
@@ -129,16 +132,16 @@ async def _run(
     service: Service,
     settings: DaemonConfig,
 ) -> None:
-    observer = Observer()
+    notifier = Notifier(paths.config_toml)
+    observer = Observer(on_end=lambda run: notifier.ended(core.view(run)))
     observer.knows(core.runs.values())
     descriptors = process.raise_descriptors()
-    agents = Agents(os.environ.get("SSH_AUTH_SOCK"))
+    drained, agents = Drained(paths.drained), Agents(os.environ.get("SSH_AUTH_SOCK"))
     pool = WorkerPool(
         _known_workers(paths.workers_toml), standby_home=paths.standby_worker, agent=agents.pick
     )
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
-    hub = Hub(str(paths.artifacts))
-    replies = Replies()
+    hub, replies = Hub(str(paths.artifacts)), Replies()
     keeper = Housekeeper(paths.artifacts, store)
     await anyio.to_thread.run_sync(keeper.finish)
     await anyio.to_thread.run_sync(leavings.clear, paths, store, tuple(core.runs.values()))
@@ -195,6 +198,7 @@ async def _run(
                 service.tell(patience=PATIENCE_SECONDS, READY=1, STATUS=daemon.status_line())
                 ready()
 
+            door = DoorApi(paths.workers_toml, prober, driver, agents.pick, drained)
             group.start_soon(intake.tend)
             api = Api(
                 paths=paths,
@@ -202,10 +206,18 @@ async def _run(
                 store=store,
                 hub=hub,
                 intake=intake,
-                workers=WorkersApi(paths.workers_toml, prober, driver),
+                workers=WorkersApi(paths.workers_toml, prober, driver, drained),
                 plan=PlanApi(intake, prober, driver),
                 gc=GcApi(paths.workers_toml, pool),
-                door=DoorApi(paths.workers_toml, prober, driver, agents.pick),
+                door=door,
+                setup=SetupApi(
+                    paths.workers_toml,
+                    door=door,
+                    pool=pool,
+                    prober=prober,
+                    driver=driver,
+                    agent=agents.pick,
+                ),
                 daemon=daemon,
                 replies=replies,
                 metrics=MetricsApi(meters),
@@ -213,16 +225,15 @@ async def _run(
             )
             server = Server(group, observer.around(api.answer), cap=descriptors // 2)
             whole.start_soon(process.until_signals, stop, listener.close)
-            group.start_soon(driver.run)
+            for task in (notifier.run, driver.run, observer.feel_lag, host_gc.tend):
+                group.start_soon(task)
             group.start_soon(_heartbeat, hub, driver)
             group.start_soon(service.tend, driver, daemon.status_line)
-            group.start_soon(observer.feel_lag)
-            group.start_soon(host_gc.tend)
             group.start_soon(logfile.keep_small, paths.log, settings.log)
             if settings.metrics.textfile is not None:
                 place, seconds = Path(settings.metrics.textfile), settings.metrics.interval_seconds
                 group.start_soon(keep_textfile, place, float(seconds), meters)
-            driver.post(ev.Started(at=now()))
+            driver.post(ev.Started(at=now(), drained=drained.reasons()))
             log.info("daemon.started", socket=str(paths.socket), runs=len(core.runs))
             await server.serve(listener, answers)
         intake.close()

@@ -48,19 +48,24 @@ TOLD = frozenset(
         "daemon.gc",
         "workers.probe",
         "workers.gc",
+        "workers.drain",
+        "workers.install",
     }
 )
 # These take as long as a worker or a disk does, which is nothing to wonder at.
-_LONG = frozenset({"runs.plan", "workers.explain"})
+_LONG = frozenset({"runs.plan", "workers.explain", "workers.look"})
 
 Answer = Callable[[Call, Connection], Awaitable[object]]
 
 
 class Observer:
-    """Counts into `meters`, and writes the lines."""
+    """Counts into `meters`, and writes the lines; `on_end` is called with each run that is over."""
 
-    def __init__(self, meters: Meters | None = None) -> None:
+    def __init__(
+        self, meters: Meters | None = None, on_end: Callable[[m.Run], None] = lambda _run: None
+    ) -> None:
         self.meters = meters or Meters()
+        self._on_end = on_end
         self._bundle_ms: dict[str, int] = {}
         self._queue_ms: dict[str, int] = {}
         self._moved: dict[str, dict[str, int]] = {}
@@ -127,6 +132,7 @@ class Observer:
         )
         log.info("run.ended", **whole)
         self._count(run, int(str(whole.get("cached", 0))))
+        self._on_end(run)
 
     def _count(self, run: m.Run, cached: int) -> None:
         meters, state = self.meters, str(run.state)

@@ -1,4 +1,4 @@
-"""What only the daemon reads of `config.toml`: `[gc]`, `[log]`, `[metrics]` (spec sections 6, 11).
+"""What only the daemon reads of `config.toml`: `[gc]`, `[log]`, `[metrics]`, `[notify]` (sections 6, 11).
 
 They say how the daemon is kept, nothing of any run: they enter no run's config, and neither a
 repo nor a command line may hold them.
@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from rch.config.keys import bad_value, check_tree
+from rch.config.notify import Notify
 from rch.config.schema import Table
 from rch.config.sources import Origin, file_layer, is_there
 
@@ -56,6 +57,7 @@ class DaemonConfig(Table, frozen=True, kw_only=True):
     gc: Gc = Gc()
     log: Log = Log()
     metrics: Metrics = Metrics()
+    notify: Notify = Notify()
 
 
 TABLES = frozenset(msgspec.structs.asdict(DaemonConfig()))

@@ -140,6 +140,8 @@ def _is_below(path: Path, root: Path) -> bool:
 def _command_line(overrides: Mapping[str, object]) -> list[Layer]:
     known, tree = known_keys(Config), dict[str, Any]()
     for key, value in leaves(overrides):
+        if (table := key.partition(".")[0]) in DAEMON_TABLES:
+            raise _locked(COMMAND_LINE, key, f"the table [{table}] is the host's alone")
         if key not in known:
             raise unknown_key(COMMAND_LINE, key, known)
         if is_table(known[key]):

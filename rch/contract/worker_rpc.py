@@ -244,7 +244,11 @@ class TailRequest(Payload, frozen=True, kw_only=True):
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of `events.jsonl`. `n` counts from 1; `type` is stage, test, diagnostic or note."""
+    """One line of `events.jsonl`. `n` counts from 1; `type` is stage, test, failure, diagnostic or note.
+
+    A `diagnostic` is told while the build goes on: `data {path, line, column, severity, message}`; a
+    `failure` is one failed assertion: `data {framework, name, message, path, line}`.
+    """
 
     n: int
     at: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rchctl.context import Context, Outcome
+from rchctl.ending import add_end_options, at_end
 from rchctl.live import LiveRun
 from rchctl.parser import UsageError, VerbParser
 from rchctl.plan import dry_run
@@ -20,6 +21,7 @@ def configure(parser: VerbParser) -> None:
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="with --json: log and progress too, on stderr"
     )
+    add_end_options(parser)
     if parser.verb == "run":
         parser.examples(
             "rchctl run --action build                    build only",
@@ -31,6 +33,7 @@ def configure(parser: VerbParser) -> None:
         "rchctl verify                              build and test, log here, exit with the verdict",
         "rchctl verify --quiet && git push          a gate in one line",
         "rchctl verify --json > verdict.json        for scripts",
+        "rchctl verify --junit out/junit.xml --format github       in CI",
         "rchctl verify --dry-run                    what would run, where, and why there",
         "rchctl verify --only-testing AppTests/SumTests     less than the gate, and said to be",
         "rchctl verify --simulate                   on stand-in tools: no verdict at all",
@@ -53,5 +56,6 @@ def run(context: Context) -> Outcome:
         submit_params(context, stays=not args.detach),
         show_log=not args.quiet and (not context.json or args.verbose) and not args.detach,
         show_progress=not args.quiet and (not context.json or args.verbose or console.live),
+        at_end=at_end(context),
     )
     return live.detach() if args.detach else live.execute()

@@ -73,4 +73,5 @@ def test_the_documentation_has_every_key_with_its_default() -> None:
     for table, values in msgspec.to_builtins(DaemonConfig()).items():
         for key, value in values.items():
             shown = "true" if value is True else "none" if value is None else str(value)
+            shown = "false" if value is False else "[]" if value == () else shown
             assert told[f"{table}.{key}"].strip("`") == shown, key

@@ -30,7 +30,15 @@ BY = [
 
 def red(user: Lab, package: str, **scripts: str) -> Path:
     """A project that a real Swift, or the stand-in, finds at fault."""
-    return user.copy(PACKAGES / package) if not user.stand_in else user.project(**scripts)
+    if not user.stand_in:
+        return user.copy(PACKAGES / package)
+    project = user.project(**scripts)
+    source = project / "Sources" / "Sample" / "Sum.swift"
+    source.parent.mkdir(parents=True)
+    source.write_text(
+        'func sum() -> Int {\n    // of nothing\n    let total: Int = "none"\n    return total\n}\n'
+    )
+    return project
 
 
 @pytest.mark.swift

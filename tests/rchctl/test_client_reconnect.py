@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,22 @@ from rchctl import client, follow
 from rchctl.console import Console
 from rchctl.context import Context
 from rchctl.progress import Progress
+
+
+@pytest.fixture(autouse=True)
+def _hang_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test's own clients opened is closed in it, not by the collector in some other one."""
+    opened: list[socket.socket] = []
+    init = client.Client.__init__
+
+    def noting(self: client.Client, sock: socket.socket) -> None:
+        opened.append(sock)
+        init(self, sock)
+
+    monkeypatch.setattr(client.Client, "__init__", noting)
+    yield
+    for sock in opened:
+        sock.close()
 
 
 def context(cli: Cli) -> Context:

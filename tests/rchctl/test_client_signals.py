@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import threading
@@ -201,10 +202,10 @@ def test_a_signal_before_the_answer_asks_for_the_end_by_the_token(cli: Cli, daem
     def slow(_params: dict[str, Any], connection: Connection) -> dict[str, Any]:
         # The cancel is the next line of the same connection, which is read by nobody meanwhile.
         asked.set()
-        seen.append(connection.sock.recv(1 << 16))
+        seen.put(connection.sock.recv(1 << 16))
         raise Failure(Kind.CANCELLED, "cancelled before the source was taken")
 
-    seen: list[bytes] = []
+    seen: queue.Queue[bytes] = queue.Queue()
     daemon.on("runs.submit", slow)
     process = cli.start("verify", "--client-token", "mine")
     daemon.wait_for("runs.submit")
@@ -215,7 +216,7 @@ def test_a_signal_before_the_answer_asks_for_the_end_by_the_token(cli: Cli, daem
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 80
     process.communicate(timeout=60)
-    request = json.loads(seen[0])
+    request = json.loads(seen.get(timeout=20))
     assert (request["method"], request["params"]) == (
         "runs.cancel",
         {"client_token": "mine", "reason": "SIGNAL"},

@@ -192,7 +192,9 @@ def test_what_a_user_types_may_nest_as_deep_as_it_likes(opening: str) -> None:
 ALONE = {
     "json.loads": {
         "rch/contract/framing.py",
+        "rchctl/bridge.py",
         "rchctl/commands/check.py",
+        "rchctl/diagnose/gather.py",
         "rchctl/indices.py",
         "rchctl/request.py",
         "worker_agent/results/strictjson.py",

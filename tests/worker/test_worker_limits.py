@@ -76,7 +76,7 @@ def distinct_diagnostics(count: int, _: Path, patch: Patch) -> bool:
 def assertions(count: int, *_: Any) -> bool:
     seen = Seen()
     for number in range(count):
-        seen.failure(FailureSaid("xctest", f"A.t{number}", "no", "/a", 1))
+        seen.failure(FailureSaid("xctest", f"A.t{number}", "no", "/a", 1), "a")
     return len(seen.facts().failures) == count
 
 
