@@ -18,6 +18,9 @@ from rchctl.signals import window
 # Heartbeats come more often than this; after it the daemon is asked whether it is there.
 SILENCE_SECONDS = 30.0
 RECONNECT_SECONDS = 30.0
+TICK_SECONDS = 1.0
+# Of so many runs the queue and its usual times are told.
+_NEWEST = 200
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _UNREACHABLE = "worker_unreachable"
 # A line that is cut and mended within this time is no reason to leave.
@@ -46,6 +49,7 @@ class Follower:
         self._context = context
         self.run_id = run_id
         self._progress = progress
+        progress.asks(self._newest)
         self._logs = logs
         self._leave_unreachable = leave_unreachable
         self._for_reader = for_reader
@@ -73,11 +77,28 @@ class Follower:
     def _step(self) -> None:
         """Take one notification, or ask after a long silence."""
         client = self._connected()
-        event = client.notification(self._patience())
+        event = self._next(client)
         if event is None:
             self._see(client.call("runs.get", {"run": self.run_id}))
         elif event.get("subscription") == self._subscription:
             self._take(event)
+
+    def _next(self, client: Client) -> dict[str, Any] | None:
+        """The next notification, the progress told of each second until then; None after the patience."""
+        patience = self._patience()
+        if not self._progress.ticks:
+            return client.notification(patience)
+        until = time.monotonic() + patience
+        while (left := until - time.monotonic()) > 0:
+            event = client.notification(min(left, TICK_SECONDS))
+            if event is not None:
+                return event
+            self._progress.tick()
+        return None
+
+    def _newest(self) -> list[dict[str, Any]]:
+        """The newest runs, newest first."""
+        return list(self._connected().call("runs.list", {"limit": _NEWEST}).get("runs", ()))
 
     def _take(self, event: dict[str, Any]) -> None:
         kind, data = event.get("type"), event.get("data")
@@ -88,8 +109,12 @@ class Follower:
             self._see(run)
         if kind == "stage":
             self._progress.stage(facts)
-        elif kind == "log" and self._logs is not None:
-            self._logs.event(facts, self._run)
+        elif kind == "log":
+            if self._logs is not None:
+                self._logs.event(facts, self._run)
+            self._progress.log(facts)
+        elif kind == "job":
+            self._progress.job(facts)
         elif kind == "heartbeat":
             self._hear(facts.get("trouble"))
         elif kind == "end" and facts.get("reason") == "shutdown":

@@ -8,12 +8,14 @@ import time
 from typing import Any
 
 from rch.contract.errors import Failure, Kind
+from rchctl.board import shown
 from rchctl.client import Client, ConnectionLost, RemoteFailure
 from rchctl.context import Context, Outcome, error_body
+from rchctl.ending import ending
 from rchctl.follow import Follower
 from rchctl.logs import Logs
 from rchctl.progress import Progress
-from rchctl.render import exit_code, run_error, verdict
+from rchctl.render import exit_code, run_error
 from rchctl.signals import Guard, Interrupted, owes, window
 
 ACKNOWLEDGE_SECONDS = 10.0
@@ -114,7 +116,8 @@ class LiveRun:
     ) -> None:
         self._context = context
         context.mark({"simulated": params.get("simulate")})
-        self._progress = Progress(context.console, enabled=show_progress)
+        self._progress = shown(context.console, enabled=show_progress)
+        self._quiet = not show_progress
         self._submission = Submission(context, params, self._progress, method)
         self._show_log = show_log
         self._run: dict[str, Any] | None = None
@@ -152,8 +155,8 @@ class LiveRun:
         return self._ended(run)
 
     def _ended(self, run: dict[str, Any]) -> Outcome:
-        self._context.console.clear_status()
-        self._context.say(verdict(run, self._context.console))
+        self._progress.end()
+        self._context.say(ending(run, self._context, quiet=self._quiet))
         return Outcome(run, exit_code(run), run_error(run))
 
     def _cancel(self, stop: Interrupted) -> Outcome:

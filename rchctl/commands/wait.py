@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from rchctl.board import shown
 from rchctl.context import Context, Outcome
+from rchctl.ending import ending
 from rchctl.follow import Follower
 from rchctl.parser import VerbParser
-from rchctl.progress import Progress
-from rchctl.render import exit_code, run_error, verdict
+from rchctl.render import exit_code, run_error
 
 
 def configure(parser: VerbParser) -> None:
@@ -25,7 +26,8 @@ def run(context: Context) -> Outcome:
     named = client.call("runs.get", {"run": context.args.run})
     context.mark(named)
     show = not context.args.quiet and (not context.json or context.console.live)
-    progress = Progress(context.console, enabled=show)
+    progress = shown(context.console, enabled=show)
     ended = Follower(context, client, str(named["run_id"]), progress=progress).follow()
-    context.say(verdict(ended, context.console))
+    progress.end()
+    context.say(ending(ended, context, quiet=context.args.quiet))
     return Outcome(ended, exit_code(ended), run_error(ended))
