@@ -162,14 +162,15 @@ class Board(Progress):
         ):
             return
         self._asked = now
-        from rchctl.expect import in_line, now_utc, starts_ms
+        from rch.contract.ids import timestamp
+        from rchctl.expect import ahead_of, in_line, starts_ms
 
-        runs, run_id = self._newest(), self._run.get("run_id")
-        order = [each.get("run_id") for each in in_line(runs)]
-        wait = starts_ms(runs, now_utc()).get(str(run_id))
+        runs = self._newest()
+        ahead = ahead_of(self._run)
+        wait = starts_ms(runs, timestamp(time.time())).get(str(self._run.get("run_id")))
         self._start = None
-        if run_id in order and wait is not None:
-            place = f"number {order.index(run_id) + 1} of {len(order)}"
+        if ahead is not None and wait is not None:
+            place = f"number {ahead + 1} of {max(len(in_line(runs)), ahead + 1)}"
             self._start = place, time.monotonic() + wait / 1000
 
 

@@ -36,6 +36,9 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
+    def time(self) -> float:
+        return self.now
+
 
 class Terminal:
     """A pseudo-terminal of so many columns; what is written to it is kept."""

@@ -205,7 +205,17 @@ def test_a_list_says_where_a_run_stands_why_it_waits_and_whether_anybody_could_s
 ) -> None:
     daemon.change(**WAITS)
     head, line = cli("list").stdout.splitlines()
-    assert head.split() == ["RUN", "STATE", "EXIT", "CREATED", "TOOK", "WORKER", "PROJECT", "NOW"]
+    assert head.split() == [
+        "RUN",
+        "STATE",
+        "EXIT",
+        "CREATED",
+        "TOOK",
+        "WORKER",
+        "PROJECT",
+        "POSITION",
+        "NOW",
+    ]
     assert WHY in line
     assert WHY in cli("status").stdout
     one = cli("status", "latest").stdout
@@ -218,7 +228,7 @@ def test_a_list_says_where_a_run_stands_why_it_waits_and_whether_anybody_could_s
 @pytest.mark.parametrize(
     ("columns", "heads"),
     [
-        (100, "RUN STATE EXIT CREATED TOOK WORKER PROJECT NOW"),
+        (100, "RUN STATE EXIT CREATED TOOK WORKER PROJECT POSITION NOW"),
         (78, "RUN STATE EXIT WORKER PROJECT NOW"),
         (50, "RUN STATE EXIT NOW"),
         (40, "RUN STATE NOW"),

@@ -50,6 +50,8 @@ def test_after_one_that_nothing_is_known_of_nothing_is_told() -> None:
     stranger = run("a", root="/other")
     behind = run("b", waiting="behind 1 in the queue, first a")
     assert starts_ms([behind, stranger, *ended(60)], NOW) == {"a": 0}
+    assert starts_ms([behind, *ended(60)], NOW) == {}, "the one before it is not among the newest"
+    assert starts_ms([run("a", servable="no"), *ended(60)], NOW) == {}
     assert starts_ms([behind, run("w", "RUNNING", root="/other"), *ended(60)], NOW) == {}
 
 
@@ -62,4 +64,5 @@ def test_a_clock_that_was_set_back_makes_no_negative_time() -> None:
 def test_who_waits_for_an_equal_run_is_not_in_line() -> None:
     aside = run("c", phase="coalescing", waiting="the same job runs in run w")
     assert ahead_of(aside) is None
+    assert ahead_of(run("g", waiting="after run a of group save")) is None
     assert in_line([aside, run("a")]) == [run("a")]
