@@ -79,9 +79,15 @@ class Follower:
         client = self._connected()
         event = self._next(client)
         if event is None:
-            self._see(client.call("runs.get", {"run": self.run_id}))
-        elif event.get("subscription") == self._subscription:
+            self._ask(client)
+        elif self._is_mine(event):
             self._take(event)
+
+    def _ask(self, client: Client) -> None:
+        self._see(client.call("runs.get", {"run": self.run_id}))
+
+    def _is_mine(self, event: dict[str, Any]) -> bool:
+        return event.get("subscription") == self._subscription
 
     def _next(self, client: Client) -> dict[str, Any] | None:
         """The next notification, the progress told of each second until then; None after the patience."""
