@@ -22,6 +22,8 @@ TICK_SECONDS = 1.0
 # Of so many runs the queue and its usual times are told.
 _NEWEST = 200
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+# Another try would not help.
+_FOR_GOOD = frozenset({"PROTOCOL", "PRIVATE_ENDED"})
 _UNREACHABLE = "worker_unreachable"
 # A line that is cut and mended within this time is no reason to leave.
 UNREACHABLE_SECONDS = 60.0
@@ -220,7 +222,7 @@ class Follower:
                 self._watch()
             except Failure as failure:
                 self.drop()
-                if failure.kind is not Kind.DAEMON or failure.subkind == "PROTOCOL":
+                if failure.kind is not Kind.DAEMON or failure.subkind in _FOR_GOOD:
                     raise
                 if time.monotonic() + pause > deadline:
                     raise self._left_alone(failure) from failure

@@ -205,6 +205,10 @@ class LiveRun:
 
     def _cancelled(self, run: dict[str, Any]) -> Outcome:
         run_id = run.get("run_id")
+        if self._context.private:  # its end is this call's: nobody else could wait for it
+            client = self._context.connect()
+            follower = Follower(self._context, client, str(run_id), progress=self._progress)
+            return self._ended(follower.follow())
         message = f"run {run_id} is being cancelled; its end: rchctl wait {run_id}"
         if not self._context.json:
             self._context.console.note(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import rch
@@ -41,6 +42,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run in the foreground until SIGTERM")
     run.add_argument("--record", metavar="PATH", type=Path, help="write a transcript, up to 256 MiB")
+    run.add_argument(
+        "--private",
+        action="store_true",
+        help="for one client: end with standard input, and cancel what runs then",
+    )
     replay = commands.add_parser("replay", help="replay a transcript: 0 where identical, else 1")
     replay.add_argument("file", metavar="FILE", type=Path)
     check = commands.add_parser(
@@ -124,7 +130,8 @@ def _run(args: argparse.Namespace) -> int:
 
     configure_log()
     try:
-        anyio.run(serve, host_paths(os.environ), lambda: None, args.record)
+        client = sys.stdin.fileno() if args.private else None
+        anyio.run(partial(serve, client=client), host_paths(os.environ), lambda: None, args.record)
     except Failure as failure:
         return _say(failure)
     except OSError as error:

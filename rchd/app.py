@@ -26,7 +26,7 @@ from rchd.core import events as ev
 from rchd.core.ask import farewell
 from rchd.core.daemon import Core
 from rchd.driver import Driver, Record, load_core
-from rchd.edges import known_types, leavings, process, store_health
+from rchd.edges import known_types, leavings, private, process, store_health
 from rchd.edges.clock import now
 from rchd.edges.host_id import host_id
 from rchd.edges.hub import Hub
@@ -47,10 +47,17 @@ GRACE_SECONDS = 5.0
 HEARTBEAT_SECONDS = 15.0
 
 
-async def serve(paths: HostPaths, ready: Callable[[], None], transcript: Path | None = None) -> None:
+async def serve(
+    paths: HostPaths,
+    ready: Callable[[], None],
+    transcript: Path | None = None,
+    *,
+    client: int | None = None,
+) -> None:
     """Run the daemon until it is told to stop; `ready` is called when it answers.
 
-    With `transcript`, what happens is recorded there (docs/transcripts.md).
+    With `transcript`, what happens is recorded there (docs/transcripts.md). With `client`, it is a private
+    daemon, and ends when that descriptor does (`edges/private.py`).
     `Failure` DAEMON where another daemon runs on this state or socket, or state is unusable.
     """
     known_types.build()
@@ -67,13 +74,14 @@ async def serve(paths: HostPaths, ready: Callable[[], None], transcript: Path | 
         )
     with lock:
         # Before it listens: who connects finds a daemon that has its state, or none.
-        store_health.refuse_a_lost_one(paths.database, paths.artifacts)
+        if client is None:
+            store_health.refuse_a_lost_one(paths.database, paths.artifacts)
         store = SqliteStore.open(paths.database)
         try:
             core = load_core(store, paths.artifacts)
             with listening(paths.socket) as listener, recording(transcript, core) as record:
                 _own_disk("socket's folder", paths.socket.parent, "RCH_SOCKET")
-                await _run(paths, store, core, record, listener, ready)
+                await _run(paths, store, core, record, listener, ready, client)
         finally:
             store.close()
             process.has_left()
@@ -109,13 +117,15 @@ async def _run(
     record: Record | None,
     listener: Listener,
     ready: Callable[[], None],
+    client: int | None,
 ) -> None:
     descriptors = process.raise_descriptors()
     pool = WorkerPool(_known_workers(paths.workers_toml), standby_home=paths.standby_worker)
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
     hub = Hub(str(paths.artifacts))
     replies = Replies()
-    await anyio.to_thread.run_sync(leavings.clear, paths, store, tuple(core.runs.values()))
+    if client is None:  # else there is nothing yet, and what lies there is the usual daemon's
+        await anyio.to_thread.run_sync(leavings.clear, paths, store, tuple(core.runs.values()))
     performer = PatientPerformer(
         pool=pool,
         prober=prober,
@@ -149,7 +159,13 @@ async def _run(
                 stop=stop,
                 group=group,
             )
-            intake = Intake(paths, partial(_live_bundles, core))
+            if client is None:
+                intake = Intake(paths, partial(_live_bundles, core))
+            else:
+                marked = partial(private.make_marked, lock=paths.lock)
+                intake = Intake(paths, partial(_live_bundles, core), make=marked)
+                runs, intakes = core.runs.values, lambda: daemon.intakes
+                group.start_soon(private.until_left, client, runs, intakes, driver.post, stop)
             group.start_soon(intake.tend)
             api = Api(
                 paths=paths,
