@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # It cancels what runs, sees it to its end and hangs up on its workers.
 END_SECONDS = 50.0
+SWEEP_SECONDS = 20.0
 _FOLDER = "private"
 _LOCK = ".lock"
 
@@ -67,7 +68,7 @@ def own_daemon(context: Context) -> Iterator[PrivateContext]:
 
     base = context.paths.state_dir / _FOLDER
     try:
-        _sweep(base)
+        _sweep(base, context.env)
         lock = _place(base)
     except OSError as error:
         raise Failure(
@@ -77,7 +78,7 @@ def own_daemon(context: Context) -> Iterator[PrivateContext]:
             hint="set RCH_HOME to a folder that can be written",
         ) from error
     folder = _folder_of(lock.path)
-    env = {**context.env, "RCH_STATE_DIR": str(folder), "RCH_SOCKET": str(_socket_of(folder))}
+    env = _env_of(folder, context.env)
     paths = host_paths(env)
     reads, writes = os.pipe()
     try:
@@ -135,14 +136,33 @@ def _socket_of(folder: Path) -> Path:
     return path
 
 
-def _sweep(base: Path) -> None:
+def _env_of(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
+    return {**env, "RCH_STATE_DIR": str(folder), "RCH_SOCKET": str(_socket_of(folder))}
+
+
+def _sweep(base: Path, env: Mapping[str, str]) -> None:
     """Remove the folders of calls that were killed; whose daemon still lives has its time."""
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in {path.name.removesuffix(_LOCK) for path in base.iterdir()}:
-        path = base / f"{name}{_LOCK}"
-        lock = FileLock(path, "rchctl clears")
-        if is_free(_folder_of(path) / "rchd.lock") and lock.try_acquire():
+        lock = FileLock(base / f"{name}{_LOCK}", "rchctl clears")
+        if is_free(_folder_of(lock.path) / "rchd.lock") and lock.try_acquire():
+            _end(_folder_of(lock.path), env)
             _remove(lock)
+
+
+def _end(folder: Path, env: Mapping[str, str]) -> None:
+    """Have what a killed daemon left at its worker cancelled, and the worker's slot given back."""
+    import subprocess
+
+    if not (folder / "rchd.db").exists():
+        return
+    own = _env_of(folder, env)
+    process = autostart.spawn(host_paths(own), own, "--private")  # without input it ends at once
+    try:
+        process.wait(SWEEP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _remove(lock: FileLock) -> None:

@@ -83,19 +83,21 @@ async def until_left(
     await _end_of(fd)
     log.info("private.left", runs=sum(not is_terminal(run.state) for run in runs()))
     with anyio.move_on_after(LONGEST_END_SECONDS):
-        while (live := [run for run in runs() if not is_terminal(run.state)]) or intakes():
-            for run in live:
-                if run.cancel is None:
+        # A run that has ended is among them until that is durable.
+        while (left := list(runs())) or intakes():
+            for run in left:
+                if run.cancel is None and not is_terminal(run.state):
                     post(ev.CancelAsked(at=time.time(), run_id=run.run_id, reason="SIGNAL"))
             await anyio.sleep(_LOOK_SECONDS)
     stop()
 
 
 async def _end_of(fd: int) -> None:
+    """Until nobody can write to `fd` any more; what is no pipe, like the null device, is at its end."""
     os.set_blocking(fd, False)
     while True:
-        await anyio.wait_readable(fd)
         try:
+            await anyio.wait_readable(fd)
             if not os.read(fd, 4096):
                 return
         except BlockingIOError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -137,6 +138,24 @@ def test_a_killed_call_blocks_nothing(user: Lab) -> None:
     assert private_folders(user) == [], "the next one removed what was left"
     states = [_state(folder) for folder in sorted((user.home / "data" / "artifacts" / "xcode").iterdir())]
     assert states == ["CANCELLED", "SUCCEEDED", "SUCCEEDED"]
+
+
+@pytest.mark.spec("4")
+def test_a_call_killed_together_with_its_daemon_gives_its_slot_to_the_next(user: Lab) -> None:
+    project = user.project(build=waiting(user, "go"))
+    call = user.start("verify", "--no-daemon", cwd=project)
+    until((user.root / "go.began").exists)
+    folder = user.home / "state" / "private" / private_folders(user)[0]
+    daemon = int((folder / "rchd.lock").read_text().split()[1])
+    call.kill()
+    os.kill(daemon, signal.SIGKILL)
+    call.communicate(timeout=20)
+    until(lambda: is_free(folder / "rchd.lock"))
+    (project / "build.sh").write_text("echo built")
+    assert user.json("verify", "--no-daemon", "--no-queue", cwd=project)["exit_code"] == 0
+    assert private_folders(user) == []
+    states = [_state(each) for each in sorted((user.home / "data" / "artifacts" / "xcode").iterdir())]
+    assert states == ["CANCELLED", "SUCCEEDED"]
 
 
 def _lives(user: Lab, name: str) -> bool:
