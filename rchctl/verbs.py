@@ -35,6 +35,7 @@ VERBS: dict[str, Verb] = {
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
     "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
     "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, or explain who would serve"),
+    "completion": Verb("rchctl.commands.completion", "what a shell completes: bash, zsh or fish"),
     "daemon": Verb("rchctl.commands.daemon", "start, stop or look at the daemon"),
 }
 
@@ -47,7 +48,6 @@ NOT_OFFERED = frozenset(
         "top",
         "metrics",
         "rpc",
-        "completion",
         "bugreport",
         "diagnostics",
     }

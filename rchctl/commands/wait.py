@@ -18,7 +18,7 @@ from rchctl.render import exit_code, run_error
 def configure(parser: VerbParser) -> None:
     """Runs, and for which of them to wait."""
     parser.add_argument(
-        "runs", metavar="RUN", nargs="*", help="an id, an unambiguous beginning of one, or latest"
+        "runs", metavar="RUN", nargs="+", help="an id, an unambiguous beginning of one, or latest"
     )
     parser.add_argument(
         "--all",
@@ -38,8 +38,6 @@ def configure(parser: VerbParser) -> None:
 def run(context: Context) -> Outcome:
     """Ctrl-C leaves the runs alone: they are the daemon's."""
     args = context.args
-    if not args.runs:
-        raise UsageError("wait: RUN is missing: type 'rchctl wait latest'")
     if args.all and args.any:
         raise UsageError("wait: --all and --any are two things: leave one out")
     client = context.connect()

@@ -81,7 +81,7 @@ def test_any_outlives_a_lost_connection(cli: Cli, daemon: FakeDaemon) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "wait: RUN is missing: type 'rchctl wait latest'"),
+        ([], "wait: RUN is missing: see rchctl wait --help"),
         (["--all", "--any", RUN_ID], "--all and --any are two things"),
         ([RUN_ID, "nothing-such"], "no run 'nothing-such'"),
     ],
