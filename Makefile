@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
+TEST_WORKERS ?= 2
 
-.PHONY: help setup demo bench test test-faults fault-coverage lint format clean
+.PHONY: help setup demo bench fuzz test test-faults fault-coverage limit-coverage lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -26,14 +27,24 @@ demo: $(STAMP)  ## verify a demo end to end in a throw-away home (.demo/)
 bench: $(STAMP)  ## measure against what people use today, and under load (benchmarks/README.md)
 	@$(BIN)/python benchmarks/bench.py $(or $(BENCH_ARGS),all)
 
+# What was compiled is kept, whatever the environment says: the next collection takes a third of the time.
 test: $(STAMP)  ## run the tests
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 test-faults: $(STAMP)  ## run every case of the long matrices of faults
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m faults_long $(PYTEST_ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m faults_long $(PYTEST_ARGS)
+
+fuzz: $(STAMP)  ## look for bytes that break a reader, FUZZ_SECONDS=60 in all (docs/decoders.md)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[fuzz]' 2>/dev/null \
+	  || echo "no atheris for this Python: hypothesis changes the seeds instead"
+	@$(BIN)/python tests/fuzz/run_all.py $(FUZZ_ARGS)
 
 fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
 	@$(BIN)/python scripts/fault-coverage
+
+limit-coverage: $(STAMP)  ## compare docs/limits.md with the code and the tests
+	@$(BIN)/python scripts/limit-coverage
 
 lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling
 	$(BIN)/ruff check .

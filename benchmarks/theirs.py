@@ -23,7 +23,7 @@ from support import sshd
 from support.lab import Lab, lab
 from support.worker_remote import KEPT, WORKER
 
-from rchd.edges.ssh import CIPHERS
+from rchd.edges.ssh_options import CIPHERS
 
 QUICK_CIPHER = CIPHERS[0]
 MASTER_SECONDS, MASTER_END_SECONDS = 15, 2

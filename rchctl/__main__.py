@@ -16,7 +16,7 @@ from rchctl.console import Console, open_standard
 from rchctl.context import Context, Outcome, error_body
 from rchctl.parser import UsageError, VerbParser, nearest
 from rchctl.signals import EXIT_CANCELLED, Interrupted, Outside
-from rchctl.verbs import NOT_OFFERED, VERBS, overview
+from rchctl.verbs import VERBS, overview
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -25,7 +25,7 @@ _EXIT_INTERRUPTED = 130
 _PROTOCOL = 1
 _OWNERS = frozenset({"verify", "run", "exec", "rerun"})
 # Their exit code is the verdict, which stands wherever the text went.
-_VERDICTS = frozenset({"verify", "run", "exec", "rerun", "wait"})
+_VERDICTS = frozenset({"verify", "run", "exec", "rerun", "wait", "watch"})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,6 +54,14 @@ def _own(words: list[str]) -> list[str]:
     return words[: words.index("--")] if "--" in words else words
 
 
+def _asks_json(verb: str, own: list[str]) -> bool:
+    """Whether stdout belongs to the envelope, which is one of the forms of `diagnostics`."""
+    if verb == "diagnostics":
+        words = " ".join(own).replace("--format=", "--format ")
+        return "--json" in own or "--format json" in words
+    return "--json" in own
+
+
 def _lost(code: int, outcome: Outcome | None, console: Console, *, verdict: bool) -> int:
     """Say that stdout took not all; no success, unless the code itself is the answer."""
     message = f"standard output cannot be written: {console.lost}"
@@ -68,7 +76,7 @@ def _lost(code: int, outcome: Outcome | None, console: Console, *, verdict: bool
 def _call(verb: str, words: list[str], console: Console) -> tuple[int, Outcome | None]:
     """The exit code of a call whose outcome is printed, and that outcome if there is one."""
     own = _own(words)
-    as_json = "--json" in own
+    as_json = _asks_json(verb, own)
     try:
         outcome = _dispatch(verb, words, console, os.environ)
     except Failure as failure:
@@ -102,8 +110,6 @@ def _dispatch(verb: str, words: list[str], console: Console, env: Mapping[str, s
         return _without_verb(words, console)
     if verb == "help":
         return _help(words, console, env)
-    if verb in NOT_OFFERED:
-        raise UsageError(f"{verb!r} is not offered yet in {rch.__version__}", subkind="NOT_OFFERED")
     known = VERBS.get(verb)
     if known is None:
         near = nearest(verb, VERBS)
@@ -151,7 +157,7 @@ def _refused(verb: str, failure: Failure, console: Console, *, as_json: bool) ->
         _envelope(verb, failure.exit_code, {"error": error}, console)
         return failure.exit_code
     if isinstance(log := failure.data.get("log"), list):
-        console.err_bytes("".join(f"  | {line}\n" for line in log).encode())
+        console.err("".join(f"  | {line}\n" for line in log))
     console.error(failure.message, None if isinstance(failure, UsageError) else hint)
     return failure.exit_code
 
@@ -161,7 +167,7 @@ def _envelope(verb: str, exit_code: int, body: dict[str, Any], console: Console)
     console.clear_status()
     console.mark = ""  # it is JSON, and says it in a member
     whole = {"ok": exit_code == 0, "command": verb, "exit_code": exit_code, **body}
-    console.out(json.dumps(whole) + "\n")
+    console.out(json.dumps(whole).replace("\x7f", "\\u007f") + "\n")
 
 
 if __name__ == "__main__":

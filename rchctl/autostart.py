@@ -20,7 +20,7 @@ from rch.files.paths import HostPaths
 from rchctl.client import RESTART, Client, NoDaemon
 from rchctl.console import Console
 from rchctl.signals import window
-from rchctl.terminal import strip_escapes
+from rchctl.terminal import neutral
 
 if TYPE_CHECKING:
     import subprocess
@@ -30,7 +30,7 @@ _PAUSE = 0.02
 _LOG_LINES = 12
 # How `rchd` says that it cannot run: two lines, the last that it writes.
 _REFUSAL, _HINT = "rchd: ", "  hint: "
-_PLACES = frozenset(
+PLACES = frozenset(
     {
         "RCH_HOME",
         "RCH_SOCKET",
@@ -40,6 +40,19 @@ _PLACES = frozenset(
         "XDG_DATA_HOME",
         "XDG_STATE_HOME",
         "XDG_RUNTIME_DIR",
+    }
+)
+"""The variables that say where things lie."""
+
+_MANAGERS = frozenset(
+    {
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "XPC_SERVICE_NAME",
     }
 )
 
@@ -194,17 +207,22 @@ def spawn(
             stdout=log,
             stderr=log,
             cwd="/",
-            env=_absolute(env),
+            env=_of_the_daemon(env),
             start_new_session=True,
         )
     finally:
         os.close(log)
 
 
-def _absolute(env: Mapping[str, str]) -> dict[str, str]:
+def _of_the_daemon(env: Mapping[str, str]) -> dict[str, str]:
+    """The daemon's environment: what a service manager says to us is not said to it."""
+    return {name: value for name, value in absolute(env).items() if name not in _MANAGERS}
+
+
+def absolute(env: Mapping[str, str]) -> dict[str, str]:
     """`env` for a process that stands elsewhere: the places of this one, spelled out."""
     return {
-        name: str(Path(value).absolute()) if name in _PLACES and value and value[0] != "~" else value
+        name: str(Path(value).absolute()) if name in PLACES and value and value[0] != "~" else value
         for name, value in env.items()
     }
 
@@ -217,4 +235,4 @@ def _last_words(paths: HostPaths, begin: int) -> list[str]:
             text = file.read(1 << 16).decode("utf-8", "replace")
     except OSError:
         return []
-    return [line.rstrip() for line in strip_escapes(text).split("\n") if line.strip()][-_LOG_LINES:]
+    return [line.rstrip() for line in neutral(text).split("\n") if line.strip()][-_LOG_LINES:]

@@ -7,11 +7,13 @@ that breaks is `ConnectionLost`, which callers that wait for a run mend by a new
 from __future__ import annotations
 
 import math
+import os
 import select
 import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 
 import rch
@@ -107,6 +109,10 @@ class Client:
             else:
                 return cls(sock)
 
+    def release(self) -> socket.socket:
+        """The socket itself, for whoever speaks over it from now on; `close` still ends it."""
+        return self._sock
+
     def close(self) -> None:
         """Hang up."""
         self._sock.close()
@@ -122,6 +128,8 @@ class Client:
             "protocol": PROTOCOL,
             "features": FEATURES,
         }
+        if agent := os.environ.get("SSH_AUTH_SOCK"):
+            ours["agent"] = str(Path(agent).absolute())
         try:
             self.server = self.call("hello", ours, silence)
         except SentAway:

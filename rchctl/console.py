@@ -15,14 +15,13 @@ from collections.abc import Mapping
 
 from rchctl.cells import fitted, width_of
 from rchctl.signals import window
-from rchctl.terminal import one_line
+from rchctl.terminal import STYLES, one_line, screen
 
 _DEFAULT_WIDTH = 80
 _ERASE = "\r\x1b[K"
 _LEFT = frozenset({errno.EPIPE, errno.ECONNRESET})
 SIMULATED = "simulated: "
 """Begins every line about a run whose tools are stand-ins."""
-_STYLES = {"good": "32", "bad": "31", "warn": "33", "dim": "2"}
 
 
 def open_standard() -> None:
@@ -78,14 +77,19 @@ class Console:
         """`text` coloured for stdout, where a terminal is there and `NO_COLOR` is not."""
         if not self.out_is_terminal or self._env.get("NO_COLOR") or _is_plain(self._env):
             return text
-        return f"\x1b[{_STYLES[kind]}m{text}\x1b[0m"
+        return f"\x1b[{STYLES[kind]}m{text}\x1b[0m"
 
     def out(self, text: str) -> None:
-        """Data, as it is; ends its line itself."""
-        self.out_bytes(text.encode("utf-8", "backslashreplace"))
+        """Data for people; ends its line itself. Nothing of it steers a terminal, in a pipe either."""
+        self.out_bytes(screen(text).encode("utf-8", "backslashreplace"))
+
+    def value(self, text: str) -> None:
+        """Data for a script: on a terminal as `out`, in a pipe as it is."""
+        text = screen(text) if self.out_is_terminal else text
+        self.out_bytes(text.encode("utf-8", "surrogateescape"))
 
     def out_bytes(self, data: bytes) -> None:
-        """Data in bytes."""
+        """Data in bytes, as they are."""
         if not data or self.broken:
             return
         status = self._status
@@ -110,6 +114,10 @@ class Console:
             lines += f"  hint: {one_line(hint)}\n"
         self.clear_status()
         self._above(lines)
+
+    def err(self, text: str) -> None:
+        """What stands beside data, on stderr."""
+        self.err_bytes(screen(text).encode("utf-8", "backslashreplace"))
 
     def err_bytes(self, data: bytes) -> None:
         """A log on stderr, as it is."""

@@ -93,10 +93,10 @@ class Context:
         if self.console.mark and not self.console.out_is_terminal and not self.json:
             self.console.note("a simulation: its tools are stand-ins")
             mark, self.console.mark = self.console.mark, ""
-            self.say(f"{value}\n")
+            self.console.value(f"{value}\n")
             self.console.mark = mark
-        else:
-            self.say(f"{value}\n")
+        elif not self.json:
+            self.console.value(f"{value}\n")
 
     def mark(self, run: dict[str, Any]) -> None:
         """Every line about a simulated run says so."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -197,8 +198,10 @@ class Follower:
             act()
         except ConnectionLost:
             self._take_kept()
+            seconds = self._reconnect_seconds()
+            span = f" {seconds:.0f} s" if math.isfinite(seconds) else ""
             self._context.console.note(
-                f"the daemon was stopped: waiting {RECONNECT_SECONDS:.0f} s for its start"
+                f"the daemon was stopped: waiting{span} for its start"
                 if self._stopped
                 else "the connection to the daemon is lost: connecting again"
             )
@@ -211,10 +214,14 @@ class Follower:
             if event.get("type") == "end" and isinstance(data, dict) and data.get("reason") == "shutdown":
                 self._stopped = True
 
+    def _reconnect_seconds(self) -> float:
+        """How long a daemon that is gone is waited for."""
+        return RECONNECT_SECONDS
+
     def _watch_again(self) -> None:
-        """A new connection and subscription, tried for `RECONNECT_SECONDS`."""
+        """A new connection and subscription, tried for a while."""
         self.drop()
-        deadline = time.monotonic() + RECONNECT_SECONDS
+        deadline = time.monotonic() + self._reconnect_seconds()
         pause = _FIRST_PAUSE
         while True:
             try:

@@ -92,6 +92,25 @@ def step_items(run_dir: Path, step: dict[str, Any]) -> Iterator[Item]:
         yield _item(job_index.parent, action, str(name), str(path))
 
 
+def manifest_digests(run_dir: Path) -> dict[Path, str]:
+    """SHA-256 of each file that a manifest of the run at `run_dir` lists, by its path.
+
+    `Failure` ARTIFACTS as `items`. What no manifest lists is not in it.
+    """
+    found: dict[Path, str] = {}
+    for step in steps_of(run_index(run_dir)):
+        if not isinstance(pointer := step.get("job_index_path"), str):
+            continue
+        base = _inside(run_dir, pointer).parent
+        if not (base / "manifest.json").exists():
+            continue  # what the host made of a job that left nothing
+        entries = _read(base / "manifest.json", "rch-xcode/manifest@1").get("entries")
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict) and isinstance(digest := entry.get("sha256"), str):
+                found[_inside(base, str(entry.get("path")))] = digest
+    return found
+
+
 def _item(base: Path, scope: str, name: str, pointer: str) -> Item:
     path = _inside(base, pointer)
     if path.is_dir():
@@ -121,7 +140,7 @@ def _read(path: Path, schema_id: str) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise Failure(Kind.ARTIFACTS, f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Failure(Kind.ARTIFACTS, f"{path} is no JSON: {error}") from error
     seen = value.get("schema_id") if isinstance(value, dict) else None
     if seen != schema_id:

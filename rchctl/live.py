@@ -11,7 +11,8 @@ from rch.contract.errors import Failure, Kind
 from rchctl.board import shown
 from rchctl.client import Client, ConnectionLost, RemoteFailure
 from rchctl.context import Context, Outcome, error_body
-from rchctl.ending import ending
+from rchctl.ending import AtEnd
+from rchctl.findings import closing
 from rchctl.follow import Follower
 from rchctl.logs import Logs
 from rchctl.progress import Progress
@@ -113,8 +114,10 @@ class LiveRun:
         show_log: bool,
         show_progress: bool,
         method: str = "runs.submit",
+        at_end: AtEnd | None = None,
     ) -> None:
         self._context = context
+        self._at_end = at_end
         context.mark({"simulated": params.get("simulate")})
         self._progress = shown(context.console, enabled=show_progress)
         self._quiet = not show_progress
@@ -156,7 +159,9 @@ class LiveRun:
 
     def _ended(self, run: dict[str, Any]) -> Outcome:
         self._progress.end()
-        self._context.say(ending(run, self._context, quiet=self._quiet))
+        self._context.say(closing(run, self._context, quiet=self._quiet))
+        if self._at_end is not None:
+            self._at_end(run)
         return Outcome(run, exit_code(run), run_error(run))
 
     def _cancel(self, stop: Interrupted) -> Outcome:

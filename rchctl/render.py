@@ -8,7 +8,7 @@ from typing import Any
 from rch.contract.errors import Kind, lookup
 from rchctl.columns import Column, listing
 from rchctl.console import Console
-from rchctl.terminal import one_line, strip_escapes
+from rchctl.terminal import neutral, one_line
 
 TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 _STYLE = {"SUCCEEDED": "good", "FAILED": "bad", "CANCELLED": "warn"}
@@ -104,9 +104,7 @@ def verdict(run: dict[str, Any], console: Console) -> str:
         head = f"verdict: {console.style(state_word(run), style)}"
     lines = [head + (f" ({why})" if why else "")]
     lines += [
-        f"  {line}"
-        for line in strip_escapes(str(run.get("human_summary") or "")).split("\n")
-        if line.strip()
+        f"  {line}" for line in neutral(str(run.get("human_summary") or "")).split("\n") if line.strip()
     ]
     if hint := remedy(run):
         lines.append(f"  hint: {one_line(hint)}")

@@ -187,7 +187,7 @@ def overrides(verb: str, pairs: list[str]) -> dict[str, Any]:
                 f"command line: {key} = {text[:40]} holds a number beyond 2^53",
                 subkind="BAD_VALUE",
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{verb}: --set {key}: {text!r} is no JSON value: {error}") from error
     return found
 

@@ -1,4 +1,4 @@
-"""The verbs: one line each, the module that serves it, and what is promised for later."""
+"""The verbs: one line each, and the module that serves it."""
 
 from __future__ import annotations
 
@@ -21,37 +21,39 @@ VERBS: dict[str, Verb] = {
     "submit": Verb("rchctl.commands.submit", "hand a run to the daemon and print its id"),
     "rerun": Verb("rchctl.commands.rerun", "an earlier run again, or only what failed of it"),
     "wait": Verb("rchctl.commands.wait", "wait for a run and exit with its code"),
+    "watch": Verb("rchctl.commands.watch", "stay and tell what runs do and find, as it comes"),
     "list": Verb("rchctl.commands.list", "the newest runs"),
     "status": Verb("rchctl.commands.status", "the daemon and what it runs now, or one run"),
     "top": Verb("rchctl.commands.top", "all runs and workers on one screen"),
     "tail": Verb("rchctl.commands.tail", "the log of a run"),
     "cancel": Verb("rchctl.commands.cancel", "end a run"),
     "artifacts": Verb("rchctl.commands.artifacts", "the verified files of a run"),
+    "diagnostics": Verb(
+        "rchctl.commands.diagnostics", "what a run's compilers and tests found, for editors and CI"
+    ),
     "report": Verb("rchctl.commands.report", "a run as one HTML page"),
     "open": Verb("rchctl.commands.open", "open a run's report, log, folder or results"),
     "history": Verb("rchctl.commands.history", "how this project's runs ended, and how long they took"),
     "flaky": Verb("rchctl.commands.flaky", "tests that do not always say the same of one source"),
+    "fetch": Verb("rchctl.commands.fetch", "copies of a run's verified files, where you want them"),
     "exec": Verb("rchctl.commands.exec", "run one command line of xcodebuild or swift on a worker"),
     "explain": Verb("rchctl.commands.explain", "what the gate says of a command line, without running it"),
     "config": Verb("rchctl.commands.config", "the config in force and its origins; check every file"),
     "check": Verb("rchctl.commands.check", "compare the database with the artifacts"),
-    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, or explain who would serve"),
+    "attest": Verb(
+        "rchctl.commands.attest", "verify a set's signature and every byte offline; export its statements"
+    ),
+    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, add, key, explain, gc"),
+    "doctor": Verb(
+        "rchctl.commands.doctor", "what is wrong with the set-up and its workers, and what mends it"
+    ),
+    "rpc": Verb("rchctl.commands.rpc", "the daemon's JSON-RPC on stdin and stdout, or its methods"),
     "completion": Verb("rchctl.commands.completion", "what a shell completes: bash, zsh or fish"),
-    "daemon": Verb("rchctl.commands.daemon", "start, stop or look at the daemon"),
+    "daemon": Verb("rchctl.commands.daemon", "start, stop, install or look at the daemon"),
+    "bugreport": Verb("rchctl.commands.bugreport", "versions, config, state and log in one redacted file"),
+    "metrics": Verb("rchctl.commands.metrics", "the daemon's numbers in Prometheus' format"),
+    "gc": Verb("rchctl.commands.gc", "remove old runs from this machine, or name them"),
 }
-
-NOT_OFFERED = frozenset(
-    {
-        "watch",
-        "doctor",
-        "gc",
-        "attest",
-        "metrics",
-        "rpc",
-        "bugreport",
-        "diagnostics",
-    }
-)
 
 OVERVIEW = """\
 usage: rchctl VERB [options]        rchctl VERB --help tells more

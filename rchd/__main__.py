@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import sys
-from functools import partial
 from pathlib import Path
 
 import rch
 from rch.contract.errors import Failure, Kind
+from rch.contract.neutral import neutral, one_line
 from rch.files.paths import host_paths
 
 EPILOG = """examples:
@@ -75,10 +76,10 @@ def _replay(args: argparse.Namespace) -> int:
             replay = Replay(lines)
             difference = next(iter(replay), None)
     except OSError as error:
-        sys.stderr.write(f"rchd: {path}: {error.strerror}\n")
+        sys.stderr.write(f"rchd: {one_line(f'{path}: {error.strerror}')}\n")
         return 1
     if difference is not None:
-        sys.stdout.write(f"{path}: {difference}\n")
+        sys.stdout.write(neutral(f"{path}: {difference}\n"))
         return 1
     rest = "" if replay.cut is None else f"; line {replay.cut}, the last, is cut and was left out"
     sys.stdout.write(f"{replay.batches} batches, identical{rest}\n")
@@ -105,12 +106,12 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _rebuild(args: argparse.Namespace) -> int:
-    from rchd.app import configure_log
     from rchd.driver import rows_of
     from rchd.edges import check_report
+    from rchd.edges.logfile import configure_log
     from rchd.edges.rebuild import rebuild
 
-    configure_log()
+    configure_log(os.environ)
     meter = check_report.Meter("rebuild")
     try:
         rebuilt = rebuild(host_paths(os.environ), rows_of, force=args.force, progress=meter)
@@ -126,12 +127,22 @@ def _rebuild(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     import anyio
 
-    from rchd.app import configure_log, serve
+    from rch.config.daemon_config import load_daemon_config
+    from rchd.app import serve
+    from rchd.edges.logfile import configure_log, go_to_file
+    from rchd.edges.service import Service
 
-    configure_log()
+    service = Service() if args.private else Service.from_env(os.environ)
+    paths = host_paths(os.environ)
     try:
+        if service.kind == "launchd":
+            go_to_file(paths.log)
+        settings = load_daemon_config(paths.config_toml)
+        configure_log(os.environ, settings.log)
+        if service.watchdog_seconds:
+            faulthandler.enable()  # the manager's SIGABRT then leaves every thread's place in the log
         client = sys.stdin.fileno() if args.private else None
-        anyio.run(partial(serve, client=client), host_paths(os.environ), lambda: None, args.record)
+        anyio.run(serve, paths, lambda: None, args.record, service, settings, client)
     except Failure as failure:
         return _say(failure)
     except OSError as error:
@@ -159,7 +170,7 @@ _COMMANDS = {"run": _run, "replay": _replay, "check": _check, "rebuild": _rebuil
 
 
 def _say(failure: Failure) -> int:
-    sys.stderr.write(f"rchd: {failure.message}\n  hint: {failure.hint}\n")
+    sys.stderr.write(f"rchd: {one_line(failure.message)}\n  hint: {one_line(failure.hint)}\n")
     return failure.exit_code
 
 

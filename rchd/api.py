@@ -15,12 +15,17 @@ import anyio
 import msgspec
 
 from rch.contract import local_api as api
+from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
+from rch.contract.local_gc import HostGcParams, HostGcView
 from rch.contract.states import is_terminal
 from rch.files.paths import HostPaths
 from rchd.api_daemon import DaemonApi, Replies
+from rchd.api_door import DoorApi
 from rchd.api_gc import GcApi
+from rchd.api_hostgc import HostGcApi
+from rchd.api_metrics import MetricsApi
 from rchd.api_pages import Page
 from rchd.api_plan import PlanApi
 from rchd.api_progress import teller
@@ -40,6 +45,8 @@ from rchd.edges.store import RunRow, StateStore
 
 REPLAY_LIMIT = 1000
 MOST_LISTED = 1000
+MAX_LIVE_RUNS = 20_000
+"""Runs that are not over: origins take turns, so that this bounds memory, and starves nobody."""
 ROWS_AT_ONCE = 100  # about what one message holds
 TIES = 0  # no subscription has this number
 
@@ -60,8 +67,11 @@ class Api:
         workers: WorkersApi,
         plan: PlanApi,
         gc: GcApi,
+        door: DoorApi,
         daemon: DaemonApi,
         replies: Replies,
+        metrics: MetricsApi,
+        host_gc: HostGcApi,
     ) -> None:
         self._paths = paths
         self._driver = driver
@@ -70,6 +80,7 @@ class Api:
         self._intake = intake
         self._daemon = daemon
         self._replies = replies
+        self._host_gc = host_gc
         self._tokens: dict[str, Taking] = {}
         self._tied: dict[str, Connection] = {}
         self._handlers: dict[str, Handler] = {
@@ -77,6 +88,8 @@ class Api:
             "daemon.health": daemon.health,
             "daemon.drain": daemon.drain,
             "daemon.shutdown": daemon.shutdown,
+            "daemon.metrics": metrics.told,
+            "daemon.gc": self._collect,
             "rpc.describe": self._describe,
             "runs.submit": self._submit,
             "runs.rerun": RerunApi(paths.artifacts, driver, store, self._named, self._submit).rerun,
@@ -89,6 +102,10 @@ class Api:
             "workers.list": workers.listed,
             "workers.probe": workers.probed,
             "workers.gc": gc.collected,
+            "workers.scan": door.scanned,
+            "workers.try": door.tried,
+            "workers.keys": door.keys,
+            "workers.examine": door.examined,
             "workers.explain": plan.explained,
         }
 
@@ -99,6 +116,15 @@ class Api:
     async def _describe(self, _params: api.NoParams, _connection: Connection) -> dict[str, Any]:
         return api.describe()
 
+    async def _collect(self, params: HostGcParams, connection: Connection) -> HostGcView:
+        """Old runs are removed; what is pinned is named as any run is."""
+        named = {
+            name: await self._named(value)
+            for name in ("keep", "release")
+            if (value := getattr(params, name)) is not None
+        }
+        return await self._host_gc.collect(msgspec.structs.replace(params, **named), connection)
+
     # --- runs -------------------------------------------------------------------------
 
     async def _submit(self, params: api.SubmitParams, connection: Connection) -> api.RunView:
@@ -108,6 +134,12 @@ class Api:
                 "the daemon is draining and takes no more runs",
                 subkind="DRAINING",
                 hint="rchctl daemon resume, or run it again when rchctl daemon status shows no daemon",
+            )
+        if len(self._driver.core.runs) >= MAX_LIVE_RUNS:
+            raise Failure(
+                Kind.DAEMON,
+                f"{MAX_LIVE_RUNS} runs wait or run already",
+                hint="try again when some are over, or end some: rchctl cancel RUN",
             )
         if params.client_token is None:
             view = await self._accept(params, connection, Taking())
@@ -299,7 +331,7 @@ class Api:
                 type=row.type,
                 run_id=row.run_id,
                 at=row.at,
-                run=msgspec.json.decode(row.doc, type=api.RunView),
+                run=decode_json(row.doc, api.RunView),
             )
             for row in rows
             if row.seq <= until

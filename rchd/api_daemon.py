@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 import rch
 from rch.contract import local_api as api
 from rch.contract.errors import Failure, Kind
+from rch.contract.messages import MAX_HEADERS
 from rch.contract.states import RunState
 from rch.files.paths import HostPaths
 from rchd.core import effects as fx
@@ -22,6 +23,8 @@ from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.session import MAX_IN_FLIGHT, MAX_SUBSCRIPTIONS
 from rchd.driver import Driver
+from rchd.edges.agents import Agents
+from rchd.edges.service import Service
 from rchd.edges.socket import Connection
 
 log = structlog.get_logger("rchd")
@@ -65,6 +68,8 @@ class DaemonApi:
         connections: Callable[[], int],
         stop: Callable[[], None],
         group: TaskGroup,
+        service: Service | None = None,
+        agents: Agents,
     ) -> None:
         self._paths = paths
         self._driver = driver
@@ -72,13 +77,16 @@ class DaemonApi:
         self._connections = connections
         self._stop = stop
         self._group = group
+        self._service = service or Service()
+        self._agents = agents
         self._started = time.monotonic()
         self._instance = f"{os.getpid()}-{time.time_ns():x}"
         self._leaving: anyio.CancelScope | None = None
         self.intakes = 0
 
-    async def hello(self, _params: api.HelloParams, connection: Connection) -> api.HelloView:
+    async def hello(self, params: api.HelloParams, connection: Connection) -> api.HelloView:
         """Who answers."""
+        self._agents.tell(params.agent)
         return api.HelloView(
             server="rchd",
             version=rch.__version__,
@@ -87,6 +95,7 @@ class DaemonApi:
             instance=self._instance,
             limits={
                 "max_message_bytes": api.MAX_MESSAGE,
+                "max_header_bytes": MAX_HEADERS,
                 "max_in_flight": MAX_IN_FLIGHT,
                 "max_subscriptions": MAX_SUBSCRIPTIONS,
             },
@@ -108,7 +117,16 @@ class DaemonApi:
             log_path=str(self._paths.log),
             exits=self._leaving is not None,
             awaited=self._awaited() if draining else (),
+            supervisor=self._service.kind,
+            unit=self._service.unit,
         )
+
+    def status_line(self) -> str:
+        """What the daemon does, for whoever lists services."""
+        if self._driver.trouble is not None:
+            return self._activity()
+        state = "draining" if self._driver.core.draining else "ready"
+        return f"{state}: {self._count(RunState.RUNNING)} running, {self._count(RunState.QUEUED)} queued"
 
     def _count(self, state: RunState) -> int:
         return sum(run.state == state for run in self._driver.core.runs.values())

@@ -35,14 +35,14 @@ class WorkersApi:
         """The inventory, in the order of selection."""
         inventory = load_inventory(self._path)
         views = [
-            self._with_aside(_worker_view(entry, inventory, "listed", "")) for entry in _in_order(inventory)
+            self._with_aside(_worker_view(entry, inventory, "listed", "")) for entry in in_order(inventory)
         ]
         return self._worker_list(inventory, views)
 
     async def probed(self, params: api.WorkerParams, _connection: Connection) -> api.WorkerListView:
         """What one worker, or each, says now."""
         inventory = load_inventory(self._path)
-        entries = [e for e in _in_order(inventory) if params.name in {None, e.name}]
+        entries = [e for e in in_order(inventory) if params.name in {None, e.name}]
         if not entries:
             known = ", ".join(entry.name for entry in inventory.workers) or "none"
             raise Failure(Kind.USAGE, f"no worker {params.name!r} in the inventory (known: {known})")
@@ -77,7 +77,8 @@ class WorkersApi:
         )
 
 
-def _in_order(inventory: Inventory) -> list[WorkerEntry]:
+def in_order(inventory: Inventory) -> list[WorkerEntry]:
+    """The workers in the order of selection."""
     return sorted(inventory.workers, key=lambda entry: (entry.priority, entry.name))
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 
+from rch.config.daemon_config import DaemonConfig, load_daemon_config
 from rch.config.inventory import WorkerEntry, load_inventory
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
@@ -19,27 +21,36 @@ from rch.files.locks import FileLock, NoLocks
 from rch.files.paths import HostPaths, check_socket_path
 from rchd.api import Api
 from rchd.api_daemon import DaemonApi, Replies
+from rchd.api_door import DoorApi
 from rchd.api_gc import GcApi
+from rchd.api_hostgc import HostGcApi
+from rchd.api_metrics import MetricsApi
 from rchd.api_plan import PlanApi
 from rchd.api_workers import WorkersApi
 from rchd.core import events as ev
 from rchd.core.ask import farewell
 from rchd.core.daemon import Core
 from rchd.driver import Driver, Record, load_core
-from rchd.edges import known_types, leavings, private, process, store_health
+from rchd.edges import known_types, leavings, logfile, private, process, store_health
+from rchd.edges.agents import Agents
 from rchd.edges.clock import now
 from rchd.edges.host_id import host_id
+from rchd.edges.housekeeping import Housekeeper
 from rchd.edges.hub import Hub
-from rchd.edges.intake import Intake
+from rchd.edges.intake import plain_folder
 from rchd.edges.listener import Listener, listening
+from rchd.edges.meters import Meters
+from rchd.edges.notify import Notifier
 from rchd.edges.patience import PatientPerformer
 from rchd.edges.performer import Performer
 from rchd.edges.pool import WorkerPool
 from rchd.edges.prober import Prober
 from rchd.edges.recorder import recording
+from rchd.edges.service import PATIENCE_SECONDS, Service
 from rchd.edges.socket import Server
 from rchd.edges.spool import bundles_of
 from rchd.edges.store import SqliteStore
+from rchd.observe import ObservedIntake, Observer, keep_textfile
 
 log = structlog.get_logger("rchd")
 
@@ -51,15 +62,18 @@ async def serve(
     paths: HostPaths,
     ready: Callable[[], None],
     transcript: Path | None = None,
-    *,
+    service: Service | None = None,
+    settings: DaemonConfig | None = None,
     client: int | None = None,
 ) -> None:
     """Run the daemon until it is told to stop; `ready` is called when it answers.
 
-    With `transcript`, what happens is recorded there (docs/transcripts.md). With `client`, it is a private
-    daemon, and ends when that descriptor does (`edges/private.py`).
+    With `transcript`, what happens is recorded there (docs/transcripts.md). `service` is the manager
+    that started it, `settings` its own part of the config. With `client` it is a private daemon, and ends
+    when that descriptor does (`edges/private.py`).
     `Failure` DAEMON where another daemon runs on this state or socket, or state is unusable.
     """
+    service, settings = service or Service(), settings or DaemonConfig()
     known_types.build()
     check_socket_path(paths.socket)
     make_dirs(paths.state_dir)
@@ -79,9 +93,10 @@ async def serve(
         store = SqliteStore.open(paths.database)
         try:
             core = load_core(store, paths.artifacts)
-            with listening(paths.socket) as listener, recording(transcript, core) as record:
+            given = service.socket_at(paths.socket)
+            with listening(paths.socket, given) as listener, recording(transcript, core) as record:
                 _own_disk("socket's folder", paths.socket.parent, "RCH_SOCKET")
-                await _run(paths, store, core, record, listener, ready, client)
+                await _run(paths, store, core, record, listener, ready, service, settings, client)
         finally:
             store.close()
             process.has_left()
@@ -117,15 +132,24 @@ async def _run(
     record: Record | None,
     listener: Listener,
     ready: Callable[[], None],
+    service: Service,
+    settings: DaemonConfig,
     client: int | None,
 ) -> None:
+    notifier = Notifier(paths.config_toml)
+    observer = Observer(on_end=lambda run: notifier.ended(core.view(run)))
+    observer.knows(core.runs.values())
     descriptors = process.raise_descriptors()
-    pool = WorkerPool(_known_workers(paths.workers_toml), standby_home=paths.standby_worker)
+    agents = Agents(os.environ.get("SSH_AUTH_SOCK"))
+    pool = WorkerPool(
+        _known_workers(paths.workers_toml), standby_home=paths.standby_worker, agent=agents.pick
+    )
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
     hub = Hub(str(paths.artifacts))
     replies = Replies()
-    if client is None:  # else there is nothing yet, and what lies there is the usual daemon's
-        await anyio.to_thread.run_sync(leavings.clear, paths, store, tuple(core.runs.values()))
+    keeper = Housekeeper(paths.artifacts, store)
+    if client is None:  # else what lies there is the usual daemon's
+        await anyio.to_thread.run_sync(_clear, keeper, paths, store, core)
     performer = PatientPerformer(
         pool=pool,
         prober=prober,
@@ -141,6 +165,7 @@ async def _run(
         artifacts=paths.artifacts,
         reply=replies.give,
         record=record,
+        watcher=observer,
     )
     async with anyio.create_task_group() as whole:
         async with anyio.create_task_group() as group:
@@ -148,6 +173,7 @@ async def _run(
             def stop() -> None:
                 """End all tasks; whoever follows is told first that it is no crash."""
                 process.begin_to_leave()
+                service.tell(patience=PATIENCE_SECONDS, STOPPING=1)
                 hub.farewell(driver.seq, timestamp(now()))
                 group.cancel_scope.cancel()
 
@@ -158,14 +184,24 @@ async def _run(
                 connections=lambda: len(server.connections),
                 stop=stop,
                 group=group,
+                service=service,
+                agents=agents,
             )
-            if client is None:
-                intake = Intake(paths, partial(_live_bundles, core))
-            else:
-                marked = partial(private.make_marked, lock=paths.lock)
-                intake = Intake(paths, partial(_live_bundles, core), make=marked)
-                runs, intakes = core.runs.values, lambda: daemon.intakes
-                group.start_soon(private.until_left, client, runs, intakes, driver.post, stop)
+            intake = _intake(paths, core, observer, client)
+
+            def meters() -> Meters:
+                held = driver.trouble is not None
+                observer.look(core, connections=len(server.connections), held=held)
+                return observer.meters
+
+            host_gc = HostGcApi(
+                keeper, driver, partial(load_daemon_config, paths.config_toml), observer.collected
+            )
+
+            def answers() -> None:
+                service.tell(patience=PATIENCE_SECONDS, READY=1, STATUS=daemon.status_line())
+                ready()
+
             group.start_soon(intake.tend)
             api = Api(
                 paths=paths,
@@ -176,19 +212,51 @@ async def _run(
                 workers=WorkersApi(paths.workers_toml, prober, driver),
                 plan=PlanApi(intake, prober, driver),
                 gc=GcApi(paths.workers_toml, pool),
+                door=DoorApi(paths.workers_toml, prober, driver, agents.pick),
                 daemon=daemon,
                 replies=replies,
+                metrics=MetricsApi(meters),
+                host_gc=host_gc,
             )
-            server = Server(group, api.answer, cap=descriptors // 2)
+            server = Server(group, observer.around(api.answer), cap=descriptors // 2)
             whole.start_soon(process.until_signals, stop, listener.close)
-            group.start_soon(driver.run)
+            for task in (notifier.run, driver.run, observer.feel_lag):
+                group.start_soon(task)
             group.start_soon(_heartbeat, hub, driver)
+            group.start_soon(service.tend, driver, daemon.status_line)
+            group.start_soon(logfile.keep_small, paths.log, settings.log)
+            if client is None:
+                group.start_soon(host_gc.tend)
+                _export(group, settings, meters)
+            else:
+                group.start_soon(private.until_left, client, core, daemon, driver.post, stop)
             driver.post(ev.Started(at=now()))
             log.info("daemon.started", socket=str(paths.socket), runs=len(core.runs))
-            await server.serve(listener, ready)
+            await server.serve(listener, answers)
         intake.close()
         await _leave(core, performer, pool)
         whole.cancel_scope.cancel()
+
+
+def _clear(keeper: Housekeeper, paths: HostPaths, store: SqliteStore, core: Core) -> None:
+    """What an earlier daemon left half-done."""
+    keeper.finish()
+    leavings.clear(paths, store, tuple(core.runs.values()))
+
+
+def _intake(paths: HostPaths, core: Core, observer: Observer, client: int | None) -> ObservedIntake:
+    """What takes runs in; those of a private daemon are marked as such."""
+    make = plain_folder if client is None else partial(private.make_marked, lock=paths.lock)
+    intake = ObservedIntake(paths, partial(_live_bundles, core), make=make)
+    intake.observer = observer
+    return intake
+
+
+def _export(group: TaskGroup, settings: DaemonConfig, meters: Callable[[], Meters]) -> None:
+    """Keep the file of numbers, if one is asked for."""
+    if settings.metrics.textfile is not None:
+        place, seconds = Path(settings.metrics.textfile), settings.metrics.interval_seconds
+        group.start_soon(keep_textfile, place, float(seconds), meters)
 
 
 async def _leave(core: Core, performer: Performer, pool: WorkerPool) -> None:
@@ -220,17 +288,3 @@ def _known_workers(path: Path) -> tuple[WorkerEntry, ...]:
     except Failure as failure:
         log.warning("inventory.refused", message=failure.message)
         return ()
-
-
-def configure_log() -> None:
-    """Structured lines on stderr; whoever starts the daemon says where that goes."""
-    structlog.configure(
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.add_log_level,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 import msgspec
@@ -49,10 +50,30 @@ _RUN = msgspec.json.Decoder(m.Run)
 Record = Callable[[list[ev.Event], list[fx.Effect]], None]
 
 
+class Watcher(Protocol):
+    """Who is told what the driver does, and has no say in it."""
+
+    def committed(self, runs: Collection[m.Run], seconds: float) -> None:
+        """These runs are durable as they are now; their commit took so long."""
+
+    def not_committed(self) -> None:
+        """There was no space for a commit; it is tried again."""
+
+    def told(self, event: ev.Event) -> None:
+        """An effect that is under way tells of its progress."""
+
+    def acted(self, effect: fx.Outward, event: ev.Answer) -> None:
+        """An effect was answered."""
+
+    def ended(self, run: m.Run) -> None:
+        """A run is over, and that is durable."""
+
+
 class Driver:
     """Drains events, calls the core, persists, performs.
 
-    `reply` hands a `Reply` to whoever waits for it; `record` is told of every batch that is committed.
+    `reply` hands a `Reply` to whoever waits for it; `record` is told of every batch that is committed,
+    `watcher` of what is worth counting.
     """
 
     def __init__(
@@ -65,8 +86,11 @@ class Driver:
         artifacts: Path,
         reply: Callable[[fx.Reply], None],
         record: Record | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
         self.core = core
+        self._watcher = watcher
+        self.turns = 0
         self._store = store
         self._performer = performer
         self._hub = hub
@@ -90,6 +114,11 @@ class Driver:
         """Why nothing goes on, or what cannot be written; None: all is well."""
         return self._held or self._projector.trouble
 
+    @property
+    def in_hand(self) -> frozenset[str]:
+        """The runs that are not over, or not written yet: nobody else may touch their files."""
+        return self._projector.late_runs.union(self.core.runs)
+
     def is_settled(self, run_id: str) -> bool:
         """Whether what memory says of a run is durable and its files are written."""
         return run_id not in self._at_work
@@ -103,6 +132,10 @@ class Driver:
         with anyio.move_on_after(SETTLE_SECONDS):
             while not self.is_settled(run_id) and self._held is None:
                 await self._settled.wait()
+
+    def nudge(self) -> None:
+        """Have the loop turn once more, so that `turns` rises where it lives."""
+        self._news.set()
 
     def post(self, event: ev.Event) -> None:
         """Hand in an event; callable from any task of the loop."""
@@ -151,6 +184,7 @@ class Driver:
         effects: list[fx.Effect] = []
         dirty: dict[str, m.Run] = {}
         while True:
+            self.turns += 1  # also while the disk is full: nobody is served by a restart then
             while self._events:
                 events.append(self._events.popleft())
                 effects += self.core.handle(events[-1])
@@ -168,7 +202,8 @@ class Driver:
         self._tell_trouble()
         for run in dirty.values():
             if is_terminal(run.state):
-                _log_end(run)
+                if self._watcher is not None:
+                    self._watcher.ended(run)
                 self.core.forget(run.run_id)
         self._settle()
         # What is to be done begins first: hundreds may follow, and all of them are told in one go.
@@ -192,6 +227,7 @@ class Driver:
         # Cancels and ends may use the last space: they are what gives space back.
         urgent = any(run.cancel is not None or is_terminal(run.state) for run in dirty)
         commit = partial(self._store.commit, rows_of(dirty, effects), urgent=urgent)
+        began = time.monotonic()
         try:
             await anyio.to_thread.run_sync(commit)
         except (Failure, RuntimeError) as error:
@@ -200,8 +236,12 @@ class Driver:
             if self._held is None:
                 log.warning("state.held", message=str(error))
             self._held = str(error)
+            if self._watcher is not None:
+                self._watcher.not_committed()
             return False
         self._held = None
+        if self._watcher is not None:
+            self._watcher.committed(dirty, time.monotonic() - began)
         return True
 
     async def _look_on(self) -> None:
@@ -248,7 +288,7 @@ class Driver:
             if effect.op >= 0:
                 scopes.add(scope)
             try:
-                event: ev.Answer = await self._performer.perform(effect, self.post)
+                event: ev.Answer = await self._performer.perform(effect, self._progress)
             except Exception as error:
                 log.exception("effect.failed", effect=type(effect).__name__, run_id=effect.run_id)
                 event = ev.LineCut(
@@ -265,7 +305,14 @@ class Driver:
                 if not scopes and self._scopes.get(effect.run_id) is scopes:
                     del self._scopes[effect.run_id]
             if not scope.cancel_called:
+                if self._watcher is not None:
+                    self._watcher.acted(effect, event)
                 self.post(event)
+
+    def _progress(self, event: ev.Event) -> None:
+        if self._watcher is not None:
+            self._watcher.told(event)
+        self.post(event)
 
 
 def load_core(store: StateStore, artifacts: Path) -> Core:
@@ -335,14 +382,3 @@ def rows_of(dirty: Iterable[m.Run], effects: Iterable[fx.Effect]) -> Batch:
         if isinstance(effect, fx.Announce) and effect.type == "run"
     ]
     return Batch(runs=tuple(runs), jobs=tuple(jobs), events=tuple(events))
-
-
-def _log_end(run: m.Run) -> None:
-    log.info(
-        "run.ended",
-        run_id=run.run_id,
-        state=str(run.state),
-        exit_code=run.exit_code,
-        worker=run.worker,
-        summary=run.human_summary,
-    )

@@ -11,8 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# The machine is shared: how long an example takes says nothing of what is tried.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 PATIENCE_SECONDS = 30.0
 

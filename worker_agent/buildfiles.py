@@ -88,7 +88,7 @@ class EventFile:
         self._n = 0
 
     def write(self, kind: str, data: dict[str, Any]) -> None:
-        """Append one event; `kind` is stage, test, diagnostic or note."""
+        """Append one event; `kind` is stage, test, failure, diagnostic or note."""
         self._n += 1
         event = JobEvent(n=self._n, at=self._now(), type=kind, data=data)
         line = msgspec.json.encode(event)

@@ -24,6 +24,7 @@ from typing import TypeVar
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from rch.contract.records import JobStateRecord, Summary, decode_record, encode_record
 from rch.contract.states import is_terminal
 from rch.contract.worker_rpc import SubmitRequest
@@ -307,4 +308,4 @@ def _bytes(path: str | Path) -> bytes | None:
 
 def _decoded(path: str | Path, kind: type[T]) -> T | None:
     data = _bytes(path)
-    return None if data is None else msgspec.json.decode(data, type=kind)
+    return None if data is None else decode_json(data, kind)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from rch.contract.ids import is_id
 from rch.contract.records import Job
 from rch.files.durable import make_dirs, remove_tree, temp_name, write_atomic, write_whole
@@ -72,7 +73,7 @@ class KeptFolder:
     def last(self) -> Last | None:
         """Who used it last; None where that cannot be read."""
         try:
-            return msgspec.json.decode((self.folder / LAST).read_bytes(), type=Last)
+            return decode_json((self.folder / LAST).read_bytes(), Last)
         except (OSError, msgspec.DecodeError):
             return None
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from rch.contract.attestation import fingerprint_of, public_key_of
+from rch.contract.decoding import decode_json
+from rch.contract.signing import fingerprint_of, public_key_of
 from rch.contract.worker_rpc import Code, RpcError
 from rch.files.durable import make_dirs, sync_dir, temp_name, write_atomic
 
@@ -60,7 +61,7 @@ def _read(path: Path) -> WorkerKey | None:
             raise _unusable(path, f"can be read by others (mode {mode:04o}): chmod 600")
         data = file.read(_MAX_BYTES)
     try:
-        key = msgspec.json.decode(data, type=WorkerKey)
+        key = decode_json(data, WorkerKey)
         whole = len(bytes.fromhex(key.seed)) == len(bytes.fromhex(key.public)) == _SEED_BYTES
     except (msgspec.MsgspecError, ValueError):
         whole = False

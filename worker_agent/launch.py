@@ -95,7 +95,10 @@ def _forked(worker: Worker, job_id: str, lock_fd: int, saying: int, errors: int)
         # A worker of its own: what was read of the disk is read again, as a new program would.
         return supervise(Worker(worker.env), job_id, lock_fd, saying)
 
-    return _Fork(nursery.fork(life, (lock_fd, saying), errors))
+    nursery.load()
+    from worker_agent.supervisor import NAME
+
+    return _Fork(nursery.fork(NAME, life, (lock_fd, saying), errors))
 
 
 class _Fork:
@@ -119,7 +122,17 @@ def sweep_later(worker: Worker) -> None:
 
     collect()
     with contextlib.suppress(OSError):  # a tree that stays for now is no reason to fail
-        _started.append(sweep.start(worker))
+        _started.append(_forked_sweep(worker) if nursery.is_open() else sweep.start(worker))
+
+
+def _forked_sweep(worker: Worker) -> _Child:
+    from worker_agent import sweep
+
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        return _Fork(nursery.fork(sweep.NAME, lambda: sweep.alone(worker.env), (), nothing))
+    finally:
+        os.close(nothing)
 
 
 def _first_word(said: int, job_id: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from rch.contract.worker_rpc import Code, RpcError
 from rch.files.durable import make_dirs, write_atomic
 from rch.files.locks import FileLock
@@ -96,7 +97,7 @@ class Leases:
     def read(self) -> Table:
         """The table as it stands; the file is always whole."""
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Table)
+            return decode_json(self._path.read_bytes(), Table)
         except FileNotFoundError:
             return Table()
 

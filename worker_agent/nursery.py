@@ -1,4 +1,4 @@
-"""Supervisors by fork: a standing channel has loaded what they need, and need not start a program.
+"""Supervisors and sweeps by fork: a standing channel has loaded what they need; no program need start.
 
 Only a process that serves a channel forks, for it alone is known to have one thread and nothing open
 but its channel; whoever else submits starts a program. So does a channel whose code on disk is not
@@ -24,7 +24,7 @@ _NEEDED = [
     "rch.contract.classifier",
     "rch.config.invocation",
     "rch.config.worker_config",
-    "rch.config.redact",
+    "rch.contract.redact",
     "ctypes",
     "rch.files.extract",
     "worker_agent.leases",
@@ -47,6 +47,7 @@ _NEEDED = [
     "worker_agent.results.finish",
     "worker_agent.keys",
     "worker_agent.launch",
+    "worker_agent.kept_trees",
     "worker_agent.supervisor",
     "worker_agent.execution",
 ]
@@ -88,25 +89,37 @@ class Nursery:
         alone = threads is None or threads.active_count() == 1
         return _FORKS and self._opened is not None and alone and self._opened == _mark_of_the_code()
 
-    def fork(self, life: Callable[[], int], kept: tuple[int, ...], errors: int) -> int:
-        """The pid of a child of its own session that does `life` and has nothing of ours but `kept`.
-
-        Its standard output and error go to `errors`.
-        """
+    def load(self) -> None:
+        """Load all that a job needs, so that its fork need not."""
         while self.warm():
             pass
+
+    @staticmethod
+    def fork(name: str, life: Callable[[], int], kept: tuple[int, ...], errors: int) -> int:
+        """The pid of a child of its own session that does `life` and has nothing of ours but `kept`.
+
+        Lists of processes call it `name`, of at most 15 letters. Its output goes to `errors`.
+        """
         pid = os.fork()
         if pid:
             return pid
         status = 1
         try:
             _leave_the_parent(kept, errors)
+            take_a_name(name)
             status = life()
         except BaseException:  # noqa: BLE001  (nothing may return into the channel that this once was)
             with suppress(OSError):
                 traceback.print_exc()
         finally:
             os._exit(status)
+
+
+def take_a_name(name: str) -> None:
+    """On Linux `ps` and `top` tell us from the channel that we were forked from."""
+    if sys.platform == "linux":
+        with suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123
+            comm.write(name)
 
 
 def _leave_the_parent(kept: tuple[int, ...], errors: int) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
-from rch.config.redact import is_secret
-from worker_agent.buildfiles import BuildLog, EventFile, Redactor
+from worker_agent.buildfiles import BuildLog, EventFile
+from worker_agent.masking import StreamMask
 from worker_agent.model import EndedByUs
 from worker_agent.results.buildlog import LogReader
 from worker_agent.results.logfacts import Happening
 
-_SHORTEST_SECRET = 4
 _LAST_BYTES = 2000
 
 
@@ -23,8 +21,7 @@ class JobOutput:
         self._events = events
         self._reader = reader
         self._last = b""
-        secrets = (value for key, value in env.items() if is_secret(key, value))
-        self._redactor = Redactor(os.fsencode(value) for value in secrets if len(value) >= _SHORTEST_SECRET)
+        self._mask = StreamMask(env)
 
     @property
     def last_line(self) -> str:
@@ -34,11 +31,11 @@ class JobOutput:
 
     def take(self, data: bytes) -> None:
         """Bytes as they come from the pipe; they are in the log on return."""
-        self._write(self._redactor.feed(data))
+        self._write(self._mask.feed(data))
 
     def close(self, ended: EndedByUs | None) -> None:
         """The end of the phase; the log of a job that we ended says so itself."""
-        self._write(self._redactor.flush(), final=True)
+        self._write(self._mask.flush(), final=True)
         self._happened(self._reader.end())
         if ended is not None:
             self._log.write(f"\n[rch-worker: the job was ended: {ended.reason}]\n".encode(), final=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from rch.contract.redact import scrub
 from worker_agent.clock import now
 
 _MOST_BYTES = 16 << 20
@@ -39,14 +40,14 @@ class RequestLog:
             "ms": round((time.monotonic() - began) * 1000, 2),
         }
         if self._command is not None:
-            line["ssh_original_command"], self._command = self._command[:_MOST_COMMAND], None
+            line["ssh_original_command"], self._command = scrub(self._command)[:_MOST_COMMAND], None
         self._append(msgspec.json.encode(line) + b"\n")
 
     def trace(self, error: Exception) -> None:
         """Note what a defect left behind; the caller is told none of it."""
         import traceback
 
-        text = "".join(traceback.format_exception(error))
+        text = scrub("".join(traceback.format_exception(error)))
         self._append(msgspec.json.encode({"at": now(), "pid": os.getpid(), "trace": text}) + b"\n")
 
     def _append(self, data: bytes) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from worker_agent.results.tool import ToolOutput, run_tool
 from worker_agent.toolchains.apple import AppleTools
 from worker_agent.toolchains.simulators import EPHEMERAL_PREFIX, SIMCTL, json_of
@@ -56,7 +57,7 @@ class Simctl:
         """Every device; what has not the form of one is left out."""
         output = self._run(("list", "--json", "devices"), LIST_SECONDS)
         try:
-            told = msgspec.json.decode(json_of(output.data.decode(errors="replace")))
+            told = decode_json(json_of(output.data.decode(errors="replace")))
             tables = told["devices"]
         except (msgspec.DecodeError, TypeError, KeyError) as error:
             raise SimctlError("simctl list: no list of devices") from error
@@ -64,7 +65,11 @@ class Simctl:
 
     def create(self, name: str, device_type: str, runtime: str) -> str:
         """Make a device; its identifier."""
-        said = self._run(("create", name, device_type, runtime), CREATE_SECONDS).data.decode().split()
+        said = (
+            self._run(("create", name, device_type, runtime), CREATE_SECONDS)
+            .data.decode(errors="replace")
+            .split()
+        )
         if not said:
             raise SimctlError("simctl create: no identifier")
         return said[-1]

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec import UnsetType
 
+from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import is_id
 from rch.contract.records import Ephemeral, Job
@@ -217,7 +218,7 @@ def _write(worker: Worker, job_id: str, note: Note) -> None:
 
 def _read(worker: Worker, job_id: str) -> Note | None:
     try:
-        return msgspec.json.decode((_folder(worker) / job_id).read_bytes(), type=Note)
+        return decode_json((_folder(worker) / job_id).read_bytes(), Note)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError):

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from rch.contract.ids import is_sha256
 from rch.files.durable import is_temp_name, temp_name, write_whole
 from worker_agent.clock import boot_id
@@ -147,7 +148,7 @@ class Shelf:
     def is_verified(self, source_sha256: str, stamps: tuple[Stamp, ...]) -> bool:
         """Whether that was so in this boot: what a power cut did to the pages, no stamp tells."""
         with suppress(OSError, msgspec.DecodeError):
-            note = msgspec.json.decode(self.seen(source_sha256).read_bytes(), type=_Seen)
+            note = decode_json(self.seen(source_sha256).read_bytes(), _Seen)
             return note == _Seen(boot=boot_id(), stamps=stamps)
         return False
 

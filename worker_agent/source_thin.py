@@ -225,6 +225,8 @@ def check_whole(runs: Iterable[Run], config: bytes | None) -> Facts:
     names.check_links()
     if entries > MAX_ENTRIES:
         raise TarError(f"more than {MAX_ENTRIES} entries")
+    if names.folder_count > MAX_ENTRIES:
+        raise TarError(f"more than {MAX_ENTRIES} folders")
     if content > MAX_UNPACKED_BYTES:
         raise TarError(f"more than {MAX_UNPACKED_BYTES} bytes of content")
     return Facts(config=config, top_level=tuple(sorted(top_level)), entries=entries, content_bytes=content)

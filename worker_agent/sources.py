@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from rch.contract.ids import is_sha256
 from rch.contract.worker_rpc import Base, Code, RpcError, Stream
 from rch.files.durable import is_no_space, make_dirs, replace, sync_file, sync_path, write_whole
@@ -135,7 +136,7 @@ class Sources:
 
     def _full_facts(self, source_sha256: str) -> Facts:
         try:
-            return msgspec.json.decode(self.shelf.facts(source_sha256).read_bytes(), type=Facts)
+            return decode_json(self.shelf.facts(source_sha256).read_bytes(), Facts)
         except _LOST as error:
             raise self._lost(source_sha256) from error
 
@@ -243,16 +244,16 @@ class Sources:
             while piece := raw.read(PIECE):
                 yield piece
             return
-        from rch.files.unzstd import DecodeError, bounded_reader
+        from rch.files.unzstd import DecodeError, TooLargeError, bounded_reader
 
         bound = self._max_bytes or MAX_UNPACKED_BYTES
         reader = bounded_reader(raw, max_output=bound)
         try:
             while piece := reader.read(PIECE):
                 yield piece
+        except TooLargeError as error:
+            raise self._too_large("the unpacked source") from error
         except DecodeError as error:
-            if str(bound) in str(error):  # the one reason that names the bound
-                raise self._too_large("the unpacked source") from error
             raise refused(f"the source: {error}", "compression") from error
 
     def publish(self, source_sha256: str, temp: Path, tar: BinaryIO, facts: Facts, index: Index) -> None:

@@ -20,6 +20,7 @@ from rch.contract.states import JobState
 from rch.files.durable import is_no_space
 from rch.files.locks import FileLock
 from worker_agent.life import Life, note_trace
+from worker_agent.nursery import take_a_name
 from worker_agent.worker import Worker
 
 if TYPE_CHECKING:  # it comes in once the submitter has its answer: it takes its time
@@ -39,7 +40,7 @@ def supervise(worker: Worker, job_id: str, lock_fd: int, ready_fd: int) -> int:
     # Ours until the process ends: letting go is the last thing that it does.
     lock = FileLock.adopt(lock_fd, worker.jobs.lock_path(job_id))
     lock.describe(f"job {job_id}")
-    _take_a_name()
+    take_a_name(NAME)
     os.set_inheritable(ready_fd, False)
     for number in (signal.SIGHUP, signal.SIGINT):
         # A handler, not SIG_IGN: a tool would inherit that, and never heed the INT of a cancel.
@@ -128,13 +129,6 @@ class Patience:
                 if not is_no_space(error) or time.monotonic() > self._deadline:
                     raise
             time.sleep(_SPACE_LOOK_SECONDS)
-
-
-def _take_a_name() -> None:
-    """On Linux `ps` and `top` tell us from the channel that we were forked from."""
-    if sys.platform == "linux":
-        with suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123
-            comm.write(NAME)
 
 
 def _stay_awake() -> None:

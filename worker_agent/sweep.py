@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -21,6 +21,7 @@ from rch.files.locks import FileLock, is_free
 from worker_agent import leftovers
 from worker_agent.kept_trees import KeptTrees
 from worker_agent.litter import sweep_litter
+from worker_agent.nursery import take_a_name
 from worker_agent.results.cache import sweep_results
 from worker_agent.simulators import sweep_simulators
 from worker_agent.sweep_kept import plan_kept, sweep_uses
@@ -30,6 +31,8 @@ from worker_agent.worker import Worker
 from worker_agent.workspaces import RunRoom
 
 NICENESS = 10
+NAME = "rch-sweep"
+"""What a sweep is called in lists of processes."""
 
 T = TypeVar("T")
 
@@ -139,6 +142,12 @@ def start(worker: Worker) -> subprocess.Popen[bytes]:
 
 def main() -> int:
     """Internal: sweep once."""
+    take_a_name(NAME)
+    return alone(os.environ)
+
+
+def alone(env: Mapping[str, str]) -> int:
+    """Sweep once in a process that does nothing else, a program or a fork."""
     os.nice(NICENESS)
-    sweep(Worker(os.environ))
+    sweep(Worker(env))
     return 0

@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from rch.files.durable import is_temp_name, remove_tree, write_whole
 from rch.files.locks import FileLock, is_free
 from worker_agent import upkeep
@@ -189,7 +190,7 @@ class _Size(msgspec.Struct, frozen=True, kw_only=True):
 def _size(path: Path, used: int, *, measure: bool) -> int:
     known = _Size(used=0, bytes=0)
     with suppress(OSError, msgspec.MsgspecError):
-        known = msgspec.json.decode((path / _SIZE).read_bytes(), type=_Size)
+        known = decode_json((path / _SIZE).read_bytes(), _Size)
     if known.used == used or not measure:
         return known.bytes
     fresh = _Size(used=used, bytes=_measured(path))

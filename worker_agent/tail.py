@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET
 
+from rch.contract.decoding import decode_json
 from rch.contract.worker_rpc import Code, JobEvent, RpcError, TailRequest, TailResult
 from worker_agent.filewatch import FileWatch
 from worker_agent.jobs import Jobs
@@ -240,7 +241,7 @@ def _lines(path: Path, offset: int, most: int) -> list[bytes]:
 def _events(lines: list[bytes]) -> Iterator[JobEvent]:
     for line in lines:
         with suppress(msgspec.DecodeError):  # a full disk may have torn one
-            yield msgspec.json.decode(line, type=JobEvent)
+            yield decode_json(line, JobEvent)
 
 
 def _mark(path: str) -> tuple[int, int, int]:

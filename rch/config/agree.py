@@ -83,7 +83,7 @@ class Agreement:
         self._check_names()
         self._check_steps()
         self._check_timeouts()
-        self._check_cache()
+        self._check_cache(root)
         for flag in self.config.policy.allow_flags:
             if flag not in POLICY_ONLY:
                 raise self._bad(
@@ -190,9 +190,20 @@ class Agreement:
             what = f"= {timeouts.idle_log_seconds} is over {over}"
             raise self._bad("timeouts.idle_log_seconds", what)
 
-    def _check_cache(self) -> None:
+    def _check_cache(self, root: Path) -> None:
         """What jobs share is kept under a name: without one it would be anybody's."""
         cache = self.config.cache
+        wanted = (cache.namespace or "").casefold()  # a Mac takes both for one folder
+        rows = [row for row in self.config.policy.namespace if row.name.casefold() == wanted]
+        if rows and not any(root.is_relative_to(Path(row.root).resolve()) for row in rows):
+            file = self.files.get("cache.namespace", CONFIG_NAME)
+            raise Failure(
+                Kind.CONFIG,
+                f'{file}: cache.namespace = "{cache.namespace}" is for other projects: the host\'s'
+                " [[policy.namespace]] names their roots",
+                subkind="LOCKED",
+                data={"file": file, "key": "cache.namespace"},
+            )
         for key, value in (("workspace", "warm"), ("derived_data", "shared")):
             if getattr(cache, key) == value and cache.namespace is None:
                 what = f'= "{value}" needs cache.namespace, a name for what is kept, such as "myapp"'

@@ -15,10 +15,11 @@ import msgspec
 from rch.config.root import MANIFEST_NAME, top_level_names
 from rch.config.sources import read_bytes
 from rch.contract.errors import Failure, Kind
-from rch.contract.flag_values import inside_root
+from rch.contract.flag_values import inside_root, valid_name
 from rch.contract.policy import Backend
 
-_CONFIGURATION = re.compile(r'isa = XCBuildConfiguration;.*?\bname = "?([^";\n]+)"?;', re.DOTALL)
+_CONFIGURATION = "isa = XCBuildConfiguration;"
+_NAME = re.compile(r'\bname = "?([^";\n]+)"?;')
 _SDKROOT = re.compile(r'\bSDKROOT = "?([a-z]+)"?;')
 _PLATFORMS = re.compile(r'\bSUPPORTED_PLATFORMS = "?([a-z ]+)"?;')
 _TEST_TARGET = re.compile(r"\.testTarget\s*\(")
@@ -72,15 +73,16 @@ def discover(root: Path, container: str | None = None) -> Found:
 
 def _containers(names: tuple[str, ...]) -> list[str]:
     """The workspaces; without one, the projects."""
-    workspaces = [name for name in names if name.endswith(".xcworkspace")]
-    return workspaces or [name for name in names if name.endswith(".xcodeproj")]
+    plain = [name for name in names if name.isprintable()]
+    workspaces = [name for name in plain if name.endswith(".xcworkspace")]
+    return workspaces or [name for name in plain if name.endswith(".xcodeproj")]
 
 
 def _xcode(root: Path, container: str) -> Found:
     projects = [container] if container.endswith(".xcodeproj") else list(_members(root / container))
     texts = [_project_text(root / project) for project in projects]
     schemes = {name for each in (container, *projects) for name in _shared_schemes(root / each)}
-    configurations = {name for text in texts for name in _CONFIGURATION.findall(text)}
+    configurations = {name for text in texts for name in _configurations(text)}
     return Found(
         backend="xcodebuild",
         container=container,
@@ -112,13 +114,24 @@ def _project_text(project: Path) -> str:
     return data.decode(errors="replace")
 
 
+def _configurations(text: str) -> Iterator[str]:
+    """The name of each configuration: the first one behind its `isa`, before the next."""
+    for part in text.split(_CONFIGURATION)[1:]:
+        if (found := _NAME.search(part)) and valid_name(found[1]):
+            yield found[1]
+
+
 def _shared_schemes(container: Path) -> list[str]:
-    return [file.stem for file in sorted((container / "xcshareddata/xcschemes").glob("*.xcscheme"))]
+    """Those that the gate would take: another name could not be asked for."""
+    files = sorted((container / "xcshareddata/xcschemes").glob("*.xcscheme"))
+    return [file.stem for file in files if valid_name(file.stem)]
 
 
 def _has_tests(container: Path) -> bool:
     schemes = (container / "xcshareddata/xcschemes").glob("*.xcscheme")
-    return any(b"<TestableReference" in read_bytes(file, file.name) for file in schemes)
+    return any(
+        b"<TestableReference" in read_bytes(file, file.name) for file in schemes if valid_name(file.stem)
+    )
 
 
 def _destination(texts: list[str]) -> str:

@@ -19,6 +19,9 @@ import msgspec
 from msgspec import inspect, structs
 
 from rch.contract.errors import Failure, Kind
+from rch.contract.redact import scrub
+
+_LONGEST_KEY = 100  # what is looked for among the known ones, and shown
 
 Annotation = typing.Any
 """The type of a field as written, `Annotated` bounds included."""
@@ -27,7 +30,7 @@ Annotation = typing.Any
 def bad_value(file: str, key: str, what: str) -> Failure:
     """The refusal of a value: `what` follows the key in the sentence."""
     data = {"file": file, "key": key}
-    return Failure(Kind.CONFIG, f"{file}: {key} {what}", subkind="BAD_VALUE", data=data)
+    return Failure(Kind.CONFIG, f"{file}: {key} {scrub(what)}", subkind="BAD_VALUE", data=data)
 
 
 @functools.lru_cache(maxsize=64)  # resolving the annotations anew took a submit 20 ms
@@ -81,17 +84,21 @@ def check_value(value: object, annotation: Annotation, file: str, key: str) -> N
             check_tree(item, row, file, f"{key}[{index}].")
     if _has_control(value):
         raise bad_value(file, key, "holds a control character")
+    most = getattr(_without_none(inspect.type_info(annotation)), "max_length", None)
+    if isinstance(value, list) and most is not None and len(value) > most:
+        raise bad_value(file, key, f"has {len(value)} entries, and may have {most}")
     try:
         msgspec.convert(value, annotation)
     except msgspec.ValidationError as error:
         if missing := re.search(r"missing required field `(\w+)`(?: - at `\$(.*)`)?", str(error)):
             raise bad_value(file, f"{key}{missing[2] or ''}", f"needs {missing[1]}") from error
-        text = f"= {_shown(value)} is not {describe(annotation)}"
+        text = f"= {shown(value)} is not {describe(annotation)}"
         raise bad_value(file, key, text) from error
 
 
 def unknown_key(file: str, key: str, known: Mapping[str, Annotation]) -> Failure:
     """The refusal of an unknown key with the nearest: the same word elsewhere, else one spelt alike."""
+    key = key if len(key) <= _LONGEST_KEY else f"{key[:_LONGEST_KEY]}…"
     table, _, leaf = key.rpartition(".")
     nearby = table
     while nearby and nearby not in known:  # no such table: what the next one above it holds
@@ -118,10 +125,10 @@ def from_text(text: str, annotation: Annotation, file: str, key: str) -> object:
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
         read = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         read = {}
     if set(read) != {"value"}:
-        raise bad_value(file, key, f"= {_shown(text)} is not {describe(annotation)}")
+        raise bad_value(file, key, f"= {shown(text)} is not {describe(annotation)}")
     return read["value"]
 
 
@@ -175,6 +182,8 @@ def _has_control(value: object) -> bool:
 def _row_type(annotation: Annotation) -> type[msgspec.Struct] | None:
     """The Struct of an array of tables."""
     origin: object = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _row_type(typing.get_args(annotation)[0])
     if origin is tuple:
         return _table(typing.get_args(annotation)[0])
     return None
@@ -192,7 +201,12 @@ def _is_text(kind: inspect.Type) -> bool:
     return isinstance(kind, inspect.StrType)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value as a refusal names it: short, and no secret."""
     plain = isinstance(value, str | int | float | list | types.NoneType)
-    text = repr(value) if plain else type(value).__name__
+    try:
+        text = repr(value) if plain else type(value).__name__
+    except (ValueError, RecursionError):  # a number too long to be written, a list too deep
+        text = f"a {type(value).__name__}"
+    text = scrub(text)
     return text if len(text) <= 80 else text[:79] + "…"

@@ -14,17 +14,35 @@ from typing import Any
 import msgspec
 
 from rch.config.agree import Agreement, implied_backend, implied_project
-from rch.config.keys import bad_value, check_tree, from_text, is_table, known_keys, leaves, unknown_key
+from rch.config.daemon_config import TABLES as DAEMON_TABLES
+from rch.config.daemon_config import check_own
+from rch.config.keys import (
+    bad_value,
+    check_tree,
+    from_text,
+    is_table,
+    known_keys,
+    leaves,
+    shown,
+    unknown_key,
+)
 from rch.config.lines import line_of
 from rch.config.offered import refuse_not_offered
 from rch.config.redact import redact
 from rch.config.root import CONFIG_NAME, ProjectRoot, top_level_names
 from rch.config.schema import Config
-from rch.config.sources import Layer, Origin, Source, file_layer, is_there
+from rch.config.sources import Layer, Origin, Source, file_layer, is_there, read_bytes
 from rch.contract.canonical import jcs_sha256
 from rch.contract.errors import Failure, Kind
 
 COMMAND_LINE = "command line"
+# What wins over another key: who may not change the one may not set the other.
+_INSTEAD_OF = {
+    "actions.step": "actions.verify",
+    "toolchain.xcode_build": "toolchain.xcode_version",
+    "project.workspace": "project.project",
+    "project.project": "project.workspace",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +85,8 @@ def _placed(failure: Failure, files: Mapping[str, Path | None]) -> Failure:
     if path is None or not isinstance(key, str):
         return failure
     try:
-        line = line_of(path.read_text(encoding="utf-8"), key)
-    except (OSError, ValueError):
+        line = line_of(read_bytes(path, str(file)).decode(), key)
+    except (Failure, ValueError):
         return failure
     if line is None or not failure.message.startswith(f"{file}: "):
         return failure
@@ -95,19 +113,35 @@ def _built_in() -> Layer:
 def _host(path: Path | None) -> list[Layer]:
     if path is None or not is_there(path):
         return []
-    return [file_layer(path, Origin.HOST)]
+    layer = file_layer(path, Origin.HOST)
+    check_own(layer.tree, layer.file)
+    # How the daemon itself is kept enters no run's config.
+    tree = {key: value for key, value in layer.tree.items() if key not in DAEMON_TABLES}
+    return [msgspec.structs.replace(layer, tree=tree)]
 
 
 def _repo(root: ProjectRoot) -> list[Layer]:
     if root.config_path is None:
         tree = {"backend": "swiftpm"}
         return [Layer(origin=Origin.IMPLIED, file="Package.swift", tree=tree, sha256=jcs_sha256(tree))]
+    if not _is_below(root.config_path, root.path):
+        raise bad_value(CONFIG_NAME, "the file", "is a link that leaves the project")
     return [file_layer(root.config_path, Origin.REPO, recorded_as=CONFIG_NAME)]
+
+
+def _is_below(path: Path, root: Path) -> bool:
+    """Whether a file lies in a folder once its links are followed; one that is not there does."""
+    try:
+        return path.resolve(strict=True).is_relative_to(root)
+    except (OSError, RuntimeError):
+        return True  # reading it says why
 
 
 def _command_line(overrides: Mapping[str, object]) -> list[Layer]:
     known, tree = known_keys(Config), dict[str, Any]()
     for key, value in leaves(overrides):
+        if (table := key.partition(".")[0]) in DAEMON_TABLES:
+            raise _locked(COMMAND_LINE, key, f"the table [{table}] is the host's alone")
         if key not in known:
             raise unknown_key(COMMAND_LINE, key, known)
         if is_table(known[key]):
@@ -135,15 +169,19 @@ def _digest(tree: Mapping[str, object]) -> str:
 
 
 def _check(layer: Layer) -> None:
-    if layer.origin in {Origin.REPO, Origin.CLI} and "policy" in layer.tree:
-        raise _locked(layer.file, "policy", "the table [policy] is the host's alone")
+    if layer.origin in {Origin.REPO, Origin.CLI}:
+        for table in sorted({"policy", *DAEMON_TABLES} & layer.tree.keys()):
+            raise _locked(layer.file, table, f"the table [{table}] is the host's alone")
     for key, value in leaves(layer.tree):
         refuse_not_offered(key, value, layer.file)
     check_tree(layer.tree, Config, layer.file)
 
 
 def _check_locks(layers: list[Layer]) -> None:
-    """Refuse a repo or command line that gives a locked key another value than the host's."""
+    """Refuse a repo or command line that gives a locked key another value than the host's.
+
+    A lock holds what would take the place of its key as well.
+    """
     lower = [layer for layer in layers if layer.origin in {Origin.BUILT_IN, Origin.HOST}]
     base, _ = _merge(lower)
     values, known = dict(leaves(base)), known_keys(Config)
@@ -157,9 +195,17 @@ def _check_locks(layers: list[Layer]) -> None:
         if layer in lower:
             continue
         for key, value in leaves(layer.tree):
-            if any(f"{key}.".startswith(f"{lock}.") for lock in locks) and values.get(key) != value:
-                what = f"the host's [policy] locks it at {values.get(key)!r}"
+            lock = next((each for each in locks if _holds(each, key)), "")
+            if lock and values.get(key) != value:
+                kept = "unset" if values.get(key) is None else shown(values[key])
+                what = f'cannot be {shown(value)}: the host\'s [policy] lock "{lock}" keeps it at {kept}'
                 raise _locked(layer.file, key, what)
+
+
+def _holds(lock: str, key: str) -> bool:
+    """Whether a lock is of a key, of its table, or of the key whose place it would take."""
+    names = (key, _INSTEAD_OF.get(key, key))
+    return any(f"{name}.".startswith(f"{lock}.") for name in names)
 
 
 def _locked(file: str, key: str, what: str) -> Failure:

@@ -14,6 +14,7 @@ _PAIR = re.compile(
     r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
 )
 _PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
+_LONGEST_LINE = 1000  # in a longer one nobody looks for a place
 _FENCES = ('"""', "'''")
 
 
@@ -38,6 +39,8 @@ def _places(text: str) -> dict[str, int]:
     for number, line in enumerate(text.splitlines(), 1):
         if fence:
             fence = "" if fence in line else fence
+            continue
+        if len(line) > _LONGEST_LINE:
             continue
         if header := _HEADER.match(line):
             table = _dotted(header[2])

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-REDACTED = "[REDACTED]"
+from rch.contract.redact import REDACTED, is_secret
 
-_SECRET_KEY = re.compile(
-    r"(^|[._-])(password|passwd|passphrase|secrets?|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?|auth)"
-    r"([._-]|$)",
-    re.IGNORECASE,
-)
-_SECRET_VALUE = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bglpat-[A-Za-z0-9_-]{16,}"
-    r"|\bAKIA[0-9A-Z]{16}\b|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bsk-[A-Za-z0-9_-]{20,}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"
-    r"|\b[Bb]earer\s+[A-Za-z0-9._~+/-]{16,}"
-    r"|://[^/\s:@]*:[^/\s@]+@"
-)
-
-
-def is_secret(key: str, value: object) -> bool:
-    """Whether a value must not be written down; `key` is its last part alone."""
-    if isinstance(value, str) and _SECRET_VALUE.search(value):
-        return True
-    return bool(_SECRET_KEY.search(key)) and value not in {None, "", True, False}
+__all__ = ["REDACTED", "is_secret", "redact"]
 
 
 def redact(tree: Mapping[str, object], prefix: str = "") -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -28,7 +28,7 @@ def find_root(start: Path) -> ProjectRoot:
     """
     try:
         here = start.resolve(strict=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # links that lead round, before Python 3.13
         raise Failure(Kind.CONFIG, f"{start}: no such folder", subkind="NO_PROJECT") from error
     folders = (here, *here.parents)
     for folder in folders:

@@ -14,8 +14,13 @@ from msgspec import Meta
 
 from rch.contract.policy import MAX_TIMEOUT_SECONDS, Action, Backend
 
+MAX_WHOLE = 2**53 - 1
+"""The largest whole number that every reader of JSON takes."""
+MAX_STEPS = 100
+"""Steps of a run."""
 Names = tuple[Annotated[str, Meta(min_length=1, max_length=128)], ...]
 Seconds = Annotated[int, Meta(gt=0, le=MAX_TIMEOUT_SECONDS)]
+Namespace = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Version = Annotated[str, Meta(pattern=r"^(>=|<=|>|<|==)?\d+(\.\d+){0,2}(,(>=|<=|>|<|==)\d+(\.\d+){0,2})*$")]
 
 
@@ -45,8 +50,8 @@ class StepTable(Table, frozen=True, kw_only=True):
 class Actions(Table, frozen=True, kw_only=True):
     """The steps of a run: `step` tables, or `verify` as their shorthand."""
 
-    verify: tuple[Action, ...] = ("build", "test")
-    step: tuple[StepTable, ...] = ()
+    verify: Annotated[tuple[Action, ...], Meta(max_length=MAX_STEPS)] = ("build", "test")
+    step: Annotated[tuple[StepTable, ...], Meta(max_length=MAX_STEPS)] = ()
 
 
 class Destination(Table, frozen=True, kw_only=True):
@@ -81,13 +86,13 @@ class Bundle(Table, frozen=True, kw_only=True):
     mode: Literal["worktree", "git_index"] = "worktree"
     symlinks: Literal["preserve", "dereference"] = "preserve"
     gitignore: bool = False
-    max_bytes: Annotated[int, Meta(ge=0)] = 0
+    max_bytes: Annotated[int, Meta(ge=0, le=MAX_WHOLE)] = 0
 
 
 class Cache(Table, frozen=True, kw_only=True):
     """What a worker may keep between jobs; without a `namespace` it keeps nothing shared."""
 
-    namespace: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
+    namespace: Namespace | None = None
     derived_data: Literal["off", "per_job", "run", "shared"] = "run"
     spm: Literal["off", "shared"] = "shared"
     workspace: Literal["off", "warm"] = "off"
@@ -123,11 +128,22 @@ class Queue(Table, frozen=True, kw_only=True):
     max_wait_seconds: Annotated[int, Meta(ge=0, le=7 * MAX_TIMEOUT_SECONDS)] = 3600
 
 
+class NamespaceRow(Table, frozen=True, kw_only=True):
+    """One `[[policy.namespace]]`: a cache namespace that only projects in or below `root` may use."""
+
+    name: Namespace
+    root: Annotated[str, Meta(pattern=r"^/")]
+
+
 class Policy(Table, frozen=True, kw_only=True):
-    """The host's own table: keys that repo and command line may not change, flags that it permits."""
+    """The host's own table: keys that repo and command line may not change, flags that it permits.
+
+    A cache namespace that `namespace` has a row of is for the roots of its rows alone.
+    """
 
     lock: Names = ()
     allow_flags: Names = ()
+    namespace: tuple[NamespaceRow, ...] = ()
 
 
 class Config(Table, frozen=True, kw_only=True):

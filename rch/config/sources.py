@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
@@ -14,6 +17,13 @@ from rch.config.keys import bad_value
 from rch.contract.errors import Failure, Kind
 
 MAX_BYTES = 1 << 20
+_MOST_PARTS = 32
+# A dotted key of more parts than any table has: it costs the reader its square. Possessive, so that
+# looking for one costs the length of the file.
+_DEEP_KEY = re.compile(
+    rb"(?<![A-Za-z0-9_.-])(?:(?:[A-Za-z0-9_-]++|\"[^\"\n]*+\"|'[^'\n]*+')[ \t]*+\.[ \t]*+){%d}"
+    % _MOST_PARTS
+)
 
 
 class Origin(StrEnum):
@@ -60,9 +70,12 @@ def is_there(path: Path) -> bool:
 
 
 def read_bytes(path: Path, file: str, *, limit: int = MAX_BYTES) -> bytes:
-    """The bytes of a small file; CONFIG / BAD_VALUE if it cannot be read."""
+    """The bytes of a small file; CONFIG / BAD_VALUE if it cannot be read, or is a device or a pipe."""
     try:
-        with path.open("rb") as stream:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        with open(fd, "rb") as stream:  # noqa: PTH123  (a descriptor)
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise bad_value(file, "the file", "is no regular file")
             data = stream.read(limit + 1)
     except OSError as error:
         message = f"{file}: cannot be read: {error.strerror or error}"
@@ -74,9 +87,11 @@ def read_bytes(path: Path, file: str, *, limit: int = MAX_BYTES) -> bytes:
 
 def parse_toml(data: bytes, file: str) -> dict[str, object]:
     """The table that the bytes hold; CONFIG / BAD_VALUE with the line if they are no TOML."""
+    if _DEEP_KEY.search(data):
+        raise bad_value(file, "a key", f"has over {_MOST_PARTS} parts")
     try:
         return tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number can be too long for the language itself
         message = f"{file}: is not TOML: {error}".replace("\n", " ")
         raise Failure(Kind.CONFIG, message, subkind="BAD_VALUE", data={"file": file}) from error
 

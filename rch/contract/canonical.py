@@ -27,13 +27,18 @@ def _refuse_unsafe(value: object) -> None:
 
 
 def jcs(value: object) -> bytes:
-    """RFC 8785 bytes of a JSON value or Struct; `ValueError` for floats and integers beyond 2^53."""
-    plain = msgspec.to_builtins(value)
-    _refuse_unsafe(plain)
+    """RFC 8785 bytes of a JSON value or Struct.
+
+    `ValueError` for floats, integers beyond 2^53, and what nests too deeply.
+    """
     try:
+        plain = msgspec.to_builtins(value)
+        _refuse_unsafe(plain)
         return rfc8785.dumps(plain)
     except rfc8785.CanonicalizationError as error:
         raise ValueError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError("nests too deeply") from error
 
 
 def jcs_sha256(value: object) -> str:

@@ -64,6 +64,9 @@ _SUBKINDS: Mapping[tuple[Kind, str], Entry] = {
         20, False, "compare the seen key with the worker's own, then change the pin"
     ),
     (Kind.SSH, "AUTH"): Entry(20, False, "put the worker's authorized_keys line in place"),
+    (Kind.SSH, "ALGORITHMS"): Entry(
+        20, False, "update sshd on the worker, or have its sshd_config allow today's algorithms"
+    ),
     (Kind.SSH, "UNREACHABLE"): Entry(20, True, "check that the worker is up: rchctl workers probe"),
     (Kind.EXECUTOR, "PROTOCOL_ERROR"): Entry(40, False, "bring host and worker to the same version"),
     (Kind.EXECUTOR, "WORKER_LOST"): Entry(40, True, "run the same command again"),

@@ -7,6 +7,7 @@ Nothing is kept beyond the limit that the reader was made with.
 from __future__ import annotations
 
 import json
+import math
 
 MAX_LINE = 1 << 20
 MAX_FETCH_HEADER = 64 << 20
@@ -51,6 +52,10 @@ class LineReader:
         self._scanned = 0
         return chunk
 
+    def first(self) -> int | None:
+        """The first byte that is buffered."""
+        return self._buffer[0] if self._buffer else None
+
     @property
     def pending(self) -> int:
         """Bytes that are buffered and not yet taken."""
@@ -68,52 +73,53 @@ def _refuse_constant(name: str) -> object:
     raise FrameError(f"{name} is no JSON")
 
 
-def _depth(text: str) -> int:
-    deepest = depth = 0
-    in_string = escaped = False
-    for char in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                in_string = False
-        elif char == '"':
-            in_string = True
-        elif char in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif char in "]}":
-            depth -= 1
-    return deepest
+def _finite(digits: str) -> float:
+    """The number; one that is beyond every float would come out as infinity, which is no JSON."""
+    number = float(digits)
+    if math.isinf(number):
+        raise FrameError(f"the number {digits[:40]} is beyond 2^53, and every other")
+    return number
+
+
+def _is_too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        below = [each.values() if isinstance(each, dict) else each for each in level if each]
+        level = [item for items in below for item in items if isinstance(item, dict | list)]  # type: ignore[attr-defined]
+        if not level:
+            return False
+    return True
 
 
 def decode_object(line: bytes) -> dict[str, object]:
     """The JSON object on one line.
 
-    `FrameError` for anything else: not UTF-8, a BOM, duplicate members, NaN, lone
+    `FrameError` for anything else: not UTF-8, a BOM, duplicate members, NaN, infinity, lone
     surrogates, nesting deeper than `MAX_DEPTH`, or a value that is no object.
     """
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise FrameError("the line is not UTF-8") from error
-    # Counting brackets is a cheap upper bound: only a line that could be too deep is walked.
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
-        raise FrameError(f"nested deeper than {MAX_DEPTH}")
     try:
-        value = json.loads(text, object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, object_pairs_hook=_unique_members, parse_constant=_refuse_constant, parse_float=_finite
+        )
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
         raise FrameError("a string holds a lone surrogate") from error
     except FrameError:
         raise
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise FrameError(f"nested deeper than {MAX_DEPTH}") from error
+    except ValueError as error:
         raise FrameError(f"the line is no JSON: {error}") from error
     if not isinstance(value, dict):
         raise FrameError("the line is no JSON object")
+    # Counting brackets is a cheap upper bound: only what could be too deep is walked.
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(value):
+        raise FrameError(f"nested deeper than {MAX_DEPTH}")
     return value
 
 

@@ -10,13 +10,22 @@ from typing import Any, TypeVar
 import msgspec
 
 from rch.contract.errors import Failure, Kind
-from rch.contract.local_gc import WorkersGcParams, WorkersGcView
+from rch.contract.local_door import (
+    AddressParams,
+    ExamineParams,
+    ExamineView,
+    KeysParams,
+    KeysView,
+    ScanView,
+    TryView,
+)
+from rch.contract.local_gc import HostGcParams, HostGcView, WorkersGcParams, WorkersGcView
 from rch.contract.local_plan import ExplainParams, RunPlanView, WorkersPlanView
 from rch.contract.records import Narrowing
 
 PROTOCOL = (1, 1)
 MAX_MESSAGE = 1 << 20
-FEATURES = ("watch", "log_text", "drain_exit", "plan", "cancel_token", "rerun")
+FEATURES = ("watch", "log_text", "drain_exit", "plan", "cancel_token", "rerun", "door", "content_length")
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -28,12 +37,16 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HelloParams(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls, and which protocol range it speaks; unknown members are ignored."""
+    """Who calls, and which protocol range it speaks; unknown members are ignored.
+
+    `agent`: the socket of the caller's SSH key agent, which is asked when a worker is dialled next.
+    """
 
     client: str
     version: str
     protocol: tuple[int, int] = PROTOCOL
     features: tuple[str, ...] = ()
+    agent: str | None = None
 
 
 class HelloView(View, frozen=True, kw_only=True):
@@ -74,6 +87,7 @@ class HealthView(View, frozen=True, kw_only=True):
     """What the daemon does now. `activity` is one line for people; `status` is `ok` or `draining`.
 
     While it drains: `exits` where it ends after that, and the runs that are `awaited`.
+    `supervisor` is `systemd` or `launchd` where that keeps it alive, as its `unit`; else empty.
     """
 
     status: str
@@ -88,6 +102,8 @@ class HealthView(View, frozen=True, kw_only=True):
     log_path: str
     exits: bool = False
     awaited: tuple[AwaitedView, ...] = ()
+    supervisor: str = ""
+    unit: str = ""
 
 
 class SubmitParams(Params, frozen=True, kw_only=True):
@@ -308,11 +324,29 @@ class DrainView(View, frozen=True, kw_only=True):
     awaited: tuple[AwaitedView, ...] = ()
 
 
+class SampleView(View, frozen=True, kw_only=True):
+    """One number of the metrics."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class MetricsView(View, frozen=True, kw_only=True):
+    """The metrics: `text` in Prometheus' text format 0.0.4, `samples` the same as values."""
+
+    content_type: str
+    text: str
+    samples: tuple[SampleView, ...]
+
+
 METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct], str]] = {
     "hello": (HelloParams, HelloView, "who calls and who answers; every connection's first request"),
     "daemon.health": (NoParams, HealthView, "what the daemon does now"),
     "daemon.drain": (DrainParams, DrainView, "take no more runs, start none; or do so again"),
     "daemon.shutdown": (NoParams, DrainView, "exit now; running jobs stay on their workers"),
+    "daemon.metrics": (NoParams, MetricsView, "the daemon's numbers, as Prometheus reads them"),
+    "daemon.gc": (HostGcParams, HostGcView, "remove old runs from this machine, or name them"),
     "rpc.describe": (NoParams, View, "this table with JSON Schemas"),
     "runs.submit": (SubmitParams, RunView, "accept a run; answered when it is durable"),
     "runs.rerun": (RerunParams, RunView, "submit again what a run was, or what failed of it"),
@@ -325,6 +359,10 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct], str]] = {
     "workers.list": (NoParams, WorkerListView, "the inventory"),
     "workers.probe": (WorkerParams, WorkerListView, "ask the workers now"),
     "workers.gc": (WorkersGcParams, WorkersGcView, "remove what is over on the workers, or name it"),
+    "workers.scan": (AddressParams, ScanView, "the host keys that a machine shows; trusts none"),
+    "workers.try": (AddressParams, TryView, "probe a worker that is in no inventory, over a pinned key"),
+    "workers.keys": (KeysParams, KeysView, "the public keys that are offered to a worker"),
+    "workers.examine": (ExamineParams, ExamineView, "probe the workers, and try what their keys open"),
     "workers.explain": (
         ExplainParams,
         WorkersPlanView,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 MAX_PATH = 4095  # bytes: PATH_MAX without its NUL
 MAX_NAME = 255  # bytes of one component
 MAX_DEPTH = 128  # components: descriptors are held for each folder on the way down
+MAX_NAMES_BYTES = 256 << 20  # of all names and targets of one set, folders on the way included
 MAX_HOPS = 40  # links followed by one resolution, as kernels do
 _SHOWN = 512
 # ASCII without NUL and backslash, no part empty, too long, "." or "..": what `safe_path` lets pass at once.
@@ -110,28 +111,48 @@ def resolve(path: str, links: Mapping[str, str]) -> str:
     `links` holds every link of the set, `fold(path)` to target. Links on the way are followed,
     in any case, for a worker's file system may fold case; what is no link counts as a folder.
     """
-    reached = path.split("/")[:-1]
-    ahead = links[fold(path)].split("/")[::-1]
-    hops = 0
-    while ahead:
-        part = ahead.pop()
-        if part in {"", "."}:
-            continue
-        if part == "..":
-            if not reached:
-                raise LinkError(f"link {shown(path)} leads out of its root through another link")
-            reached.pop()
-            continue
-        reached.append(part)
-        hop = links.get(fold("/".join(reached)))
-        if hop is None:
-            continue
-        hops += 1
+    return _Resolver(links, str).follow(path, path)[0]
+
+
+class _Resolver:
+    """Follows links, each of them once. `same` gives what two names have in common that are one link.
+
+    A set may hold a chain of long targets and a million links to its beginning: without memory of
+    what was followed, that would take hours.
+    """
+
+    def __init__(self, links: Mapping[str, str], same: Callable[[str], str]) -> None:
+        self._links = links
+        self._same = same
+        self._known: dict[str, tuple[str, int]] = {}
+
+    def follow(self, at: str, path: str, above: int = 0) -> tuple[str, int]:
+        """Where the link at `at` leads, and through how many others; `path` is what was asked of."""
+        known = self._known.get(self._same(at))
+        if known is not None:
+            return known
+        reached, hops = at.rpartition("/")[0], 0
+        for part in self._links[fold(at)].split("/"):
+            if part in {"", "."}:
+                continue
+            if part == "..":
+                if not reached:
+                    raise LinkError(f"link {shown(path)} leads out of its root through another link")
+                reached = reached.rpartition("/")[0]
+                continue
+            reached = f"{reached}/{part}" if reached else part
+            if len(reached) > MAX_PATH:
+                raise LinkError(f"link {shown(path)} leads to a name over {MAX_PATH} bytes")
+            if fold(reached) not in self._links:
+                continue
+            if above + hops >= MAX_HOPS:
+                raise LinkError(f"link {shown(path)} goes through more than {MAX_HOPS} links or in a ring")
+            reached, more = self.follow(reached, path, above + hops + 1)
+            hops += 1 + more
         if hops > MAX_HOPS:
             raise LinkError(f"link {shown(path)} goes through more than {MAX_HOPS} links or in a ring")
-        reached.pop()
-        ahead.extend(reversed(hop.split("/")))
-    return "/".join(reached)
+        self._known[self._same(at)] = reached, hops
+        return reached, hops
 
 
 class Names:
@@ -142,6 +163,7 @@ class Names:
         self._folders: set[str] = set()
         self._listed: set[str] = set()
         self._links: dict[str, str] = {}
+        self._bytes = 0
 
     @property
     def links(self) -> Mapping[str, str]:
@@ -152,6 +174,11 @@ class Names:
     def folders(self) -> frozenset[str]:
         """Every folder so far, listed or only on the way to a name."""
         return frozenset(self._folders)
+
+    @property
+    def folder_count(self) -> int:
+        """How many folders there are so far."""
+        return len(self._folders)
 
     def add(self, path: str) -> None:
         """Take the name of a file; `CollisionError` or `TarError` if it is taken."""
@@ -171,13 +198,15 @@ class Names:
     def add_link(self, path: str, target: str) -> None:
         """Take the name of a link; `LinkError` if its target leaves the root by its own words."""
         safe_target(path, target)
+        self._weigh(target)
         self.add(path)
         self._links[fold(path)] = target
 
     def check_links(self) -> None:
         """Once the set is whole: `LinkError` if any link leads out of the root through others."""
-        for path in self._links:
-            resolve(self._taken[path], self._links)
+        resolver = _Resolver(self._links, fold)
+        for key in self._links:
+            resolver.follow(self._taken[key], self._taken[key])
 
     def _add_folder(self, path: str) -> None:
         missing = []
@@ -188,7 +217,14 @@ class Names:
             self._claim(folder)
             self._folders.add(folder)
 
+    def _weigh(self, text: str) -> None:
+        """Names are kept in memory until the set is whole: those of one set have a bound."""
+        self._bytes += len(text) if text.isascii() else len(text.encode())
+        if self._bytes > MAX_NAMES_BYTES:
+            raise TarError(f"the names of the set are over {MAX_NAMES_BYTES} bytes")
+
     def _claim(self, path: str) -> None:
+        self._weigh(path)
         key = fold(path)
         other = self._taken.get(key)
         if other is None:

@@ -41,6 +41,15 @@ _REFUSED = {
     b"K": "a GNU long link",
 }
 _IGNORED_RECORDS = frozenset({"mtime", "atime", "ctime", "uid", "gid", "uname", "gname"})
+# Whether it is used or not, it has to be a number or blank: other readers stop at anything else.
+_NUMBERS = {
+    "mode": (100, 108),
+    "uid": (108, 116),
+    "gid": (116, 124),
+    "mtime": (136, 148),
+    "devmajor": (329, 337),
+    "devminor": (337, 345),
+}
 _ZEROS = bytes(BLOCK)
 _PADDINGS = tuple(map(bytes, range(BLOCK)))
 _PAX_FLAG = ord("x")
@@ -48,7 +57,10 @@ _OCTAL = frozenset(b"01234567")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a set may hold: entries of any kind, and bytes of all files together."""
+    """How much a set may hold: entries of any kind, and bytes of all files together.
+
+    Folders that only stand in names are no entries; there may be as many of them besides.
+    """
 
     max_entries: int
     max_bytes: int
@@ -171,6 +183,8 @@ class TarReader:
         self.bytes += member.size
         if self.entries > self._limits.max_entries:
             raise TarError(f"more than {self._limits.max_entries} entries")
+        if self.names.folder_count > self._limits.max_entries:
+            raise TarError(f"more than {self._limits.max_entries} folders")
         if self.bytes > self._limits.max_bytes:
             raise TarError(f"more than {self._limits.max_bytes} bytes of content")
         self._left, self._pad = member.size, -member.size % BLOCK
@@ -268,6 +282,9 @@ def _check_block(block: bytes, name: str) -> None:
     if block[257:265] != b"ustar\x0000":
         raise TarError(f"the header of {shown(name)} is not in ustar format")
     announced = _octal(block[148:156], "checksum", name)
+    for field, (start, end) in _NUMBERS.items():
+        if block[start:end].strip(b"\x00 "):
+            _octal(block[start:end], field, name)
     if sum(block) - sum(block[148:156]) + 8 * ord(" ") != announced:
         raise TarError(f"the checksum of {shown(name)} is wrong")
 

@@ -56,6 +56,13 @@ def toolchain_inputs(capabilities: Capabilities, entry: ToolchainEntry) -> dict[
     return make(capabilities, entry)
 
 
+def backend_of(named: Mapping[str, str]) -> tuple[str, str]:
+    """Name and version of the tool that serves a job, by the toolchain of its identity."""
+    if "xcode_build" in named:
+        return "xcodebuild", named["xcode_build"]
+    return "swiftpm", named.get("swift_version", "unknown")
+
+
 def toolchain_change(now: Capabilities, named: Mapping[str, str]) -> str | None:
     """None if the toolchain of a job's identity is here as it was, else the first thing that is not."""
     kind, member = ("swift", "toolchain_dir") if "swift_version" in named else ("xcode", "developer_dir")

@@ -11,6 +11,7 @@ import msgspec
 from rch.contract.errors import Failure, Kind
 from rch.contract.framing import FrameError, decode_object, encode_line
 from rch.contract.ids import is_id, is_sha256
+from rch.contract.states import JobState
 from rch.contract.worker_rpc import (
     MAX_NUMBER,
     OPERATIONS,
@@ -32,7 +33,8 @@ MAX_REQUEST_ID_ECHO = 256
 BAD_WORKER_CONFIG = "worker_config"
 """`data.reason` of a refusal whose cause is the worker's own worker.toml."""
 _SHOWN = 80
-_MAYBE_TOO_LARGE = re.compile(rb"[0-9]{16}")
+_MAYBE_TOO_LARGE = re.compile(rb"[0-9]{16}|[0-9.][eE]\+?[0-9]")
+_JOB_STATES = frozenset(JobState)
 
 P = TypeVar("P", bound=msgspec.Struct)
 
@@ -123,7 +125,7 @@ def _decode(line: bytes) -> dict[str, Any]:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-        elif isinstance(value, int) and abs(value) > MAX_NUMBER:
+        elif isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:
             raise FrameError("a number is beyond 2^53")
     return raw
 
@@ -169,16 +171,30 @@ def protocol_error(message: str) -> Failure:
     return Failure(Kind.EXECUTOR, message, subkind="PROTOCOL_ERROR")
 
 
-def decode_response(line: bytes, request_id: str, kind: type[P]) -> P:
-    """The payload of a response; `RpcError` for a refusal, `Failure` for a broken protocol."""
+def decode_response(line: bytes, request_id: str, kind: type[P], version: int | None = None) -> P:
+    """The payload of a response; `RpcError` for a refusal, `Failure` for a broken protocol.
+
+    `version` is that of the request, which a result has to echo.
+    """
     raw = open_response(line, request_id)
+    if version is not None:
+        check_version(raw.get("protocol_version"), version)
     payload = raw.get("payload")
     if not isinstance(payload, dict):
         raise protocol_error("the worker's answer has no payload object")
     lease_id = payload.get("lease_id")
     if lease_id is not None and not is_id(lease_id):
         raise protocol_error(f"the worker's lease_id {str(lease_id)[:_SHOWN]!r} is no id")
+    state = payload.get("state")
+    if isinstance(state, str) and state not in _JOB_STATES:
+        raise protocol_error(f"the worker's state {state[:_SHOWN]!r} is not known")
     return _convert(payload, kind)
+
+
+def check_version(said: object, asked: int) -> None:
+    """`Failure` where a result does not echo the protocol version of its request."""
+    if type(said) is not int or said != asked:
+        raise protocol_error(f"the worker answered in protocol {str(said)[:_SHOWN]!r}, asked in {asked}")
 
 
 def decode_fetch_header(line: bytes, request_id: str, job_id: str) -> FetchHeader:

@@ -70,6 +70,8 @@ MAX_NUMBER = 1 << 53  # what every JSON reader and every store holds exactly
 Seq = Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MAX_NUMBER)]
+MAX_CURSOR = 1024
+Cursor = Annotated[str, msgspec.Meta(max_length=MAX_CURSOR)]
 
 
 # --- payloads -------------------------------------------------------------------------
@@ -242,7 +244,11 @@ class TailRequest(Payload, frozen=True, kw_only=True):
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of `events.jsonl`. `n` counts from 1; `type` is stage, test, diagnostic or note."""
+    """One line of `events.jsonl`. `n` counts from 1; `type` is stage, test, failure, diagnostic or note.
+
+    A `diagnostic` is told while the build goes on: `data {path, line, column, severity, message}`; a
+    `failure` is one failed assertion: `data {framework, name, message, path, line}`.
+    """
 
     n: int
     at: str
@@ -255,7 +261,7 @@ class TailResult(msgspec.Struct, frozen=True, kw_only=True):
 
     log_chunk: str
     events: tuple[JobEvent, ...]
-    next_cursor: str | None
+    next_cursor: Cursor | None
     state: str
     seq: Seq | UnsetType = UNSET
     reset: bool | UnsetType = UNSET

@@ -82,6 +82,11 @@ class HostPaths(NamedTuple):
         return self.state_dir / "start.lock"
 
     @property
+    def inventory_lock(self) -> Path:
+        """Held by the client that changes the inventory."""
+        return self.state_dir / "inventory.lock"
+
+    @property
     def host_id_file(self) -> Path:
         """The `host_id` that this host gives to workers."""
         return self.state_dir / "host_id"

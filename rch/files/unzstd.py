@@ -16,7 +16,10 @@ import zstandard
 MAX_WINDOW = 1 << 27
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _MAX_BLOCK = 128 << 10
+MAX_EMPTY_BLOCKS = 1024
+"""How many blocks without content may follow one another: three bytes each, they would cost time alone."""
 _RLE = 1
+_COMPRESSED = 2
 _RESERVED = 3
 
 
@@ -29,6 +32,10 @@ class Readable(Protocol):
 
 class DecodeError(ValueError):
     """The compressed bytes are not one whole zstd frame within the bounds."""
+
+
+class TooLargeError(DecodeError):
+    """The content is more than the caller's bound."""
 
 
 class HashingReader:
@@ -55,8 +62,9 @@ class BoundedReader(io.RawIOBase):
     """The content of one zstd frame, at most `max_output` bytes of it.
 
     `read` raises `DecodeError` for: no zstd, a skippable frame, a dictionary, a window over
-    `max_window`, too much output, a declared size that is not the real one, a frame cut short,
-    any byte after it. The end is looked at before the last bytes are given out.
+    `max_window`, a declared size that is not the real one, a frame cut short, any byte after it,
+    block upon block without content; `TooLargeError` for too much output. The end is looked at
+    before the last bytes are given out.
     """
 
     def __init__(self, raw: Readable, *, max_output: int, max_window: int = MAX_WINDOW) -> None:
@@ -70,6 +78,7 @@ class BoundedReader(io.RawIOBase):
         self._begun = False
         self._ended = False
         self._produced = 0
+        self._empty = 0
         self._ready = memoryview(b"")
 
     def readable(self) -> bool:
@@ -121,7 +130,7 @@ class BoundedReader(io.RawIOBase):
         if frame.content_size != zstandard.CONTENTSIZE_UNKNOWN:
             self._declared = frame.content_size
             if frame.content_size > self._max_output:
-                raise DecodeError(
+                raise TooLargeError(
                     f"the stream unpacks to {frame.content_size} bytes, over {self._max_output}"
                 )
         self._has_checksum = frame.has_checksum
@@ -131,13 +140,17 @@ class BoundedReader(io.RawIOBase):
         head = self._exactly(3)
         bits = int.from_bytes(head, "little")
         last, kind, size = bool(bits & 1), bits >> 1 & 3, bits >> 3
-        if kind == _RESERVED or size > _MAX_BLOCK:
+        # A compressed block of nothing passes zstd where its bytes come in pieces, and not where at once.
+        if kind == _RESERVED or size > _MAX_BLOCK or (kind == _COMPRESSED and not size):
             raise DecodeError("a zstd block is malformed")
         tail = 4 if last and self._has_checksum else 0
         made = self._decode(head + self._exactly((1 if kind == _RLE else size) + tail))
         self._produced += len(made)
+        self._empty = 0 if made else self._empty + 1
+        if self._empty > MAX_EMPTY_BLOCKS:
+            raise DecodeError(f"more than {MAX_EMPTY_BLOCKS} zstd blocks without content")
         if self._produced > self._max_output:
-            raise DecodeError(f"the stream unpacks to more than {self._max_output} bytes")
+            raise TooLargeError(f"the stream unpacks to more than {self._max_output} bytes")
         if last:
             self._finish()
         self._ready, self._ended = memoryview(made), last

@@ -40,7 +40,7 @@ def run(context: Context) -> Outcome:
         return Outcome({}, process.returncode) if process.returncode >= 0 else _no_answer(command, process)
     try:
         answer: dict[str, Any] = json.loads(said)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _no_answer(command, process)
     return Outcome(answer.get("data") or {}, process.returncode, answer.get("error"))
 

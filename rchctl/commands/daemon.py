@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+import rch
 from rch.contract.errors import Failure, Kind
 from rch.files.locks import is_free
 from rchctl import autostart
@@ -22,11 +23,21 @@ LONGEST_DRAIN_SECONDS = 7 * 86400.0
 _PAUSE = 0.02
 _LOOK = 0.5
 _NAMED = 5
-_WORDS = ("start", "stop", "restart", "resume", "status")
+_WORDS = ("start", "stop", "restart", "resume", "status", "logs", "install", "uninstall")
+_FLAGS = {
+    "--drain": ("stop", "restart"),
+    "--follow": ("logs",),
+    "--lines": ("logs",),
+    "--systemd": ("install", "uninstall"),
+    "--launchd": ("install", "uninstall"),
+    "--dry-run": ("install", "uninstall"),
+    "--force": ("install", "uninstall"),
+    "--hardened": ("install",),
+}
 
 
 def configure(parser: VerbParser) -> None:
-    """One word; how to stop."""
+    """One word; how to stop; what to install."""
     parser.add_argument("what", metavar="|".join(_WORDS), help="jobs on workers outlive a stop")
     parser.add_argument(
         "--drain", action="store_true", help="stop, restart: first let come to its end what has a worker"
@@ -37,7 +48,22 @@ def configure(parser: VerbParser) -> None:
         type=float,
         help="with --drain: then leave the rest to the next start, which takes it up again",
     )
+    parser.add_argument("-f", "--follow", action="store_true", help="logs: go on as it grows")
+    parser.add_argument(
+        "-n", "--lines", metavar="N", type=int, help="logs: the last N lines (50); 0: none of them"
+    )
+    parser.add_argument("--systemd", action="store_true", help="install, uninstall: a user unit of systemd")
+    parser.add_argument("--launchd", action="store_true", help="install, uninstall: a LaunchAgent")
+    parser.add_argument("--dry-run", action="store_true", help="install, uninstall: only show what is done")
+    parser.add_argument(
+        "--hardened", action="store_true", help="install: for a host whose workers are all elsewhere"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="install, uninstall: files that others wrote, too"
+    )
     parser.examples(
+        "rchctl daemon install --dry-run                have systemd or launchd keep it: show what is done",
+        "rchctl daemon logs -f                          what it says of itself",
         "rchctl daemon status                           pid, home, log; exit 4 if there is none",
         "rchctl daemon restart                          after an upgrade; what runs goes on",
         "rchctl daemon stop --drain --timeout 600       before the machine is switched off",
@@ -49,13 +75,26 @@ def run(context: Context) -> Outcome:
     """`start`, `stop` and `resume` are satisfied by what is so already."""
     args = context.args
     what = one_of("daemon", "word", args.what, _WORDS)
-    if args.drain and what not in {"stop", "restart"}:
-        raise UsageError(f"daemon: --drain goes with stop or restart, not with {what}")
+    for flag, words in _FLAGS.items():
+        if getattr(args, flag[2:].replace("-", "_")) not in {None, False} and what not in words:
+            raise UsageError(f"daemon: {flag} goes with {' or '.join(words)}, not with {what}")
     if args.timeout is not None and not args.drain:
         raise UsageError("daemon: --timeout is how long --drain waits: type --drain --timeout SECONDS")
     if args.timeout is not None and not 0 <= args.timeout <= LONGEST_DRAIN_SECONDS:
         raise UsageError(f"daemon: --timeout {args.timeout:g} is not 0 to {LONGEST_DRAIN_SECONDS:.0f}")
-    verbs = {"start": _start, "stop": _stop, "restart": _restart, "resume": _resume, "status": _status}
+    if what == "logs":
+        from rchctl.commands.daemon_logs import show
+
+        return show(context)
+    if what in {"install", "uninstall"}:
+        from rchctl.commands import daemon_install
+
+        return (
+            daemon_install.install(context, _stop)
+            if what == "install"
+            else daemon_install.uninstall(context)
+        )
+    verbs = {"start": _start, "stop": _stop, "restart": restart, "resume": _resume, "status": _status}
     return verbs[what](context)
 
 
@@ -69,7 +108,8 @@ def _start(context: Context) -> Outcome:
     return Outcome(health)
 
 
-def _restart(context: Context) -> Outcome:
+def restart(context: Context) -> Outcome:
+    """Stop it and start it; what runs on workers goes on."""
     stopped = _stop(context)
     if stopped.exit_code:
         return stopped
@@ -94,9 +134,43 @@ def _status(context: Context) -> Outcome:
         then = "it ends" if health.get("exits") else "it waits for rchctl daemon stop, or resume"
         context.say(f"  then    {then}\n")
     context.say(f"  state   {one_line(health.get('home', ''))}\n")
-    context.say(f"  log     {one_line(health.get('log_path', ''))}\n")
+    context.say(f"  log     {_log(health)}\n")
     context.say(f"  socket  {one_line(context.paths.socket)}\n")
-    return Outcome(health)
+    context.say(f"  kept by {_keeper(health)}\n")
+    stale = health.get("version") != rch.__version__
+    if stale:
+        context.say(
+            f"  stale   {_running(health)} runs, {rch.__version__} is installed: {_renewal(health)}\n"
+        )
+    return Outcome({**health, "stale": stale, "renewal": _renewal(health) if stale else None})
+
+
+def _log(health: dict[str, Any]) -> str:
+    if health.get("supervisor") == "systemd":
+        return f"the journal of {one_line(health.get('unit') or 'rchd.service')}: rchctl daemon logs"
+    return one_line(health.get("log_path", ""))
+
+
+def _running(health: dict[str, Any]) -> str:
+    return f"rchd {one_line(health.get('version') or 'of unknown version')}"
+
+
+def _keeper(health: dict[str, Any]) -> str:
+    """Who starts the daemon again when it ends."""
+    manager, unit = health.get("supervisor"), one_line(health.get("unit") or "")
+    if not manager:
+        return "nobody: the next call starts it again (rchctl daemon install has systemd or launchd do so)"
+    return f"{one_line(manager)} ({unit})" if unit else one_line(manager)
+
+
+def _renewal(health: dict[str, Any]) -> str:
+    """The command that has the installed version run."""
+    manager, unit = health.get("supervisor"), one_line(health.get("unit") or "")
+    if manager == "systemd" and unit:
+        return f"systemctl --user restart {unit.removesuffix('.service')}"
+    if manager == "launchd" and unit:
+        return f"launchctl kickstart -k gui/$(id -u)/{unit}"
+    return "rchctl daemon restart"
 
 
 def _awaited(run: dict[str, Any]) -> str:

@@ -40,7 +40,7 @@ def run(context: Context) -> Outcome:
     judged = gate.judge(context, words)
     if judged.rejected is not None:
         if not context.json:
-            console.err_bytes(gate.text(judged, context).encode())
+            console.err(gate.text(judged, context))
             console.note("refused: nothing was run, here or on a worker")
         return gate.refusal(judged, judged.rejected)
     if args.dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rchctl.context import Context, Outcome
+from rchctl.ending import add_end_options, at_end
 from rchctl.live import LiveRun
 from rchctl.parser import VerbParser
 
@@ -20,6 +21,7 @@ def configure(parser: VerbParser) -> None:
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="with --json: log and progress too, on stderr"
     )
+    add_end_options(parser)
     parser.examples(
         "rchctl rerun latest                   the same request, on the tree as it is now",
         "rchctl rerun --failed latest          the tests that failed there; never the full gate",
@@ -30,6 +32,7 @@ def configure(parser: VerbParser) -> None:
 def run(context: Context) -> Outcome:
     """Follow it, and give its verdict; the daemon knows what was asked for and what failed."""
     args, console = context.args, context.console
+    ending = at_end(context)
     # By its id: a call that is tried again would take the new run for the latest.
     earlier = context.call("runs.get", {"run": args.run})
     context.mark(earlier)
@@ -39,5 +42,6 @@ def run(context: Context) -> Outcome:
         show_log=not args.quiet and (not context.json or args.verbose) and not args.detach,
         show_progress=not args.quiet and (not context.json or args.verbose or console.live),
         method="runs.rerun",
+        at_end=ending,
     )
     return live.detach() if args.detach else live.execute()

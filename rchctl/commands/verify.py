@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rchctl.context import Context, Outcome
+from rchctl.ending import AtEnd, add_end_options, at_end
 from rchctl.live import LiveRun
 from rchctl.parser import UsageError, VerbParser
 from rchctl.plan import dry_run
@@ -27,6 +28,7 @@ def configure(parser: VerbParser) -> None:
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="with --json: log and progress too, on stderr"
     )
+    add_end_options(parser)
     if parser.verb == "run":
         parser.examples(
             "rchctl run --action build                    build only",
@@ -38,6 +40,7 @@ def configure(parser: VerbParser) -> None:
         "rchctl verify                              build and test, log here, exit with the verdict",
         "rchctl verify --quiet && git push          a gate in one line",
         "rchctl verify --json > verdict.json        for scripts",
+        "rchctl verify --junit out/junit.xml --format github       in CI",
         "rchctl verify --dry-run                    what would run, where, and why there",
         "rchctl verify --only-testing AppTests/SumTests     less than the gate, and said to be",
         "rchctl verify --simulate                   on stand-in tools: no verdict at all",
@@ -55,9 +58,9 @@ def run(context: Context) -> Outcome:
         raise UsageError("run: an action is missing: type 'rchctl run --action build'")
     if args.dry_run:
         return dry_run(context, submit_params(context, stays=True))
-    params = submit_params(context, stays=not args.detach)
+    params, act = submit_params(context, stays=not args.detach), at_end(context)
     if not args.no_daemon:
-        return _live(context, params)
+        return _live(context, params, act)
     if args.detach:
         raise UsageError(
             f"{context.verb}: with --no-daemon nobody is left who could go on: leave out --detach"
@@ -65,15 +68,16 @@ def run(context: Context) -> Outcome:
     from rchctl.private import own_daemon
 
     with own_daemon(context) as alone:
-        return _live(alone, {**params, "on_disconnect": "cancel"})
+        return _live(alone, {**params, "on_disconnect": "cancel"}, act)
 
 
-def _live(context: Context, params: dict[str, Any]) -> Outcome:
+def _live(context: Context, params: dict[str, Any], act: AtEnd | None) -> Outcome:
     args, console = context.args, context.console
     live = LiveRun(
         context,
         params,
         show_log=not args.quiet and (not context.json or args.verbose) and not args.detach,
         show_progress=not args.quiet and (not context.json or args.verbose or console.live),
+        at_end=act,
     )
     return live.detach() if args.detach else live.execute()

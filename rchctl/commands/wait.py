@@ -8,7 +8,8 @@ from rchctl.board import shown
 from rchctl.client import Client
 from rchctl.console import SIMULATED
 from rchctl.context import Context, Outcome
-from rchctl.ending import ending
+from rchctl.ending import AtEnd, add_end_options, at_end
+from rchctl.findings import closing
 from rchctl.follow import Follower
 from rchctl.parser import UsageError, VerbParser
 from rchctl.progress import Progress
@@ -27,8 +28,10 @@ def configure(parser: VerbParser) -> None:
     )
     parser.add_argument("--any", action="store_true", help="for the first that is over; exit with its code")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress: the verdict alone")
+    add_end_options(parser)
     parser.examples(
         "rchctl wait latest",
+        "rchctl wait latest --junit junit.xml",
         "rchctl wait 0198c2 --json | jq .exit_code",
         'rchctl wait --all "$ios" "$mac"       both; 0 where both succeeded',
         'rchctl wait --any "$ios" "$mac"       whichever is over first',
@@ -40,6 +43,9 @@ def run(context: Context) -> Outcome:
     args = context.args
     if args.all and args.any:
         raise UsageError("wait: --all and --any are two things: leave one out")
+    act = at_end(context)
+    if act is not None and len(args.runs) > 1 and not args.any:
+        raise UsageError("wait: --junit and --format are for one run: type it once a run, or with --any")
     client = context.connect()
     views = [client.call("runs.get", {"run": word}) for word in args.runs]  # each is known, or none
     ids = list(dict.fromkeys(str(view["run_id"]) for view in views))
@@ -49,9 +55,10 @@ def run(context: Context) -> Outcome:
     if args.any and len(ids) > 1:
         from rchctl.first import FirstFollower
 
-        return _told(context, progress, FirstFollower(context, client, ids, progress=progress).follow())
+        first = FirstFollower(context, client, ids, progress=progress).follow()
+        return _told(context, progress, first, act)
     if len(ids) == 1:
-        return _told(context, progress, _follow(context, client, ids[0], progress))
+        return _told(context, progress, _follow(context, client, ids[0], progress), act)
     return _all(context, client, ids)
 
 
@@ -79,10 +86,12 @@ def _all(context: Context, client: Client, ids: list[str]) -> Outcome:
     return Outcome({"runs": [each.data for each in outcomes]}, worst.exit_code, worst.error)
 
 
-def _told(context: Context, progress: Progress, ended: dict[str, Any]) -> Outcome:
+def _told(context: Context, progress: Progress, ended: dict[str, Any], act: AtEnd | None = None) -> Outcome:
     progress.end()
     _mark(context, ended)
-    context.say(ending(ended, context, quiet=context.args.quiet))
+    context.say(closing(ended, context, quiet=context.args.quiet))
+    if act is not None:
+        act(ended)
     return Outcome(ended, exit_code(ended), run_error(ended))
 
 

@@ -1,4 +1,4 @@
-"""`rchctl workers`: the inventory, what the workers say, who would serve a project, and what is over."""
+"""`rchctl workers`: the inventory and new entries, what the workers say, who would serve, what is over."""
 
 from __future__ import annotations
 
@@ -14,17 +14,61 @@ from rchctl.request import ACTIONS, overrides, working_directory
 
 # A probe may have to wait for the connect timeout of each worker.
 _PROBE_SECONDS = 330.0
+_WORDS = ("list", "probe", "add", "key", "explain", "gc")
+_OF_WORDS = {
+    ("explain",): ("action", "set", "simulate"),
+    ("add",): ("host", "user", "port", "tag", "priority", "fingerprint", "yes"),
+    ("key",): ("from", "create", "command"),
+    ("add", "key"): ("ssh-key",),
+}
 
 
 def configure(parser: VerbParser) -> None:
-    """`list`, `probe`, `explain` or `gc`."""
+    """`list`, `probe`, `add`, `key`, `explain` or `gc`."""
     parser.add_argument(
         "what",
-        metavar="list|probe|explain|gc",
-        help="what is known; ask them now; who would serve the project of this folder, and why not;"
-        " remove what is over",
+        metavar="|".join(_WORDS),
+        help="what is known; ask them now; a new one, its host key compared; the line for its"
+        " authorized_keys; who would serve the project of this folder, and why not; remove what is over",
     )
-    parser.add_argument("name", metavar="WORKER", nargs="?", help="with probe and gc: this one alone")
+    parser.add_argument(
+        "name",
+        metavar="WORKER",
+        nargs="?",
+        help="with probe and gc: this one alone; with add and key: its name",
+    )
+    parser.add_argument(
+        "--host", metavar="HOST", help="with add: a name, an address, or an alias of ~/.ssh/config"
+    )
+    parser.add_argument("--user", metavar="USER", help="with add: the account there")
+    parser.add_argument("--port", metavar="PORT", type=int, help="with add: where its sshd listens")
+    parser.add_argument(
+        "--tag",
+        metavar="TAG",
+        action="append",
+        default=[],
+        help="with add: a word for selection.tags; again for more",
+    )
+    parser.add_argument("--priority", metavar="N", type=int, help="with add: lower goes first (100)")
+    parser.add_argument(
+        "--fingerprint", metavar="SHA256:...", help="with add: the host key, as the worker itself prints it"
+    )
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="with add: take a host key that known_hosts has, and pin the worker's own; no other key",
+    )
+    parser.add_argument("--ssh-key", metavar="FILE", help="with add and key: a private key file")
+    parser.add_argument(
+        "--from",
+        dest="sources",
+        metavar="CIDR",
+        action="append",
+        default=[],
+        help="with key: whence it may be used",
+    )
+    parser.add_argument("--create", action="store_true", help="with key: make one where there is none")
+    parser.add_argument("--command", metavar="CMD", help="with key: the worker's program, 'PATH xcode rpc'")
     parser.add_argument("--dry-run", action="store_true", help="with gc: only name what would be removed")
     parser.add_argument(
         "--action", action="append", metavar="ACTION", help="with explain: build or test, as of rchctl run"
@@ -41,6 +85,8 @@ def configure(parser: VerbParser) -> None:
         "rchctl workers list              in the order that selection takes",
         "rchctl workers probe             ask all of them now",
         "rchctl workers probe studio --json | jq .data.workers[0].status",
+        "rchctl workers key studio --create --from 192.0.2.7",
+        "rchctl workers add studio --host studio.local --user ci",
         "rchctl workers explain           for each worker: would serve, or why not",
         "rchctl workers explain --action build --set toolchain.xcode_version=16.2",
         "rchctl workers gc --dry-run      what the workers would remove: sources, jobs, trees of runs",
@@ -55,6 +101,14 @@ def run(context: Context) -> Outcome:
         return _explain(context)
     if what == "gc":
         return collect(context)
+    if what == "add":
+        from rchctl.commands.workers_add import add
+
+        return add(context)
+    if what == "key":
+        from rchctl.commands.workers_key import key
+
+        return key(context)
     view = context.call("workers.list", {}) if what == "list" else _probe(context, context.args.name)
     workers = view.get("workers", [])
     context.say(_workers_table(workers, context))
@@ -73,12 +127,17 @@ def run(context: Context) -> Outcome:
 def _what(context: Context) -> str:
     """The word that was asked for; `UsageError` for a flag or a name that goes with another one."""
     args = context.args
-    what = one_of("workers", "word", args.what, ("list", "probe", "explain", "gc"))
+    what = one_of("workers", "word", args.what, _WORDS)
     if args.dry_run and what != "gc":
         raise UsageError(f"workers {what}: --dry-run goes with gc: type 'rchctl workers gc --dry-run'")
-    for flag in ("--action", "--set", "--simulate"):
-        if what != "explain" and getattr(args, flag[2:]):
-            raise UsageError(f"workers {what}: {flag} goes with explain: type 'rchctl workers explain'")
+    for words, flags in _OF_WORDS.items():
+        for flag in flags:
+            given = getattr(args, "sources" if flag == "from" else flag.replace("-", "_"))
+            if what not in words and given not in (None, False, []):
+                first = words[0]
+                raise UsageError(
+                    f"workers {what}: --{flag} goes with {first}: type 'rchctl workers {first}'"
+                )
     if what == "list" and args.name:
         raise UsageError(f"workers list: takes no name: type 'rchctl workers probe {args.name}'")
     return what

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
+from rch.contract.decoding import decode_json
 from rch.contract.records import (
     Accepted,
     Attestation,
@@ -109,7 +108,7 @@ class Reading:
         """What a job's key was made of, which has no envelope."""
         data = self.data(path)
         try:
-            return None if data is None else msgspec.json.decode(data, type=JobKeyInputs)
+            return None if data is None else decode_json(data, JobKeyInputs)
         except ValueError as error:
             self.notes.append(f"{self._name(path)}: {error}")
             return None

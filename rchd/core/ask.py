@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rch.contract.attested import capabilities_digest
 from rch.contract.ids import require_id
 from rch.contract.records import Invocation, Job
 from rch.contract.states import RunState
@@ -16,8 +17,11 @@ from rchd.core.jobs import policy_of
 
 Effects = list[fx.Effect]
 
-DEFAULT_MAX_ARTIFACT_BYTES = 8 << 30
+MAX_ARTIFACT_BYTES = 8 << 30
+"""What is taken of one job's artifacts, whatever its worker says of itself."""
 UNAWAITED = -1
+LAST_FETCH_SECONDS = 30.0
+"""How long the set of a cancelled run may take to come."""
 
 
 def go(run: m.Run, phase: m.AnyPhase) -> Effects:
@@ -86,7 +90,8 @@ def _ask_worker(run: m.Run, *, tail_only: bool) -> Effects:
             tail = _tail(run, phase)
             return [tail] if run.cancel is None or tail_only else [cancel_effect(run, phase.step), tail]
         case m.Fetching():
-            return [_fetch(run, phase.step)]
+            limit = [] if run.cancel is None else [last_fetch_timer(run)]
+            return [*limit, _fetch(run, phase.step)]
         case _:
             return []
 
@@ -201,12 +206,17 @@ def _submit(run: m.Run, index: int) -> fx.Submit:
         job=job,
         invocation=invocation,
         policy=policy_of(run, job),
-        job_state_seq=run.steps[index].seq,
+        job_state_seq=max(run.steps[index].seq, run.steps[index].told),
         host_nonce=run.accepted.steps[index].host_nonce,
         timings=dict(run.timings),
         lease_id=lease_id,
         fence=fence,
     )
+
+
+def last_fetch_timer(run: m.Run) -> fx.StartTimer:
+    """The end of a fetch that goes on after a cancel: a worker can make it last for ever."""
+    return fx.StartTimer(run_id=run.run_id, name="fetch", seconds=LAST_FETCH_SECONDS, op=run.op)
 
 
 def _tail(run: m.Run, phase: m.Following) -> fx.Tail:
@@ -237,7 +247,8 @@ def cancel_effect(run: m.Run, index: int, reason: str | None = None, op: int = U
 
 def _fetch(run: m.Run, index: int) -> fx.Fetch:
     job, _ = _job(run, index)
-    limit = 0 if run.choice is None else run.choice.capabilities.limits.max_artifact_bytes
+    told = None if run.choice is None else run.choice.capabilities
+    limit = 0 if told is None else told.limits.max_artifact_bytes
     return fx.Fetch(
         run_id=run.run_id,
         op=run.op,
@@ -245,5 +256,7 @@ def _fetch(run: m.Run, index: int) -> fx.Fetch:
         job=job,
         host_nonce=run.accepted.steps[index].host_nonce,
         step_dir=step_dir(run, index),
-        max_bytes=limit or DEFAULT_MAX_ARTIFACT_BYTES,
+        max_bytes=min(limit, MAX_ARTIFACT_BYTES) if limit > 0 else MAX_ARTIFACT_BYTES,
+        capabilities_sha256=capabilities_digest(told),
+        fingerprint=None if told is None else told.attestation_pubkey_fingerprint,
     )

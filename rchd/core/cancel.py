@@ -11,7 +11,7 @@ from rch.contract.states import is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
-from rchd.core.ask import ask, cancel_effect, go
+from rchd.core.ask import ask, cancel_effect, go, last_fetch_timer
 from rchd.core.ends import end
 
 Effects = list[fx.Effect]
@@ -45,6 +45,8 @@ def carry_out_cancel(run: m.Run, now: str, *, resumed: bool) -> Effects:
             return ask(run)
         case m.Following():
             return [cancel_effect(run, phase.step)]
+        case m.Fetching():
+            return [last_fetch_timer(run)]
         case _:
             # The answer is on its way and says what there is to undo.
             return []

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from rch.contract import records
+from rch.contract.decoding import decode_json
 from rch.contract.errors import Kind, lookup
 from rch.contract.records import (
     JobStateRecord,
@@ -118,7 +119,7 @@ def _difference(path: str, wanted: bytes, found: bytes | None, *, live: bool) ->
         return "is missing"
     if found == wanted:
         return None
-    kind = _KINDS[msgspec.json.decode(wanted)["schema_id"]]
+    kind = _KINDS[decode_json(wanted)["schema_id"]]
     want = decode_record(wanted, kind)
     try:
         have = decode_record(found, kind)

@@ -35,6 +35,8 @@ from rchd.core.worth import durable
 Effects = list[fx.Effect]
 
 MAX_WARNINGS = 20
+_TOLD = ev.Submitted | ev.TailNews | ev.Fetched | ev.FetchRefused | ev.Reserved
+"""Answers that are well formed, and may still say what cannot be; a `LineCut` is counted by itself."""
 
 
 class Core:
@@ -168,8 +170,8 @@ class Core:
         phase = run.phase
         broken = breaks(run)
         effects = [*beside, *(self.fleet.sparing(effect) for effect in on_event(run, event))]
-        if isinstance(event, ev.TailNews | ev.Fetched) and len(broken) < len(found := breaks(run)):
-            effects += self.fleet.struck_by(run, found[-1], event.at)
+        if isinstance(event, _TOLD) and len(broken) < len(found := breaks(run)):
+            effects += self.fleet.struck_by(run, *found[-1], event.at)
         if isinstance(run.phase, m.Reserving) and run.phase != phase:
             effects = self._coalesced(run, run.phase, effects)
         self._moved(run)

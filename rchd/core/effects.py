@@ -157,12 +157,17 @@ class CancelJob(WorkerCall, frozen=True, kw_only=True):
 
 
 class Fetch(WorkerCall, frozen=True, kw_only=True):
-    """Fetch a job's set into staging and verify it against what was asked."""
+    """Fetch a job's set into staging and verify it against what was asked.
+
+    `capabilities_sha256` and `fingerprint` are what the worker said of itself when it was selected.
+    """
 
     job: Job
     host_nonce: str
     step_dir: str
     max_bytes: int
+    capabilities_sha256: str | None = None
+    fingerprint: str | None = None
 
 
 class Publish(Outward, frozen=True, kw_only=True):

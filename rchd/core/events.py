@@ -142,7 +142,10 @@ class Submitted(Answer, frozen=True, kw_only=True):
 
 
 class TailNews(Answer, frozen=True, kw_only=True):
-    """The job's log grew to `log_bytes` on this machine, or something was told of it."""
+    """The job's log grew by `log_bytes` on this machine, or something was told of it.
+
+    `reset`: the worker began its log anew.
+    """
 
     state: str
     seq: int | None
@@ -150,6 +153,7 @@ class TailNews(Answer, frozen=True, kw_only=True):
     log_offset: int
     log_bytes: int
     events: tuple[JobEvent, ...] = ()
+    reset: bool = False
 
 
 class CancelNoted(Answer, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from rch.contract.toolchain import (
     xcode_toolchain_inputs,
 )
 from rch.contract.worker_rpc import Feature, ProbeResult
+from rchd.core import model as m
 
 BACKEND_FEATURES = {"swiftpm": None, "xcodebuild": Feature.BACKEND_XCODEBUILD}
 """The feature by which a worker offers a backend; every worker has swiftpm."""
@@ -88,3 +89,9 @@ def _resolved(options: RunOptions, capabilities: Capabilities) -> Resolved:
         for action in options.actions or ("build",)
     ]
     return found[-1]
+
+
+def may_be_served(run: m.Run, choice: m.Choice) -> bool:
+    """Whether a result of another job can stand for one of these, and one of these for others."""
+    offered = Feature.RESULT_CACHE in choice.probe.features
+    return run.accepted.options.results and offered and not choice.capabilities.simulated

@@ -14,12 +14,14 @@ import msgspec
 
 from rch.contract.errors import Kind
 from rch.contract.ids import timestamp
-from rch.contract.records import RunOptions
+from rch.contract.records import RunOptions, Summary
+from rch.contract.states import RunState
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import select
 from rchd.core.ask import UNAWAITED
+from rchd.core.mirror import fell
 
 FLEET = "fleet"
 """Stands for a run's id where an effect or an event is no run's."""
@@ -28,7 +30,12 @@ FIRST_ASIDE_SECONDS = 60.0
 LONGEST_ASIDE_SECONDS = 1800.0
 DOUBLINGS = 10
 WRONG_KEY = "HOST_KEY"
-BREAKS = {(Kind.SSH, WRONG_KEY), (Kind.EXECUTOR, "PROTOCOL_ERROR")}
+BREAKS = {
+    (Kind.SSH, WRONG_KEY),
+    (Kind.EXECUTOR, "PROTOCOL_ERROR"),
+    (Kind.ARTIFACTS, "INTEGRITY_MISMATCH"),
+    (Kind.ATTESTATION, None),
+}
 MAX_NEEDS = 256
 
 Effects = list[fx.Effect]
@@ -72,10 +79,15 @@ def need_of(options: RunOptions) -> Need:
     return options.backend, options.tags, wanted, *where, options.actions, options.simulate
 
 
-def breaks(run: m.Run) -> list[str]:
-    """The steps' ends that the host made because the worker broke the protocol: their messages."""
+def breaks(run: m.Run) -> list[tuple[str, str | None, str]]:
+    """Kind, subkind and message of the ends that the host made for a worker's worthless word."""
     ends = [step.summary for step in run.steps if step.summary is not None and step.host_made]
-    return [end.human_summary for end in ends if end.failure_subkind == "PROTOCOL_ERROR"]
+    told = [(end.failure_kind or "", _subkind(end), end.human_summary) for end in ends]
+    return [each for each in told if each[:2] in BREAKS]
+
+
+def _subkind(end: Summary) -> str | None:
+    return end.failure_subkind if isinstance(end.failure_subkind, str) else None
 
 
 def _asked(run: m.Run) -> str | None:
@@ -177,16 +189,16 @@ class Fleet:
                 return self.probed(event.reports, event.at, whole=event.whole)
             case ev.Published(found=True) if event.op == run.op and run.worker:
                 self.served(run.worker)
+            case ev.Reserved(renewal=True) if run.state is RunState.RUNNING and (wrong := fell(run, event)):
+                return self.struck_by(run, Kind.EXECUTOR, "PROTOCOL_ERROR", wrong, event.at)
             case ev.LineCut() if event.op in {run.op, UNAWAITED} and (worker := _asked(run)):
                 if (event.kind, event.subkind) in BREAKS:
                     return self.struck(worker, event.kind, event.subkind, event.message, event.at)
         return []
 
-    def struck_by(self, run: m.Run, message: str, at: float) -> Effects:
-        """The core itself found that the worker of `run` breaks the protocol."""
-        if run.worker is None:
-            return []
-        return self.struck(run.worker, Kind.EXECUTOR, "PROTOCOL_ERROR", message, at)
+    def struck_by(self, run: m.Run, kind: str, subkind: str | None, message: str, at: float) -> Effects:
+        """The core itself found that what the worker of `run` says is not so."""
+        return [] if run.worker is None else self.struck(run.worker, kind, subkind, message, at)
 
     def served(self, worker: str) -> None:
         """A job of this worker came back whole: what was before is forgotten."""
@@ -199,6 +211,11 @@ class Fleet:
             health.aside = None
 
     # --- what is asked of it ----------------------------------------------------------
+
+    @property
+    def known(self) -> int:
+        """How many workers have ever been heard of, in whatever state."""
+        return len(self._reports)
 
     def aside(self, worker: str) -> Aside | None:
         """Why this worker is set aside, if it is."""

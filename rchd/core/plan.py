@@ -27,6 +27,7 @@ from rch.contract.records import (
     RunOptions,
     Source,
 )
+from rch.contract.redact import scrub
 from rchd.core.narrow import narrowed
 
 
@@ -130,9 +131,12 @@ def accepted_run(
 
 def _request(params: SubmitParams) -> AcceptedRequest:
     overrides, withheld = redact(params.overrides)
+    argv = params.argv if params.argv is None else _shown(params.argv)
+    if argv != params.argv:
+        withheld = (*withheld, "the command line")
     return AcceptedRequest(
         actions=params.actions,
-        argv=params.argv,
+        argv=argv,
         overrides=overrides,
         narrowing=params.narrowing,
         withheld=withheld,
@@ -177,6 +181,11 @@ def _has_results(params: SubmitParams, resolved: Resolved, steps: Iterable[Accep
     return resolved.config.cache.results and (own or not any(step.scope for step in steps))
 
 
+def _shown(argv: Iterable[str]) -> tuple[str, ...]:
+    """A command line as it is written down: without what looks like a secret."""
+    return tuple(scrub(word) for word in argv)
+
+
 def _step(index: int, step: Planned, policy: ClassifierPolicy, minted: Minted) -> AcceptedStep:
     accepted = AcceptedStep(
         index=index,
@@ -190,9 +199,12 @@ def _step(index: int, step: Planned, policy: ClassifierPolicy, minted: Minted) -
     if isinstance(verdict, Rejected):
         return msgspec.structs.replace(
             accepted,
-            original_argv=verdict.original_argv,
-            rejected_flags=verdict.rejected_flags,
-            reasons=verdict.reasons,
+            original_argv=_shown(verdict.original_argv),
+            rejected_flags=_shown(verdict.rejected_flags),
+            reasons=tuple(
+                msgspec.structs.replace(each, subject=scrub(each.subject), message=scrub(each.message))
+                for each in verdict.reasons
+            ),
         )
     return msgspec.structs.replace(accepted, sanitized_argv=verdict.sanitized_argv, scope=verdict.narrowing)
 

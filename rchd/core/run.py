@@ -17,7 +17,7 @@ import msgspec
 
 from rch.contract.errors import Kind
 from rch.contract.ids import timestamp
-from rch.contract.states import JobState, can_mirror, is_terminal
+from rch.contract.states import JobState, is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
@@ -26,9 +26,10 @@ from rchd.core.ask import UNAWAITED, ask, go, log_path, retry
 from rchd.core.cancel import cancel
 from rchd.core.ends import begin, end, fail
 from rchd.core.fit import SIMULATED
+from rchd.core.mirror import end_trouble, fell, log_trouble, mirror
 from rchd.core.resume import rechecked
 from rchd.core.select import is_out_of_reach, is_settled, nobody, select, warnings_of
-from rchd.core.trouble import DOUBLINGS, LONGEST_BUSY_SECONDS, line_cut, next_step, pause, refused
+from rchd.core.trouble import DOUBLINGS, LONGEST_BUSY_SECONDS, broken, line_cut, next_step, pause, refused
 from rchd.core.upkeep import (
     idle_timer,
     job_timers,
@@ -176,26 +177,17 @@ def _uploaded(run: m.Run, _phase: m.Uploading, _event: ev.Uploaded, now: str) ->
 
 
 def _submitted(run: m.Run, phase: m.Submitting, event: ev.Submitted, now: str) -> Effects:
-    _mirror(run, phase.step, event.state, event.seq, now)
+    if (wrong := mirror(run.steps[phase.step], event.state, event.seq, now)) is not None:
+        return broken(run, wrong, now)
     return [*job_timers(run, phase.step), *go(run, m.Following(step=phase.step))]
-
-
-def _mirror(run: m.Run, index: int, state: str, seq: int | None, now: str) -> None:
-    """Follow the worker's word, but not to an end: that waits until the artifacts are verified."""
-    step = run.steps[index]
-    if seq is None or step.state is None:
-        return
-    step.told = max(step.told, seq)
-    if is_terminal(state) or state not in set(JobState) or seq == step.seq:
-        return
-    if can_mirror(step.state, step.seq, JobState(state), seq):
-        step.state, step.seq, step.updated_at = JobState(state), seq, now
 
 
 def _tail_news(run: m.Run, phase: m.Following, event: ev.TailNews, now: str) -> Effects:
     index, step = phase.step, run.steps[phase.step]
     before = step.seq
-    _mirror(run, index, event.state, event.seq, now)
+    wrong = mirror(step, event.state, event.seq, now) or log_trouble(run, step, event)
+    if wrong is not None:
+        return broken(run, wrong, now)
     step.followed = step.followed or event.log_bytes > 0
     news = _news(run, index, event, now)
     if event.next_cursor is None:
@@ -235,17 +227,13 @@ def _nothing_new(run: m.Run, index: int, event: ev.TailNews, now: str) -> Effect
     step = run.steps[index]
     step.empty += 1
     if is_terminal(event.state) and step.empty > MAX_EMPTY:
-        message = f"the log of a job in state {event.state} never ends"
-        trouble = m.Trouble(kind=Kind.EXECUTOR, subkind="PROTOCOL_ERROR", message=message)
-        steps.end_here(run, index, trouble, now)
-        return next_step(run, now)
+        return broken(run, f"the log of a job in state {event.state} never ends", now)
     return retry(run, min(QUICK_MS / 1000, 0.02 * step.empty))
 
 
 def _fetched(run: m.Run, phase: m.Fetching, event: ev.Fetched, now: str) -> Effects:
     step = run.steps[phase.step]
-    if event.seq <= step.seq:
-        message = f"the job's end has seq {event.seq}, its state before had {step.seq}"
+    if (message := end_trouble(run, step, event)) is not None:
         trouble = m.Trouble(kind=Kind.EXECUTOR, subkind="PROTOCOL_ERROR", message=message)
         steps.end_here(run, phase.step, trouble, now)
         return next_step(run, now)
@@ -292,6 +280,8 @@ def _cancel_noted(run: m.Run, phase: m.Cancelling, _event: ev.CancelNoted, _now:
 
 
 def _reserved_again(run: m.Run, phase: m.Rereserving, event: ev.Reserved, now: str) -> Effects:
+    if run.cancel is None and (wrong := fell(run, event)) is not None:
+        return broken(run, wrong, now)
     run.lease = m.Lease(lease_id=event.lease_id, fence=event.fence, ttl_seconds=event.ttl_seconds)
     if run.cancel is not None:
         steps.end_here(run, phase.step, steps.cancelled(run), now)

@@ -25,6 +25,9 @@ from rch.contract.local_api import (
 MAX_IN_FLIGHT = 64
 MAX_SUBSCRIPTIONS = 64
 MAX_ID = 256
+MAX_TOLD = 16 << 10
+"""Characters of a refusal's message."""
+MAX_CLIENT = 40
 MAX_NUMBER = 1 << 53  # what every JSON reader holds exactly
 WITHOUT_HELLO = frozenset({"hello", "daemon.health", "daemon.drain", "daemon.shutdown", "rpc.describe"})
 
@@ -60,16 +63,12 @@ class Session:
         self.protocol = PROTOCOL[1]
         self.in_flight = 0
         self.subscriptions: set[int] = set()
+        self.client = ""
 
     def receive(self, line: bytes) -> Call | Refusal | None:
-        """The call on `line`, a refusal, or None for an empty line."""
+        """The call that `line` is, a refusal, or None for an empty one; whatever framed it is taken off."""
         if not line.strip():
             return None
-        if line.startswith(b"Content-Length"):
-            failure = Failure(
-                Kind.USAGE, "Content-Length framing is not offered yet: send one object a line"
-            )
-            return Refusal(line=_error(None, failure, INVALID_REQUEST), close=True)
         try:
             raw = decode_object(line)
         except FrameError as error:
@@ -107,12 +106,13 @@ class Session:
         if low > high:
             raise Failure(
                 Kind.DAEMON,
-                f"client {params.client[:40]} {params.version[:40]} speaks socket protocol"
+                f"client {params.client[:MAX_CLIENT]} {params.version[:MAX_CLIENT]} speaks socket protocol"
                 f" {params.protocol[0]} to {params.protocol[1]},"
                 f" this daemon {PROTOCOL[0]} to {PROTOCOL[1]}",
                 hint="rchctl daemon stop && rchctl daemon start",
             )
         self.stage, self.protocol = Stage.READY, high
+        self.client = f"{params.client[:MAX_CLIENT]} {params.version[:MAX_CLIENT]}"
 
     def answered(self) -> None:
         """A call is over."""
@@ -156,7 +156,10 @@ def refusal_line(call: Call, failure: Failure) -> bytes:
 
 
 def _error(call_id: str | int | None, failure: Failure, code: int) -> bytes:
-    body = {"jsonrpc": "2.0", "id": call_id, "error": error_body(failure, code)}
+    told = error_body(failure, code)
+    if len(failure.message) > MAX_TOLD:  # it says back what the client said, or a worker
+        told["message"] = f"{failure.message[:MAX_TOLD]}…"
+    body = {"jsonrpc": "2.0", "id": call_id, "error": told}
     return msgspec.json.encode(body) + b"\n"
 
 

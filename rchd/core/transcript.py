@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from rch.contract.states import is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
@@ -77,7 +78,7 @@ def encode_header(core: Core, comment: str = "") -> bytes:
 
 def decode_header(line: bytes) -> Header:
     """Raises `ValueError` where the line is no header of this schema."""
-    return msgspec.json.decode(line, type=Header)
+    return decode_json(line, Header)
 
 
 def encode_batch(events: Iterable[ev.Event], effects: Iterable[fx.Effect]) -> bytes:
@@ -87,12 +88,12 @@ def encode_batch(events: Iterable[ev.Event], effects: Iterable[fx.Effect]) -> by
 
 def decode_batch(line: bytes) -> Batch:
     """Raises `ValueError` where the line is no batch of these vocabularies."""
-    return msgspec.json.decode(line, type=Batch)
+    return decode_json(line, Batch)
 
 
 def decode_effect(data: bytes) -> fx.AnyEffect:
     """Raises `ValueError` where the bytes are no effect."""
-    effect: fx.AnyEffect = msgspec.json.decode(data, type=fx.AnyEffect)
+    effect: fx.AnyEffect = decode_json(data, fx.AnyEffect)
     return effect
 
 

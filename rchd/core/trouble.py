@@ -67,6 +67,7 @@ def refused(run: m.Run, event: ev.WorkerRefused, now: str) -> Effects:
             steps.end_here(run, phase.step, steps.cancelled(run), now)
             return go(run, m.Releasing())
         case m.Following(unsure=True) if code == Code.JOB_NOT_FOUND:
+            run.steps[phase.step].over = None
             return _hand_over(run, phase.step)
         case m.Following() if code == Code.JOB_NOT_FOUND:
             return _hand_over_again(run, phase.step, now)
@@ -135,6 +136,7 @@ def _hand_over_again(run: m.Run, index: int, now: str) -> Effects:
     step = run.steps[index]
     step.handovers += 1
     step.lease_renewed = False  # what is handed over anew may need a new lease too
+    step.over = None
     if step.handovers < MAX_HANDOVERS:
         return _hand_over(run, index)
     message = f"the worker lost the job {step.handovers} times"
@@ -238,6 +240,12 @@ def _broken_step(run: m.Run, trouble: m.Trouble, now: str) -> Effects:
         steps.end_here(run, index, trouble, now)
     run.trouble = trouble
     return go(run, m.Releasing())
+
+
+def broken(run: m.Run, message: str, now: str) -> Effects:
+    """What the worker said of a step makes no sense: the step ends here, and the run leaves the worker."""
+    trouble = m.Trouble(kind=Kind.EXECUTOR, subkind="PROTOCOL_ERROR", message=message)
+    return _broken_step(run, trouble, now)
 
 
 def _out_of_reach(run: m.Run, event: ev.LineCut, trouble: m.Trouble, now: str) -> Effects:

@@ -11,8 +11,8 @@ Who waits is told by what becomes of the other run, whatever that is: each chang
 from __future__ import annotations
 
 from rch.contract.results import covers, verdict_policy
-from rch.contract.worker_rpc import Feature
 from rchd.core import model as m
+from rchd.core.fit import may_be_served
 from rchd.core.jobs import job_from
 from rchd.core.lanes import ticket
 from rchd.core.step import next_index
@@ -78,7 +78,7 @@ class Twins:
         if run.selection is None or run.cancel is not None or not run.accepted.options.queue:
             return None
         choice = run.selection.choices[index]
-        if not _may_be_served(run, choice):
+        if not may_be_served(run, choice):
             return None
         keys: Keys | None = None
         for other in sorted(self._executing.get(choice.worker, {}).values(), key=ticket):
@@ -106,7 +106,7 @@ class Twins:
         # With its worker out of reach nobody knows how long that takes.
         if choice is None or not executing or run.waiting == m.UNREACHABLE:
             return frozenset()
-        if not _may_be_served(run, choice) or (first := next_index(run)) is None:
+        if not may_be_served(run, choice) or (first := next_index(run)) is None:
             return frozenset()
         keys = self._keys.get(run.run_id)
         if keys is None:
@@ -114,12 +114,6 @@ class Twins:
         return frozenset(
             key for key, step in zip(keys[first:], run.steps[first:], strict=True) if step.summary is None
         )
-
-
-def _may_be_served(run: m.Run, choice: m.Choice) -> bool:
-    """Whether a result of another job can stand for one of these, and one of these for others."""
-    offered = Feature.RESULT_CACHE in choice.probe.features
-    return run.accepted.options.results and offered and not choice.capabilities.simulated
 
 
 def _answers(other: m.Run, run: m.Run) -> bool:

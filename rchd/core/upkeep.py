@@ -8,8 +8,9 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import step as steps
-from rchd.core.ask import UNAWAITED, ask, cancel_effect, renew
+from rchd.core.ask import UNAWAITED, ask, cancel_effect, go, renew
 from rchd.core.ends import end
+from rchd.core.mirror import fell
 from rchd.core.trouble import next_step
 
 Effects = list[fx.Effect]
@@ -18,6 +19,8 @@ TIMEOUT_GRACE_SECONDS = 60.0
 RELEASE_SECONDS = 5.0
 AGAIN_SECONDS = 2.0
 MAX_OVERDUE = 5
+MAX_TTL_SECONDS = 86_400
+"""A lease that is to live longer is renewed as if it lived so long."""
 # A start forgets less than one slice of what was waited; each slice is one more write of the row.
 SLICE_SECONDS = 600.0
 
@@ -33,7 +36,7 @@ def _slice(run: m.Run) -> float:
 
 def renewal_timer(run: m.Run, ttl: int) -> fx.StartTimer:
     """The next renewal: at a third of the lease's life."""
-    return fx.StartTimer(run_id=run.run_id, name="renew", seconds=ttl / 3)
+    return fx.StartTimer(run_id=run.run_id, name="renew", seconds=min(ttl, MAX_TTL_SECONDS) / 3)
 
 
 def job_timers(run: m.Run, index: int) -> list[fx.StartTimer]:
@@ -63,6 +66,9 @@ def timer(run: m.Run, event: ev.TimerFired, now: str) -> Effects:
             return [renew(run), renewal_timer(run, run.lease.ttl_seconds)]
         case "overall" | "idle" if isinstance(run.phase, m.Following) and run.phase.step == event.op:
             return _out_of_time(run, run.phase.step, event.name, now)
+        case "fetch" if event.op == run.op and isinstance(run.phase, m.Fetching) and run.cancel is not None:
+            steps.end_here(run, run.phase.step, steps.cancelled(run), now)
+            return [fx.Abort(run_id=run.run_id), *go(run, m.Releasing())]
         case "cancel" if isinstance(run.phase, m.Following) and run.cancel is not None:
             return [] if run.cancel_told else [cancel_effect(run, run.phase.step)]
         case _:
@@ -105,6 +111,9 @@ def lease_news(run: m.Run, event: ev.Reserved) -> Effects:
     """A renewal or a revival came through, or a grant that nobody waits for any more."""
     if isinstance(run.phase, m.Ended | m.Releasing) or run.lease is None:
         return [give_back(event)]
+    if fell(run, event) is not None:
+        # The lease is held as it was known; `fleet` counts it against the worker.
+        return [renewal_timer(run, run.lease.ttl_seconds)]
     run.lease = m.Lease(lease_id=event.lease_id, fence=event.fence, ttl_seconds=event.ttl_seconds)
     return [renewal_timer(run, event.ttl_seconds)]
 

@@ -7,36 +7,30 @@ lies beside it, see `fetching`) and `staged/` the unpacked set until it is moved
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
-from rch.contract.attestation import Trust, Untrusted, check
-from rch.contract.canonical import jcs
-from rch.contract.errors import Kind, lookup
-from rch.contract.manifest import UNLISTED, differences, root_sha256
+from msgspec import UNSET
+
+from rch.contract.attestation import Trust
+from rch.contract.attested import Known
 from rch.contract.records import (
-    Attestation,
     AttestationVerification,
     Entry,
-    Job,
-    JobIndex,
     JobStateRecord,
     Manifest,
-    Record,
     Summary,
-    decode_record,
     encode_record,
     marked,
 )
-from rch.contract.states import is_terminal
+from rch.contract.sets import Examined, Found, digest, examine
 from rch.contract.worker_rpc import FetchHeader
 from rch.files.durable import make_dirs, remove_tree, sync_dir, write_atomic
 from rch.files.extract import Extracted, ExtractError, Limits, extract
+from rch.files.sets import read_records, with_records
 from rch.files.unzstd import bounded_reader
 from rchd.edges.fetching import forget
 
@@ -45,25 +39,6 @@ EXTRA_ENTRIES = 64  # beyond what is listed, so that a few strangers are named a
 UNLISTED_BYTES = 16 << 20  # room for the three files that no manifest lists
 ENTRY_BYTES = 4 << 10  # room for an entry's headers and padding, and its line in manifest.json
 NAME_COPIES = 8  # a name stands in its header and, escaped, in manifest.json
-
-# What every set holds (spec section 8); what a profile or an action adds is the worker's to choose.
-ALWAYS = (
-    "job",
-    "job_state",
-    "job_key_inputs",
-    "invocation",
-    "effective_config",
-    "toolchain",
-    "destination",
-    "summary",
-    "metrics",
-    "executor_env",
-    "manifest",
-    "attestation",
-    "build_log",
-)
-
-_R = TypeVar("_R", bound=Record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +76,12 @@ def places(artifacts: Path, run_id: str, step_dir: str, job_id: str) -> Places:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A set whose every byte is what its manifest says."""
+    """A set whose every byte is what its manifest says; `looked` is all that came of looking at it."""
 
     summary: Summary
     state: JobStateRecord
+    trust: Trust
+    looked: Examined
 
 
 class Mismatch(ValueError):  # noqa: N818  (a finding, not a defect)
@@ -132,18 +109,15 @@ def forget_fetches(artifacts: Path, run_id: str) -> None:
 def unpack_and_verify(
     at: Places,
     header: FetchHeader,
-    job: Job,
+    known: Known,
     *,
-    host_nonce: str,
     max_bytes: int,
     now: str,
-    pins: Collection[str] = (),
 ) -> Verified:
-    """Unpack the stream into staging and check it against the job that was asked for.
+    """Unpack the stream into staging and check it against the job that was asked for, and all of `known`.
 
-    `pins` are the keys that may have signed; without any, anybody may. `max_bytes` bounds the
-    content of the files. `Mismatch` for whatever does not agree; what was unpacked of the bad set
-    then lies at `rejected`. `OSError` for what this machine cannot do.
+    `max_bytes` bounds the content of the files. `Mismatch` for whatever does not agree; what was
+    unpacked of the bad set then lies at `rejected`. `OSError` for what this machine cannot do.
     """
     try:
         content, output = _bounds(header.manifest, max_bytes)
@@ -151,9 +125,10 @@ def unpack_and_verify(
             entries = len(header.manifest.entries) + EXTRA_ENTRIES
             limits = Limits(max_entries=entries, max_bytes=content)
             reader = bounded_reader(raw, max_output=output)
-            found = extract(reader, at.staged, limits=limits, canonical=False, durable=True)
-        verified = _verify(at.staged, found, header, job)
-        trust = _check_attestation(at.staged, job, host_nonce, pins)
+            unpacked = extract(reader, at.staged, limits=limits, canonical=False, durable=True)
+        records = read_records(at.staged)
+        found = Found(with_records(map(_entry, unpacked), records), records)
+        verified = _verified(examine(found, replace(known, manifest=header.manifest)))
     except ExtractError as error:
         _keep_rejected(at)
         raise Mismatch([error.reason]) from error
@@ -163,8 +138,15 @@ def unpack_and_verify(
     finally:
         at.stream.unlink(missing_ok=True)
     remove_tree(at.rejected)
-    _write_verification(at, job, trust, now, simulated=verified.summary.simulated)
+    _write_verification(at, verified, records, now)
     return verified
+
+
+def _verified(looked: Examined) -> Verified:
+    errors, trust = looked.failure()
+    if errors or looked.summary is None or looked.state is None or looked.trust is None:
+        raise Mismatch(errors, trust=trust)
+    return Verified(summary=looked.summary, state=looked.state, trust=looked.trust, looked=looked)
 
 
 def _bounds(manifest: Manifest, max_bytes: int) -> tuple[int, int]:
@@ -187,134 +169,32 @@ def _keep_rejected(at: Places) -> None:
         at.staged.rename(at.rejected)
 
 
-def _write_verification(at: Places, job: Job, trust: Trust, now: str, *, simulated: bool) -> None:
+def _write_verification(at: Places, verified: Verified, records: Mapping[str, bytes], now: str) -> None:
+    """What `rchd check` and `rchctl attest verify` hold the set to from now on."""
+    summary, looked, trust = verified.summary, verified.looked, verified.trust
     record = AttestationVerification(
         created_at=now,
-        run_id=job.run_id,
-        job_id=job.job_id,
-        job_key=job.job_key,
+        run_id=summary.run_id,
+        job_id=summary.job_id,
+        job_key=summary.job_key,
         result=trust.result,
-        detail=f"{trust.detail}; facts and digests agree",
-        manifest_sha256=_sha256(at.staged / "manifest.json"),
+        detail="; ".join([trust.detail, "facts and digests agree", *looked.notes]),
+        manifest_sha256=digest(records["manifest.json"]),
+        attestation_sha256=digest(records["attestation.json"]),
+        job_index_sha256=digest(records["job_index.json"]),
+        fingerprint=trust.fingerprint or UNSET,
+        statements=looked.statements or UNSET,
+        notes=tuple(looked.notes) or UNSET,
     )
     write_atomic(
-        at.host / "attestation_verification.json", encode_record(marked(record, simulated=simulated))
+        at.host / "attestation_verification.json",
+        encode_record(marked(record, simulated=summary.simulated)),
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read(staged: Path, name: str, kind: type[_R]) -> _R:
-    path = staged / name
-    if not path.is_file():
-        raise Mismatch([f"{name}: missing"])
-    try:
-        return decode_record(path.read_bytes(), kind)
-    except ValueError as error:
-        raise Mismatch([f"{name}: {error}"], trust=kind is Attestation) from error
-
-
-def _verify(staged: Path, found: list[Extracted], header: FetchHeader, job: Job) -> Verified:
-    manifest = _read(staged, "manifest.json", Manifest)
-    if manifest != header.manifest:
-        raise Mismatch(["manifest.json: differs from the one in the header"])
-    entries = [_entry(each) for each in found]
-    errors = differences(manifest.entries, entries)
-    if _root(manifest) != manifest.artifact_root_sha256:
-        errors.append("manifest.json: artifact_root_sha256 is not that of its entries")
-    if errors:
-        raise Mismatch(errors)
-    index = _read(staged, "job_index.json", JobIndex)
-    names = {each.path for each in entries}
-    errors += [
-        f"job_index.json: {path} is not in the set" for path in index.files.values() if path not in names
-    ]
-    errors += [f"job_index.json: names no {name}" for name in ALWAYS if name not in index.files]
-    errors += [f"{name}: missing" for name in UNLISTED - names]
-    inputs = staged / "job_key_inputs.json"
-    if not inputs.is_file() or inputs.read_bytes() != jcs(job.job_key_inputs):
-        errors.append("job_key_inputs.json: not those of the job that was asked for")
-    summary = _read(staged, "summary.json", Summary)
-    state = _read(staged, "job_state.json", JobStateRecord)
-    errors += _strangers(job, manifest, index, summary, state)
-    errors += _incoherent(summary, state)
-    if _read(staged, "job.json", Job) != job:
-        errors.append("job.json: not the job that was asked for")
-    if errors:
-        raise Mismatch(errors)
-    return Verified(summary=summary, state=state)
-
-
-def _root(manifest: Manifest) -> str | None:
-    try:
-        return root_sha256(manifest.entries)
-    except ValueError:  # a size that no canonical JSON holds
-        return None
 
 
 def _entry(each: Extracted) -> Entry:
     kind = "directory" if each.kind == "directory" else "file"
     return Entry(path=each.path, type=kind, size=each.size, sha256=each.sha256)
-
-
-def _strangers(job: Job, *records: Manifest | JobIndex | Summary | JobStateRecord) -> list[str]:
-    """Records that speak of another run, job or key."""
-    wanted = (job.run_id, job.job_id, job.job_key)
-    return [
-        f"{record.schema_id}: speaks of job {record.job_id} of run {record.run_id}"
-        for record in records
-        if (record.run_id, record.job_id, record.job_key) != wanted
-    ]
-
-
-_STATE_OF_STATUS = {"success": "SUCCEEDED", "failed": "FAILED", "cancelled": "CANCELLED"}
-
-
-def _incoherent(summary: Summary, state: JobStateRecord) -> list[str]:
-    """Where the summary contradicts itself, the state or the registry: no green is read into that."""
-    if not is_terminal(state.state):
-        return [f"job_state.json: state {state.state} is no end"]
-    errors: list[str] = []
-    if _STATE_OF_STATUS.get(summary.status) != state.state:
-        errors.append(f"summary.json: status {summary.status!r} does not go with state {state.state!r}")
-    if summary.status == "success":
-        if summary.exit_code != 0 or summary.failure_kind is not None:
-            errors.append(f"summary.json: a success with exit code {summary.exit_code}")
-        return errors
-    try:
-        kind = Kind(summary.failure_kind or "")
-    except ValueError:
-        return [*errors, f"summary.json: failure_kind {summary.failure_kind!r} is not known"]
-    subkind = summary.failure_subkind if isinstance(summary.failure_subkind, str) else None
-    if (code := lookup(kind, subkind).exit_code) != summary.exit_code:
-        errors.append(f"summary.json: exit code {summary.exit_code} is not that of {kind}, {code}")
-    return errors
-
-
-def _check_attestation(staged: Path, job: Job, host_nonce: str, pins: Collection[str]) -> Trust:
-    said = _read(staged, "attestation.json", Attestation)
-    facts = {
-        "run_id": (said.run_id, job.run_id),
-        "job_id": (said.job_id, job.job_id),
-        "job_key": (said.job_key, job.job_key),
-        "source_sha256": (said.source_sha256, job.job_key_inputs.source_sha256),
-        "manifest_sha256": (said.manifest_sha256, _sha256(staged / "manifest.json")),
-        "host_nonce": (said.host_nonce, host_nonce),
-    }
-    errors = [
-        f"attestation.json: {name} {has!r}, not {want!r}"
-        for name, (has, want) in facts.items()
-        if has != want
-    ]
-    if errors:
-        raise Mismatch(errors, trust=True)
-    try:
-        return check((staged / "attestation.json").read_bytes(), pins)
-    except Untrusted as error:
-        raise Mismatch([f"attestation.json: {error}"], trust=True) from error
 
 
 def publish(at: Places) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure
 from rchd.core import model as m
 from rchd.core.compare import REBUILD, Finding
@@ -102,7 +103,7 @@ class Rows:
     def _decoded(self, values: Values, jobs: list[Values]) -> m.Run | None:
         run_id, seq, state, *_, doc, _sum = values
         try:
-            run: m.Run = msgspec.json.decode(doc, type=m.Run)
+            run: m.Run = decode_json(doc, m.Run)
         except msgspec.MsgspecError as error:
             self._wrong(f"the row of {run_id} cannot be read ({error})", str(run_id))
             return None

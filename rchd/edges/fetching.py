@@ -18,6 +18,7 @@ from rch.contract.errors import Failure, Kind
 from rch.contract.framing import MAX_FETCH_HEADER
 from rch.contract.ids import is_sha256
 from rch.contract.worker_envelope import (
+    check_version,
     decode_fetch_header,
     decode_response,
     encode_request,
@@ -99,6 +100,7 @@ async def _fetch_once(
                 progress,
                 earlier=earlier,
                 after=after,
+                version=way.version,
             )
         except RpcError as refusal:
             # Only a refusal of the offset names the set.
@@ -148,6 +150,7 @@ async def receive_artifacts(
     *,
     earlier: Begun | None = None,
     after: _After | None = None,
+    version: int | None = None,
 ) -> FetchHeader | None:
     """Write the stream that follows the header `line` to the file `into`, checked.
 
@@ -156,6 +159,8 @@ async def receive_artifacts(
     fetch; without it the wire ends with the stream. See `WorkerClient.fetch` for the failures.
     """
     header = await to_thread.run_sync(decode_fetch_header, line, request_id, job_id)
+    if version is not None:
+        check_version(header.protocol_version, version)
     _check_header(header, max_bytes)
     if earlier is not None and (not header.offset or header.set_sha256 != earlier.set_sha256):
         forget(into)

@@ -16,6 +16,7 @@ from rch.contract.records import Git
 
 _TIMEOUT = 30.0
 _MAX_NESTING = 8
+_MAX_SUBMODULES = 100
 _KEPT_VARIABLES = frozenset(
     {
         "GIT_CONFIG_GLOBAL",
@@ -25,7 +26,16 @@ _KEPT_VARIABLES = frozenset(
         "GIT_CEILING_DIRECTORIES",
     }
 )
-_OVERRIDES = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+_OVERRIDES = (
+    *("-c", "core.fsmonitor=false"),
+    *("-c", "core.hooksPath=/dev/null"),
+    *("-c", "core.sshCommand=false"),
+    *("-c", "core.askPass="),
+    *("-c", "core.gitProxy="),
+    *("-c", "credential.helper="),
+    *("-c", "diff.external="),
+    *("-c", "status.submoduleSummary=false"),
+)
 _GITLINK = b"160000 "
 
 
@@ -50,6 +60,7 @@ def ignored(root: Path) -> list[str]:
 
     Checkouts inside the checkout are not looked into. `GitError` where git cannot tell.
     """
+    _refuse_elsewhere(root)
     out = _git(root, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory")
     return _names(out)
 
@@ -59,10 +70,19 @@ def tracked(root: Path) -> list[str]:
 
     A submodule that is not checked out is there by its own path.
     """
+    _refuse_elsewhere(root)
     return _names(_git(root, "ls-files", "-z", "--cached", "--recurse-submodules"))
 
 
+def _refuse_elsewhere(root: Path) -> None:
+    """A checkout can say that its files lie in another place: of that one nothing is told."""
+    top = os.fsdecode(_git(root, "rev-parse", "--show-toplevel").removesuffix(b"\n"))
+    if not root.resolve().is_relative_to(Path(top).resolve()):
+        raise GitError("the work tree of this checkout lies elsewhere")
+
+
 def _describe(root: Path) -> Git | None:
+    _refuse_elsewhere(root)
     head, changed = _status(root)
     commit = head.get("branch.oid", "(initial)")
     if commit == "(initial)":
@@ -71,7 +91,7 @@ def _describe(root: Path) -> Git | None:
     return Git(
         commit=commit,
         branch=None if branch == "(detached)" else branch,
-        dirty=changed or _submodule_changed(root, 0),
+        dirty=changed or _submodule_changed(root, [_MAX_SUBMODULES], 0),
     )
 
 
@@ -100,26 +120,42 @@ def _status(root: Path) -> tuple[dict[str, str], bool]:
     return head, changed
 
 
-def _submodule_changed(root: Path, depth: int) -> bool:
+def _submodule_changed(root: Path, left: list[int], depth: int) -> bool:
+    """Whether a submodule differs from its own commit; `GitError` where they are too many (`left`)."""
     listed = _git(root, "ls-files", "-z", "--stage").split(b"\0")
     links = [os.fsdecode(line.partition(b"\t")[2]) for line in listed if line.startswith(_GITLINK)]
     for link in links:
         below = root / link
-        if depth == _MAX_NESTING or not os.path.lexists(below / ".git") or below.is_symlink():
+        if depth == _MAX_NESTING or not os.path.lexists(below / ".git") or not _is_inside(below, root):
             continue
-        if _status(below)[1] or _submodule_changed(below, depth + 1):
+        left[0] -= 1
+        if left[0] < 0:
+            raise GitError(f"over {_MAX_SUBMODULES} submodules")
+        if _status(below)[1] or _submodule_changed(below, left, depth + 1):
             return True
     return False
 
 
+def _is_inside(path: Path, root: Path) -> bool:
+    """Whether a path, which an index may hold in any form, is really below a folder."""
+    return Path(os.path.normpath(path)) == path.resolve() and path.resolve().is_relative_to(root.resolve())
+
+
 def _local_filters(root: Path) -> dict[str, str]:
-    """Settings that switch off every content filter that the checkout itself defines."""
-    asked = ("config", "-z", "--show-scope", "--name-only", "--get-regexp", r"^filter\.")
+    """Settings that switch off every content filter that the checkout itself defines.
+
+    Git LFS, which is the user's own filter, would run what a checkout sets as its extension: there all
+    filters are off.
+    """
+    asked = ("config", "-z", "--show-scope", "--name-only", "--get-regexp", r"^(filter|lfs)\.")
     out = _git(root, *asked, ok=(0, 1))  # 1: none is set
     fields = _names(out)
+    keys = list(zip(fields[::2], fields[1::2], strict=False))
+    own = {"local", "worktree"}
+    lured = any(scope in own and key.startswith("lfs.extension.") for scope, key in keys)
     off: dict[str, str] = {}
-    for scope, key in zip(fields[::2], fields[1::2], strict=False):
-        if scope in {"local", "worktree"}:
+    for scope, key in keys:
+        if key.startswith("filter.") and (lured or scope in own):
             name = key.rpartition(".")[0]
             off |= {f"{name}.clean": "", f"{name}.process": "", f"{name}.required": "false"}
     return off
@@ -133,7 +169,7 @@ def _git(
         done = subprocess.run(
             argv,
             cwd=root,
-            env=_environment(filters or {}),
+            env=_environment(filters or {}, root),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_TIMEOUT,
@@ -151,10 +187,12 @@ def _git(
     raise GitError(said[0] if said else f"git {arguments[0]} ended with {done.returncode}")
 
 
-def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+def _environment(settings: Mapping[str, str], root: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k in _KEPT_VARIABLES}
+    kept["PATH"] = _path_outside(kept.get("PATH", os.defpath), root)
     kept |= {
         "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_ASKPASS": "false",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ALLOW_PROTOCOL": "none",  # no missing object is fetched, by whatever helper
         "GIT_NO_LAZY_FETCH": "1",
@@ -164,6 +202,15 @@ def _environment(settings: Mapping[str, str]) -> dict[str, str]:
     for number, (key, value) in enumerate(settings.items()):
         kept |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     return kept
+
+
+def _path_outside(path: str, root: Path) -> str:
+    """The folders of a PATH in which programs of the user lie, and none of the checkout's."""
+    return os.pathsep.join(
+        folder
+        for folder in path.split(os.pathsep)
+        if folder.startswith("/") and not Path(folder).resolve().is_relative_to(root.resolve())
+    )
 
 
 def _names(out: bytes) -> list[str]:

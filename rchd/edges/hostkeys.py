@@ -22,12 +22,24 @@ SIGNATURES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+MIN_RSA_BITS = 2048
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class HostKey:
-    """A public key by its type and fingerprint (`SHA256:` and unpadded base64)."""
+    """A public key by its type and fingerprint (`SHA256:` and unpadded base64).
+
+    `bits` is the length of an RSA key; 0 where that is not known, and of any other type.
+    """
 
     type: str
     fingerprint: str
+    bits: int = field(default=0, compare=False)
+
+    @property
+    def short(self) -> bool:
+        """Whether it is an RSA key that is no longer safe."""
+        return 0 < self.bits < MIN_RSA_BITS
 
     def __str__(self) -> str:
         return f"{self.type} {self.fingerprint}"
@@ -55,6 +67,7 @@ class HostKeyCheck:
     def trusts(self, key: HostKey) -> bool:
         """Judge the key that the server shows, and note it."""
         good = key.fingerprint == self.pin if self.pin is not None else key in self.known
+        good = good and not key.short
         if good:
             self.accepted = key
         else:
@@ -74,6 +87,13 @@ class HostKeyCheck:
     def failure(self) -> Failure:
         """Why no key was trusted: SSH / HOST_KEY with the seen keys and the expected ones."""
         shown = ", ".join(map(str, self.seen)) or "no key of a type that is taken"
+        if short := next((key for key in self.seen if key.short), None):
+            return host_key_failure(
+                f"host key of {self.where} is {shown}; an RSA key of {short.bits} bits is too short"
+                f" to be trusted, the least are {MIN_RSA_BITS}",
+                hint="give the worker another host key: ssh-keygen -A there, then pin the ed25519 one",
+                seen=self.seen,
+            )
         expected = [self.pin] if self.pin is not None else [str(key) for key in sorted(self.known)]
         if expected:
             message = f"host key of {self.where} is {shown}; {'pinned' if self.pin else 'known'}"

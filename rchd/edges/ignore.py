@@ -16,12 +16,19 @@ from pathlib import Path
 import pathspec
 
 from rch.contract.errors import Failure, Kind
+from rch.contract.tar_names import MAX_DEPTH
 from rchd.edges import git
 
 CONFIG = ".rch/xcode.toml"
 IGNORE_FILE = ".rchignore"
 _MAX_IGNORE_FILE = 1 << 20
 _MAX_VERDICTS = 100_000  # of one ignore file
+_MAX_RULES = 1000
+_MAX_LINE = 1000
+_MAX_SPANS = 2  # of any number of folders, within one pattern: each multiplies what a long path costs
+_SPAN = "/.+)?/"
+_ANY_CHAR, _HOLE = "[^/]", "\0"  # no name holds the second, so that it can stand for the first
+_BETWEEN = re.compile(r"(\(\?:\.\+/\)\?|\(\?:/\.\+\)\?/|/)")
 # Folders and links to them; a plain file that only has such a name is a file like any other.
 _LEFT_OUT_FOLDERS = frozenset({"DerivedData", ".build", ".swiftpm", ".rch"})
 _LEFT_OUT = frozenset({".git", ".DS_Store"})
@@ -42,16 +49,18 @@ class Patterns:
     def __init__(self, lines: Iterable[str]) -> None:
         self._rules: list[tuple[re.Pattern[str], bool]] = []
         for number, line in enumerate(lines, 1):
+            if len(line) > _MAX_LINE or _HOLE in line:
+                raise _bad_line(number, f"is over {_MAX_LINE} characters, or holds a zero byte")
             try:
                 compiled = pathspec.GitIgnoreSpec.from_lines([_BELOW.sub("/**/*/", nfc(line))]).patterns
             except ValueError as error:
-                raise Failure(
-                    Kind.CONFIG, f"{IGNORE_FILE} line {number}: {error}", subkind="BAD_VALUE"
-                ) from None
+                raise _bad_line(number, str(error)) from None
             for pattern in compiled:
                 regex = getattr(pattern, "regex", None)
                 if pattern.include is not None and isinstance(regex, re.Pattern):
-                    self._rules.append((regex, pattern.include))
+                    self._rules.append((_bounded(regex, number), pattern.include))
+            if len(self._rules) > _MAX_RULES:
+                raise _bad_line(number, f"is past the {_MAX_RULES} patterns that are read")
         self._rules.reverse()
         # Most names match nothing: one look tells.
         anything = "|".join(f"(?:{regex.pattern})" for regex, _ in self._rules)
@@ -64,6 +73,8 @@ class Patterns:
 
     def match(self, path: str, *, folder: bool) -> bool:
         """Whether the last line that speaks of `path` itself leaves it out; kept, for trees come again."""
+        if path.count("/") > MAX_DEPTH:  # such a tree is refused as it is, and patterns cost by depth
+            return False
         asked = f"{path}/" if folder else path
         verdict = self._verdicts.get(asked)
         if verdict is None:
@@ -79,6 +90,30 @@ class Patterns:
             if _speaks_of(regex, path, asked):
                 return include
         return False
+
+
+def _bad_line(number: int, what: str) -> Failure:
+    return Failure(Kind.CONFIG, f"{IGNORE_FILE} line {number}: {what}", subkind="BAD_VALUE")
+
+
+def _bounded(regex: re.Pattern[str], number: int) -> re.Pattern[str]:
+    """The same pattern, in time that a long name does not multiply.
+
+    Where several stars stand in one name, all but its last one take the first place that fits and never
+    another, which finds what there is to be found.
+    """
+    text = regex.pattern
+    if text.count(_SPAN) > _MAX_SPANS:
+        raise _bad_line(number, f"has more than {_MAX_SPANS} '**' between names")
+    parts = _BETWEEN.split(text.replace(_ANY_CHAR, _HOLE))
+    return re.compile("".join(map(_one_way, parts)).replace(_HOLE, _ANY_CHAR))
+
+
+def _one_way(part: str) -> str:
+    """One name of a pattern, its middle pieces each in an atomic group."""
+    pieces = part.split(f"{_HOLE}*")
+    middle = "".join(f"(?>{_HOLE}*?{piece})" for piece in pieces[1:-1])
+    return pieces[0] + middle + f"{_HOLE}*" + pieces[-1] if len(pieces) > 1 else part
 
 
 def _speaks_of(regex: re.Pattern[str], path: str, asked: str) -> bool:

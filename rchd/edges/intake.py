@@ -32,12 +32,14 @@ from rch.files.paths import HostPaths
 from rchd.core.plan import Minted, Planned, accepted_run, planned_steps
 from rchd.edges import git
 from rchd.edges.bases import Memory
+from rchd.edges.reach import Reach
 from rchd.edges.snapshot import Progress, Snapshot, SnapshotOptions, take
 from rchd.edges.spool import bundles_of, prune
 
 Tell = Callable[[Progress], None]
 KEPT_BUNDLES = 16
-MAX_GROUP = 200
+MAX_NAME = 200
+MAX_ARGV_BYTES = 256 << 10
 KEPT_BYTES = 128 << 20
 
 
@@ -50,7 +52,8 @@ class Request:
     planned: Sequence[Planned]
 
 
-def _plain_folder(place: Path) -> None:
+def plain_folder(place: Path) -> None:
+    """A run's folder as the usual daemon makes it."""
     make_dirs(place, 0o755)
 
 
@@ -67,13 +70,14 @@ class Intake:
         paths: HostPaths,
         live: Callable[[], Collection[str]] = frozenset,
         *,
-        make: Callable[[Path], None] = _plain_folder,
+        make: Callable[[Path], None] = plain_folder,
     ) -> None:
         self._paths = paths
         self._make = make
         self._live = live
         self._taken: dict[str, frozenset[str]] = {}
         self._turn = anyio.CapacityLimiter(1)
+        self._looks = Reach()
         self._memory = Memory(paths.spool)
         self._has_base = anyio.Event()
         self._git = ThreadPoolExecutor(1, "rchd-git")
@@ -85,6 +89,7 @@ class Intake:
         call ends soon, in the middle of a snapshot too.
         """
         _refuse_options(params)
+        await self._reach(params.start)
         accepted = await anyio.to_thread.run_sync(
             self._take, params, tell, limiter=self._turn, abandon_on_cancel=False
         )
@@ -123,16 +128,22 @@ class Intake:
     async def draft(self, params: SubmitParams) -> Accepted:
         """What `take` would accept; nothing of it is written but a bundle, which is no run's."""
         _refuse_options(params)
+        await self._reach(params.start)
         accepted, _ = await anyio.to_thread.run_sync(self._snapshot, params, None, limiter=self._turn)
         await self._prune()
         return accepted
 
     async def read(self, params: SubmitParams) -> Request:
         """The project and its plan, without its source."""
+        await self._reach(params.start)
         return await anyio.to_thread.run_sync(self._read, params)
 
+    async def _reach(self, start: str) -> None:
+        """`Failure` where the folder cannot be looked at: whoever has his turn holds up the others."""
+        _refuse_start(start)
+        await self._looks.look_at(start)
+
     def _read(self, params: SubmitParams) -> Request:
-        _refuse_start(params.start)
         root = find_root(Path(params.start))
         resolved = load_config(root, host_config=self._paths.config_toml, overrides=params.overrides)
         planned = planned_steps(resolved, params.actions, params.argv, params.narrowing)
@@ -276,5 +287,10 @@ def _refuse_options(params: SubmitParams) -> None:
         raise Failure(Kind.USAGE, f"on_disconnect {params.on_disconnect[:40]!r} is not keep or cancel")
     if params.supersede and params.group is None:
         raise Failure(Kind.USAGE, "supersede without a group: there is nothing to supersede")
-    if params.group is not None and not 0 < len(params.group) <= MAX_GROUP:
-        raise Failure(Kind.USAGE, f"group {params.group[:40]!r} is not 1 to {MAX_GROUP} characters long")
+    names = {"group": params.group, "origin": params.origin, "client_token": params.client_token}
+    for name, value in names.items():
+        if value is not None and not 0 < len(value) <= MAX_NAME:
+            raise Failure(Kind.USAGE, f"{name} {value[:40]!r} is not 1 to {MAX_NAME} characters long")
+    size = sum(len(word.encode("utf-8", "replace")) for word in params.argv or ())
+    if size > MAX_ARGV_BYTES:
+        raise Failure(Kind.USAGE, f"argv has {size} bytes, over {MAX_ARGV_BYTES}")

@@ -18,13 +18,14 @@ BACKLOG = 512
 
 
 @contextmanager
-def listening(path: Path) -> Iterator[Listener]:
+def listening(path: Path, given: socket.socket | None = None) -> Iterator[Listener]:
     """A listener at `path`, 0600 from its first instant, gone at the end if still ours.
 
+    `given` listens there already: its name is the service manager's, and stays.
     `Failure` DAEMON where the path is too long, its folder is not ours alone, or another
     daemon holds it, or something that is no socket lies there.
     """
-    listener = Listener(path)
+    listener = Listener(path, given)
     try:
         listener.open()
         yield listener
@@ -35,7 +36,7 @@ def listening(path: Path) -> Iterator[Listener]:
 class Listener:
     """A listening socket and the lock beside its name; `sock` is the one that listens now."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, given: socket.socket | None = None) -> None:
         check_socket_path(path)
         self.path = path
         # Bound under this name first: a client never meets a socket that does not listen yet.
@@ -43,14 +44,18 @@ class Listener:
         check_socket_path(self._temp)
         self._lock: FileLock | None = None
         self._inode = -1
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._is_given = given is not None
+        self.sock = given or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
     def open(self) -> None:
         """Take the lock and the name."""
         _own_folder(self.path.parent)
         if not self._has_lock():
             self._take_lock()
-        self._inode = _bind(self.sock, self._temp, self.path)
+        if self._is_given:
+            self._inode = self.path.lstat().st_ino
+        else:
+            self._inode = _bind(self.sock, self._temp, self.path)
 
     def _has_lock(self) -> bool:
         """Whether the lock that we hold is still the one beside the name."""
@@ -89,18 +94,20 @@ class Listener:
     def renew(self) -> socket.socket:
         """Listen at the name again, with a new socket; `Failure` or `OSError` if it cannot be had."""
         before, self.sock = self.sock, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # A name that was the service manager's is gone for it too: from now on it is ours.
+        was_given, self._is_given = self._is_given, False
         try:
             self.open()
         except BaseException:
             self.sock.close()
-            self.sock = before
+            self.sock, self._is_given = before, was_given
             raise
         return self.sock
 
     def close(self) -> None:
         """Leave; the name goes only if it is still ours."""
         with contextlib.suppress(OSError):
-            if self._inode >= 0 and self.path.lstat().st_ino == self._inode:
+            if not self._is_given and self._inode >= 0 and self.path.lstat().st_ino == self._inode:
                 self.path.unlink()
         self.sock.close()
         with contextlib.suppress(OSError):

@@ -57,7 +57,9 @@ async def upload(
         line = encode_request("upload_source", request_id, request, way.version)
         piece = Piece(body, 0, total, total)
         answer, whole = await send_piece(wire, line, piece, way.patience, progress, last=not way.standing)
-        result = decode_response(answer, request_id, UploadResult)
+        result = decode_response(answer, request_id, UploadResult, way.version)
+        if not result.stored:
+            raise protocol_error(f"worker {way.worker}: it took all of an upload and stored nothing")
         wire.clean = whole
         return result
 
@@ -117,7 +119,7 @@ class PartedUpload:
         answer, whole = await send_piece(
             wire, line, piece, way.patience, self._progress, last=not way.standing
         )
-        return decode_response(answer, request_id, UploadResult), whole
+        return decode_response(answer, request_id, UploadResult, way.version), whole
 
     def piece(self, offset: int) -> Piece:
         """The part that begins at `offset`."""
@@ -233,7 +235,7 @@ class _Stream:
                 if not self._pending:
                     return protocol_error("the worker answers what nobody asked")
                 request_id, piece = self._pending[0]
-                answer = decode_response(line, request_id, UploadResult)
+                answer = decode_response(line, request_id, UploadResult, self._upload.way.version)
                 self._upload.take(answer, piece.offset)
                 if answer.stored or answer.next_offset != piece.offset + piece.length:
                     return answer

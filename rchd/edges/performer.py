@@ -15,12 +15,14 @@ import anyio
 import msgspec
 import structlog
 
+from rch.contract.attested import Known
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
-from rch.contract.worker_envelope import failure_of
+from rch.contract.worker_envelope import failure_of, protocol_error
 from rch.contract.worker_rpc import (
     CancelRequest,
     HasSourceRequest,
+    JobEvent,
     ReleaseRequest,
     ReserveRequest,
     RpcError,
@@ -44,6 +46,9 @@ TAIL_WAIT_SECONDS = 20.0
 TAIL_MAX_BYTES = 256 << 10
 CALL_SECONDS = 30.0
 PROGRESS_SECONDS = 0.1
+MAX_RETRY_AFTER_SECONDS = 600.0
+MAX_EVENT_BYTES = 512 << 10
+"""Of a worker's events in one answer: each goes to every follower."""
 
 Post = Callable[[ev.Event], None]
 
@@ -173,10 +178,11 @@ class Performer:
             wait_seconds=TAIL_WAIT_SECONDS,
         )
         result = await self._client(effect).tail(request)
+        text = result.log_chunk.encode("utf-8", "replace")
+        _refuse_too_much(effect.target.worker, text, result.events)
         if effect.cursor is None or result.reset is True:
             self._offsets[effect.job_id] = 0
         offset = self._offsets.get(effect.job_id, 0)
-        text = result.log_chunk.encode("utf-8", "replace")
         if text or result.reset is True:
             path = self._artifacts / effect.log_path
             write = partial(artifacts.write_log, path, offset, text, anew=result.reset is True)
@@ -195,6 +201,7 @@ class Performer:
             log_offset=offset,
             log_bytes=len(text),
             events=result.events,
+            reset=result.reset is True,
         )
 
     async def _fetch(self, effect: fx.Fetch, post: Post) -> ev.Answer:
@@ -222,11 +229,15 @@ class Performer:
                 lambda: artifacts.unpack_and_verify(
                     at,
                     header,
-                    job,
-                    host_nonce=effect.host_nonce,
+                    Known(
+                        job=job,
+                        host_nonce=effect.host_nonce,
+                        capabilities_sha256=effect.capabilities_sha256,
+                        fingerprint=effect.fingerprint,
+                        pins=self._pool.pins(effect.target.worker),
+                    ),
                     max_bytes=effect.max_bytes,
                     now=timestamp(time.time()),
-                    pins=self._pool.pins(effect.target.worker),
                 )
             )
         except artifacts.Mismatch as error:
@@ -281,6 +292,14 @@ class _Progress:
                 left_seconds=None if speed.left is None else round(speed.left, 1),
             )
         )
+
+
+def _refuse_too_much(worker: str, text: bytes, events: tuple[JobEvent, ...]) -> None:
+    """`Failure` PROTOCOL_ERROR for an answer to `tail` that holds more than was asked for."""
+    if len(text) > TAIL_MAX_BYTES:
+        raise protocol_error(f"worker {worker}: {len(text)} bytes of log, asked for {TAIL_MAX_BYTES}")
+    if events and (size := len(msgspec.json.encode(events))) > MAX_EVENT_BYTES:
+        raise protocol_error(f"worker {worker}: {size} bytes of events, over {MAX_EVENT_BYTES}")
 
 
 async def _has_source(client: WorkerClient, effect: fx.HasSource) -> ev.Answer:
@@ -357,6 +376,13 @@ def _cut(effect: fx.Outward, operation: str, failure: Failure) -> ev.LineCut:
     )
 
 
+def _pause_of(wait: object) -> float | None:
+    """Seconds that a busy worker asks for, within what makes sense."""
+    if isinstance(wait, bool) or not isinstance(wait, int | float):
+        return None
+    return min(max(float(wait), 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
 def _refused(effect: fx.Outward, operation: str, error: RpcError) -> ev.WorkerRefused:
     op = {"upload": "upload_source"}.get(operation, operation)
     failure = failure_of(error, op)
@@ -370,6 +396,6 @@ def _refused(effect: fx.Outward, operation: str, error: RpcError) -> ev.WorkerRe
         message=failure.message,
         kind=failure.kind,
         subkind=failure.subkind,
-        retry_after=float(wait) if isinstance(wait, int | float) else None,
+        retry_after=_pause_of(wait),
         hint=failure.hint,
     )

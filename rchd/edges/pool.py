@@ -13,7 +13,7 @@ from rch.contract.errors import Failure, Kind
 from rch.files.paths import HOME_VARIABLE, SIMULATE_VARIABLE
 from rchd.edges.channels import Transport
 from rchd.edges.local import LocalTransport
-from rchd.edges.ssh_transport import SshTarget, SshTransport
+from rchd.edges.ssh_transport import Agent, SshTarget, SshTransport, no_agent
 from rchd.edges.worker_client import Deadlines, WorkerClient
 
 # The worker that is installed beside this daemon.
@@ -29,7 +29,8 @@ class _Member:
 class WorkerPool:
     """Clients by worker name. `local_env` is the environment of `local` workers (None: ours).
 
-    `standby_home` is the home of the worker that stands by for simulations.
+    `standby_home` is the home of the worker that stands by for simulations, `agent` names the key
+    agent that is asked when a worker is dialled.
     """
 
     def __init__(
@@ -39,18 +40,17 @@ class WorkerPool:
         deadlines: Deadlines | None = None,
         local_env: Mapping[str, str] | None = None,
         standby_home: Path | None = None,
+        agent: Agent = no_agent,
     ) -> None:
         self._entries = {entry.name: entry for entry in entries}
         self._deadlines = deadlines or Deadlines()
         self._local_env = local_env
         self._standby_home = standby_home
+        self._agent = agent
         self._members: dict[str, _Member] = {}
 
-    def client(self, name: str, *, agent_path: str | None = None) -> WorkerClient:
-        """The worker's client; `agent_path` serves the next time that it dials.
-
-        `Failure` CONFIG when the inventory has no worker of that name.
-        """
+    def client(self, name: str) -> WorkerClient:
+        """The worker's client; `Failure` CONFIG when the inventory has no worker of that name."""
         member = self._members.get(name)
         if member is None:
             entry = self._entries.get(name)
@@ -59,8 +59,6 @@ class WorkerPool:
             transport = self._transport(entry)
             member = _Member(WorkerClient(name, transport, deadlines=self._deadlines), transport)
             self._members[name] = member
-        if agent_path and isinstance(member.transport, SshTransport):
-            member.transport.agent_path = agent_path
         return member.client
 
     def pins(self, name: str) -> tuple[str, ...]:
@@ -89,7 +87,7 @@ class WorkerPool:
             return LocalTransport(LOCAL_COMMAND, self._standby_env())
         if entry.transport == "local":
             return LocalTransport(entry.command or LOCAL_COMMAND, self._local_env)
-        return SshTransport(target_of(entry, self._deadlines.connect))
+        return SshTransport(target_of(entry, self._deadlines.connect), agent=self._agent)
 
     def _standby_env(self) -> dict[str, str]:
         """Stand-in tools, and places of its own: nothing of a simulation lies beside what is real."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 import msgspec
@@ -72,19 +73,31 @@ def is_served(folder: Path | str) -> bool:
         return False
 
 
+class HasRuns(Protocol):
+    """The core, as far as it matters here."""
+
+    runs: dict[str, m.Run]
+
+
+class HasIntakes(Protocol):
+    """Who counts the submits under way."""
+
+    intakes: int
+
+
 async def until_left(
     fd: int,
-    runs: Callable[[], Iterable[m.Run]],
-    intakes: Callable[[], int],
+    core: HasRuns,
+    daemon: HasIntakes,
     post: Callable[[ev.Event], None],
     stop: Callable[[], None],
 ) -> None:
     """Wait for the end of file on `fd`; then cancel what is not over, see it out, and `stop`."""
     await _end_of(fd)
-    log.info("private.left", runs=sum(not is_terminal(run.state) for run in runs()))
+    log.info("private.left", runs=len(core.runs))
     with anyio.move_on_after(LONGEST_END_SECONDS):
         # A run that has ended is among them until that is durable.
-        while (left := list(runs())) or intakes():
+        while (left := list(core.runs.values())) or daemon.intakes:
             for run in left:
                 if run.cancel is None and not is_terminal(run.state):
                     post(ev.CancelAsked(at=time.time(), run_id=run.run_id, reason="SIGNAL"))

@@ -34,6 +34,11 @@ class Projector:
         """Whether something still has to be written."""
         return bool(self._late)
 
+    @property
+    def late_runs(self) -> frozenset[str]:
+        """The runs of which something still has to be written."""
+        return frozenset(path.partition("/")[0] for path in self._late)
+
     def write(self, writes: Mapping[str, bytes]) -> None:
         """Put each at its path, what is late first; what fails is late.
 

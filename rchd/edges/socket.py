@@ -1,4 +1,4 @@
-"""The Unix socket: who may connect, lines in, lines out (spec section 12; faults C1-C6, H6, H7)."""
+"""The Unix socket: who may connect, messages in, messages out (spec section 12; faults C1-C6, H6, H7)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import structlog
 from anyio.abc import TaskGroup
 
 from rch.contract.errors import Failure, Kind
-from rch.contract.framing import FrameError, LineReader
+from rch.contract.framing import FrameError
 from rch.contract.local_api import MAX_MESSAGE, RunEvent
+from rch.contract.messages import Message, MessageReader, in_kind
 from rchd.core.session import Call, Refusal, Session, event_line, refusal_line, result_line
 from rchd.edges.door import Door, overload, unasked
 from rchd.edges.exhaustion import is_exhausted
@@ -47,7 +48,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         self._server = server
         self.session = Session()
-        self._reader = LineReader(MAX_MESSAGE)
+        self._reader = MessageReader(MAX_MESSAGE)
         self._transport: asyncio.Transport | None = None
         self._half_line: asyncio.TimerHandle | None = None
         self._gapped: set[int] = set()
@@ -97,8 +98,8 @@ class Connection(asyncio.Protocol):
         with contextlib.suppress(OSError, FrameError):
             while data := os.read(self._transport.get_extra_info("socket").fileno(), MAX_MESSAGE):
                 self._reader.feed(data)
-                while (line := self._reader.line()) is not None:
-                    self._line(line)
+                while (message := self._reader.message()) is not None:
+                    self._take(message)
 
     def at_close(self, number: int, callback: Callable[[], None]) -> None:
         """Call back when the client is gone: at once where it is already."""
@@ -112,21 +113,21 @@ class Connection(asyncio.Protocol):
         self._at_close.pop(number, None)
 
     def data_received(self, data: bytes) -> None:
-        """Take whole lines; nothing after a refusal that hangs up."""
+        """Take whole messages; nothing after a refusal that hangs up."""
         self._reader.feed(data)
         try:
-            while self._open and (line := self._reader.line()) is not None:
+            while self._open and (message := self._reader.message()) is not None:
                 self._stop_clock()
-                self._line(line)
+                self._take(message)
         except FrameError as error:
             self._refuse(str(error))
         self._start_clock()
 
     def _start_clock(self) -> None:
-        """A half line has a deadline, which more bytes of the same line do not move."""
+        """A half message has a deadline, which more bytes of it do not move."""
         if self._half_line is None and self._reader.pending and self._open:
             loop = asyncio.get_running_loop()
-            message = f"a line was not ended within {HALF_LINE_SECONDS:g} s"
+            message = f"a message was not ended within {HALF_LINE_SECONDS:g} s"
             self._half_line = loop.call_later(HALF_LINE_SECONDS, self._refuse, message)
 
     def _stop_clock(self) -> None:
@@ -134,16 +135,16 @@ class Connection(asyncio.Protocol):
             self._half_line.cancel()
             self._half_line = None
 
-    def _line(self, line: bytes) -> None:
-        said = self.session.receive(line)
+    def _take(self, message: Message) -> None:
+        said = self.session.receive(message.body)
         if isinstance(said, Refusal):
-            self.write(said.line)
+            self.write(in_kind(said.line, framed=message.framed))
             if said.close:
                 self._close()
         elif said is not None:
-            self._server.group.start_soon(self._answer, said)
+            self._server.group.start_soon(self._answer, said, message.framed)
 
-    async def _answer(self, call: Call) -> None:
+    async def _answer(self, call: Call, framed: bool) -> None:  # noqa: FBT001  (a task group names none)
         try:
             line = result_line(call, await self._server.answer(call, self))
         except Failure as failure:
@@ -155,7 +156,7 @@ class Connection(asyncio.Protocol):
             line = refusal_line(call, overload(message) if short else Failure(Kind.INTERNAL, message))
         self.session.answered()
         if not call.notification:
-            self.write(line)
+            self.write(in_kind(line, framed=framed))
 
     def _refuse(self, message: str) -> None:
         """Say what is wrong with what came, and hang up."""
@@ -163,11 +164,15 @@ class Connection(asyncio.Protocol):
 
     def _hang_up_with(self, failure: Failure) -> None:
         if self._transport is not None:
-            self.write(unasked(failure))
+            self._tell_unasked(unasked(failure))
             self._close()
 
+    def _tell_unasked(self, line: bytes) -> None:
+        """Send what answers no message, in the kind of the client's last one."""
+        self.write(in_kind(line, framed=self._reader.framed))
+
     def write(self, line: bytes) -> None:
-        """Send a line, if anyone is there; what is told in one turn of the loop goes out as one."""
+        """Send a message, if anyone is there; what is told in one turn of the loop goes out as one."""
         if not self._open:
             return
         if not self._unsent:
@@ -198,7 +203,7 @@ class Connection(asyncio.Protocol):
             return
         if event.subscription in self._gapped:
             self._tell_gap(event, event.subscription)
-        self.write(self._server.lines.of(event))
+        self._tell_unasked(self._server.lines.of(event))
 
     def hang_up(self) -> None:
         """Close after what is written has gone out."""
@@ -222,7 +227,7 @@ class Connection(asyncio.Protocol):
     def _tell_gap(self, event: RunEvent, subscription: int) -> None:
         self._gapped.discard(subscription)
         gap = RunEvent(subscription=subscription, seq=event.seq, type="gap", run_id=None, at=event.at)
-        self.write(event_line(gap))
+        self._tell_unasked(event_line(gap))
 
 
 class Server:

@@ -1,4 +1,4 @@
-"""SSH itself: dialling, sessions, and what its errors mean. The only module that speaks it.
+"""SSH itself: dialling, sessions, and what its errors mean.
 
 A connection is used only after `HostKeyCheck` has accepted its host key. The library's own
 trust in known_hosts is given no key at all, so that it asks us about every one.
@@ -6,43 +6,29 @@ trust in known_hosts is given no key at all, so that it asks us about every one.
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import anyio
 import asyncssh
 from anyio import to_thread
 
 from rch.contract.errors import Failure, Kind
-from rchd.edges.hostkeys import HostKey, HostKeyCheck, host_key_failure
+from rchd.edges.hostkeys import SIGNATURES, HostKey, HostKeyCheck, host_key_failure
 from rchd.edges.ssh_channel import FIRST_WINDOW, Flow, SshChannel
 from rchd.edges.ssh_line import Batch, limiter, without_padding
-from rchd.edges.ssh_transport import SessionRefused, SshTarget
+from rchd.edges.ssh_options import SHARED, Hop, auth_failure, hop_on_the_way, hop_to, host_key, prepare
+from rchd.edges.ssh_transport import Agent, SessionRefused, SshTarget
 from rchd.edges.wire import unreachable
 
-# A line that is silent for their product is given up.
-KEEPALIVE_SECONDS, KEEPALIVE_MISSES = 15, 3
-# The first one is in hardware on both sides and 1.6 times as fast as the usual default.
-CIPHERS = [
-    "aes128-gcm@openssh.com",
-    "aes256-gcm@openssh.com",
-    "chacha20-poly1305@openssh.com",
-    "aes256-ctr",
-]
-MACS = ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256"]
-# Key exchanges on the GSS API show no host key; the others are too old.
-KEY_EXCHANGES = "-gss-*,*-sha1,rsa*"
-_CONFIG = Path("~/.ssh/config")
-_KNOWN_HOSTS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 _MOST_JUMPS = 8
+_NONE_IN_COMMON = re.compile(r"No matching (.+) algorithm found, sent .* and received (.*)")
 
 
 class Connection:
-    """An authenticated connection whose host key was accepted."""
+    """An authenticated connection whose host key was accepted; `raw` is the library's."""
 
     def __init__(
         self,
@@ -52,7 +38,7 @@ class Connection:
         jumps: list[asyncssh.SSHClientConnection],
     ) -> None:
         self.host_key = host_key
-        self._raw = raw
+        self.raw = raw
         self._client = client
         self._jumps = jumps
 
@@ -65,14 +51,14 @@ class Connection:
         """Run `command`; `released` is called once, when the channel is closed."""
         channel = SshChannel(released, self._client.flow)
         try:
-            await self._raw.create_session(
+            await self.raw.create_session(
                 lambda: cast("asyncssh.SSHClientSession[bytes]", channel),
                 command,
                 encoding=None,
                 request_pty=False,
                 x11_forwarding=False,
                 env={},
-                send_env=(),
+                send_env=[],  # an empty tuple would mean what the SSH config says
                 window=FIRST_WINDOW,
             )
         except (asyncssh.Error, OSError) as error:
@@ -81,14 +67,14 @@ class Connection:
 
     def abandon(self) -> None:
         """End the connection and the jumps under it, without waiting."""
-        for raw in (self._raw, *reversed(self._jumps)):
+        for raw in (self.raw, *reversed(self._jumps)):
             raw.abort()
 
     async def close(self) -> None:
         """End it and wait a moment for that."""
-        self._raw.close()
+        self.raw.close()
         with anyio.move_on_after(1):
-            await self._raw.wait_closed()
+            await self.raw.wait_closed()
         self.abandon()
 
 
@@ -101,10 +87,12 @@ class _Client(asyncssh.SSHClient):
     def __init__(self, check: HostKeyCheck) -> None:
         self.check = check
         self.lost = False
+        self._conn: asyncssh.SSHClientConnection | None = None
         self.flow = Flow()
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Bound what waits on this side: the library would take any amount for the line."""
+        self._conn = conn
         conn.pause_writing = self.flow.pause  # type: ignore[method-assign]  # it has no other hook
         conn.resume_writing = self.flow.resume  # type: ignore[method-assign]  # as above
         conn.send_packet = without_padding(conn.send_packet)  # type: ignore[method-assign]  # as above
@@ -119,7 +107,29 @@ class _Client(asyncssh.SSHClient):
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Asked for every plain host key, for none is trusted otherwise."""
         del host, addr, port
-        return self.check.trusts(_host_key(key))
+        return self.check.trusts(host_key(key))
+
+    def nothing_in_common(self) -> tuple[str, str] | None:
+        """Of which kind the server offered only what is not spoken here, and what that was.
+
+        A server that finds nothing in common hangs up without a word, maybe before the library has
+        looked. What it offered it has said before.
+        """
+        lists = _name_lists(getattr(self._conn, "_server_kexinit", b""))
+        options = getattr(self._conn, "_options", None)
+        if not lists or options is None:
+            return None
+        spoken = (
+            ("key exchange", options.kex_algs, lists[0]),
+            ("host key", [name.encode() for kind in SIGNATURES.values() for name in kind], lists[1]),
+            ("encryption", options.encryption_algs, lists[2]),
+            # A cipher that authenticates by itself needs none.
+            ("MAC", options.mac_algs, [] if _needs_no_mac(options, lists[2]) else lists[4]),
+        )
+        for what, ours, theirs in spoken:
+            if theirs and not set(ours) & set(theirs):
+                return what, b",".join(theirs).decode("ascii", "replace")
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -128,54 +138,45 @@ class _Client(asyncssh.SSHClient):
         self.flow.resume()
 
 
-@dataclass(slots=True)
-class _Hop:
-    """One machine on the way. `given` are the library's options beside those that all hops share."""
-
-    name: str
-    host: str
-    given: dict[str, Any]
-    pin: str | None = None
-    first_type: str | None = None
-    key_path: Path | None = None
-    known_hosts: tuple[Path, ...] = ()
-    where: str = ""
-    via: str | None = None
-    known: asyncssh.SSHKnownHosts = field(default_factory=asyncssh.SSHKnownHosts)
-
-    def match(self, check: HostKeyCheck) -> Callable[[str, str, int | None], tuple[Any, ...]]:
-        """The library's question which keys it may trust: none, but some are revoked."""
-
-        def answer(host: str, addr: str, port: int | None) -> tuple[Any, ...]:
-            found = self.known.match(host, addr, port)
-            check.know(_host_key(key) for key in found[0])
-            return [], [], found[2]
-
-        return answer
-
-
-async def dial(target: SshTarget, agent_path: str | None, key_type: str | None) -> Connection:
+async def dial(target: SshTarget, agent: Agent, key_type: str | None) -> Connection:
     """Connect and authenticate; `key_type` is the host key's type where it is known.
 
-    `Failure` SSH / HOST_KEY (nothing but the handshake was sent), AUTH or UNREACHABLE.
+    `Failure` SSH / HOST_KEY (nothing but the handshake was sent), ALGORITHMS, AUTH or UNREACHABLE.
     """
-    hop = _Hop(target.name, target.host, _options_of(target), target.fingerprint, key_type, target.key_path)
-    if target.known_hosts is not None:
-        hop.known_hosts = (target.known_hosts,)
+    return await _dial(hop_to(target, key_type), agent, target.connect_timeout)
+
+
+async def shown_keys(target: SshTarget, agent: Agent) -> tuple[str, list[HostKey], set[HostKey]]:
+    """Where `target` leads, every host key that it shows, and those that known_hosts has of it.
+
+    Nothing is sent to it but handshakes, for no key is trusted. `Failure` SSH where it shows none.
+    """
+    hop = hop_to(target)
+    hop.pin = ""
+    try:
+        connection = await _dial(hop, agent, target.connect_timeout)
+    except Failure:
+        if hop.check is None or not hop.check.seen:
+            raise
+        return hop.where, hop.check.seen, hop.check.known
+    connection.abandon()
+    raise host_key_failure(f"the host key of {hop.where} was not checked")
+
+
+async def _dial(hop: Hop, agent: Agent, seconds: float) -> Connection:
     jumps: list[asyncssh.SSHClientConnection] = []
-    seconds = target.connect_timeout
     with anyio.move_on_after(seconds):
         try:
-            return Connection(*await _through(hop, agent_path, jumps), jumps)
+            return Connection(*await _through(hop, agent, jumps), jumps)
         except BaseException:
             for jump in reversed(jumps):
                 jump.abort()
             raise
-    raise unreachable(f"worker {target.name}: {hop.where} did not answer within {seconds:g} s")
+    raise unreachable(f"worker {hop.name}: {hop.where} did not answer within {seconds:g} s")
 
 
 async def _through(
-    hop: _Hop, agent_path: str | None, jumps: list[asyncssh.SSHClientConnection], depth: int = 0
+    hop: Hop, agent: Agent, jumps: list[asyncssh.SSHClientConnection], depth: int = 0
 ) -> tuple[asyncssh.SSHClientConnection, _Client, HostKey]:
     """Reach `hop`, over the jump hosts that the SSH config names; they are added to `jumps`.
 
@@ -185,31 +186,20 @@ async def _through(
         raise unreachable(
             f"worker {hop.name}: the SSH config leads over more than {_MOST_JUMPS} jump hosts"
         )
-    await to_thread.run_sync(_prepare, hop, agent_path)
+    await to_thread.run_sync(prepare, hop, agent)
     # A jump host has jumps of its own only where it is the first; none leads to itself.
-    steps = [_jump(hop, step.strip()) for step in hop.via.split(",")] if hop.via and not jumps else []
+    ways = hop.via.split(",") if hop.via and not jumps else []
+    steps = [hop_on_the_way(hop, step.strip()) for step in ways]
     for step in steps if hop.host not in {step.host for step in steps} else []:
-        raw, *_ = await _through(step, agent_path, jumps, depth + 1)
+        raw, *_ = await _through(step, agent, jumps, depth + 1)
         jumps.append(raw)
     return await _handshake(hop, jumps[-1] if jumps else None)
 
 
-def _jump(hop: _Hop, step: str) -> _Hop:
-    """The jump host `[user@]host[:port]` on the way to `hop`."""
-    user, _, rest = step.rpartition("@")
-    host, _, port = rest.partition(":")
-    given: dict[str, Any] = {"config": hop.given["config"]}
-    if user:
-        given["username"] = user
-    if port:
-        given["port"] = int(port) if port.isdecimal() else 0
-    return _Hop(hop.name, host, given)
-
-
 async def _handshake(
-    hop: _Hop, tunnel: asyncssh.SSHClientConnection | None
+    hop: Hop, tunnel: asyncssh.SSHClientConnection | None
 ) -> tuple[asyncssh.SSHClientConnection, _Client, HostKey]:
-    check = HostKeyCheck(hop.where, hop.pin, hop.first_type)
+    check = hop.check = HostKeyCheck(hop.where, hop.pin, hop.first_type)
     hang_ups = 0
     while signatures := check.signatures():
         client = _Client(check)
@@ -220,12 +210,14 @@ async def _handshake(
                 known_hosts=hop.match(check),
                 server_host_key_algs=signatures,
                 tunnel=tunnel,
-                **{**_SHARED, **hop.given},
+                **{**SHARED, **hop.given},
             )
         except (asyncssh.Error, OSError, ValueError) as error:
             # A server with no key of the types left says so, or just hangs up. As that may also
             # be a bad line, one hang-up is forgiven; either way the keys so far were not trusted.
             hang_ups += _hung_up(error)
+            if _hung_up(error) and (old := client.nothing_in_common()) is not None:
+                raise _too_old(hop, *old) from error
             if check.seen and (hang_ups > 1 or _no_such_key(error)):
                 break
             if not (check.seen and (_hung_up(error) or isinstance(error, asyncssh.HostKeyNotVerifiable))):
@@ -233,6 +225,24 @@ async def _handshake(
         else:
             return raw, client, _accepted(raw, check)
     raise check.failure()
+
+
+def _name_lists(offer: bytes) -> list[list[bytes]]:
+    """The lists of an SSH_MSG_KEXINIT, in their order (RFC 4253, section 7.1); none if cut."""
+    lists, rest = [], offer[17:]  # after its number and 16 random bytes
+    for _ in range(6):  # two of each but the first two
+        length = int.from_bytes(rest[:4], "big")
+        if len(rest) < 4 + length or len(rest) < 4:
+            return []
+        lists.append(rest[4 : 4 + length].split(b","))
+        rest = rest[4 + length :]
+    return lists
+
+
+def _needs_no_mac(options: asyncssh.SSHClientConnectionOptions, ciphers: list[bytes]) -> bool:
+    """Whether the cipher that would be taken brings its own authentication."""
+    first = next((each for each in options.encryption_algs if each in ciphers), b"")
+    return b"gcm" in first or b"poly1305" in first
 
 
 def _hung_up(error: Exception) -> bool:
@@ -250,123 +260,29 @@ def _same(client: _Client) -> _Client:
 def _accepted(raw: asyncssh.SSHClientConnection, check: HostKeyCheck) -> HostKey:
     """The key that the connection stands on, which must be the one that we were asked about."""
     shown = raw.get_server_host_key()
-    if check.accepted is None or shown is None or _host_key(shown) != check.accepted:
+    if check.accepted is None or shown is None or host_key(shown) != check.accepted:
         raw.abort()
         raise host_key_failure(f"the host key of {check.where} was not checked")
     return check.accepted
 
 
-_SHARED: dict[str, Any] = {
-    "encryption_algs": CIPHERS,
-    "mac_algs": MACS,
-    "kex_algs": KEY_EXCHANGES,
-    "compression_algs": None,
-    "keepalive_interval": KEEPALIVE_SECONDS,
-    "keepalive_count_max": KEEPALIVE_MISSES - 1,  # the library gives up at one more
-    "connect_timeout": None,
-    "login_timeout": 0,
-    "public_key_auth": True,
-    "password_auth": False,
-    "kbdint_auth": False,
-    "host_based_auth": False,
-    "preferred_auth": "publickey",
-    "agent_forwarding": False,
-    "gss_host": None,
-    "gss_kex": False,
-    "gss_auth": False,
-    "x509_trusted_certs": None,
-    "x509_trusted_cert_paths": (),
-}
-
-
-def _options_of(target: SshTarget) -> dict[str, Any]:
-    config = target.config
-    if config is None:
-        own = _CONFIG.expanduser()
-        config = (own,) if os.access(own, os.R_OK) else ()
-    given: dict[str, Any] = {"config": [str(path) for path in config] or None}
-    if target.user is not None:
-        given["username"] = target.user
-    if target.port is not None:
-        given["port"] = target.port
-    return given
-
-
-def _prepare(hop: _Hop, agent_path: str | None) -> None:
-    """Read the SSH config, the keys and known_hosts, off the event loop; fills in `hop`."""
-    hop.where = hop.host
-    try:
-        config = asyncssh.SSHClientConnectionOptions(
-            host=hop.host, **_SHARED, **{**hop.given, "client_keys": None}
-        ).config
-        agent = str(config.get("IdentityAgent") or agent_path or os.environ.get("SSH_AUTH_SOCK", ""))
-        hop.given |= _keys_to_offer(hop, agent) | _keepalive(config)
-        options = asyncssh.SSHClientConnectionOptions(host=hop.host, **{**_SHARED, **hop.given})
-    except asyncssh.ConfigParseError as error:
-        raise unreachable(f"worker {hop.name}: the SSH config: {error}") from error
-    except (asyncssh.Error, ValueError, OSError) as error:
-        raise _auth_failure(f"worker {hop.name}: {hop.host}: {error}") from error
-    hop.where = f"{options.host}:{options.port}"
-    hop.via = options.tunnel if isinstance(options.tunnel, str) else None
-    files = hop.known_hosts or _known_hosts_files(options)
-    try:
-        hop.known = asyncssh.read_known_hosts([str(path) for path in files])
-    except (OSError, ValueError) as error:
-        raise host_key_failure(f"worker {hop.name}: known_hosts: {error}") from error
-
-
-def _keys_to_offer(hop: _Hop, agent: str) -> dict[str, Any]:
-    """A key that the inventory names is offered alone; one with a passphrase is left to the agent."""
-    if hop.key_path is None:
-        return {"agent_path": agent}
-    path = str(hop.key_path)
-    try:
-        asyncssh.read_private_key(path)
-    except ValueError as error:
-        if "passphrase" not in str(error).lower():
-            raise
-        if not agent:
-            raise _auth_failure(
-                f"worker {hop.name}: the key {path} has a passphrase, and no agent is there",
-                hint=f"ssh-add {path}",
-            ) from None
-        return {"agent_path": agent, "agent_identities": [f"{path}.pub"]}
-    return {"agent_path": "", "client_keys": [path]}
-
-
-def _keepalive(config: Any) -> dict[str, Any]:
-    """What the SSH config says of it, where that finds a dead line sooner."""
-    seconds = int(config.get("ServerAliveInterval", 0))
-    misses = int(config.get("ServerAliveCountMax", KEEPALIVE_MISSES))
-    if seconds <= 0 or seconds * misses >= KEEPALIVE_SECONDS * KEEPALIVE_MISSES:
-        return {}
-    return {"keepalive_interval": seconds, "keepalive_count_max": max(1, misses - 1)}
-
-
-def _known_hosts_files(options: asyncssh.SSHClientConnectionOptions) -> list[Path]:
-    named = [*_words(options, "UserKnownHostsFile"), *_words(options, "GlobalKnownHostsFile")]
-    paths = [Path(name).expanduser() for name in named or _KNOWN_HOSTS]
-    return [path for path in paths if path.is_file()]
-
-
-def _words(options: asyncssh.SSHClientConnectionOptions, key: str) -> list[str]:
-    value = options.config.get(key)
-    return [str(word) for word in value] if isinstance(value, list) else []
-
-
-def _host_key(key: asyncssh.SSHKey) -> HostKey:
-    return HostKey(key.get_algorithm(), key.get_fingerprint())
-
-
-def _failure_of(error: Exception, hop: _Hop) -> Failure:
+def _failure_of(error: Exception, hop: Hop) -> Failure:
     """What an error of a dial means to the user."""
     if isinstance(error, asyncssh.PermissionDenied):
-        return _auth_failure(f"worker {hop.name}: {hop.where} refused every key: {error.reason}")
+        return auth_failure(f"worker {hop.name}: {hop.where} refused every key: {error.reason}")
+    if (common := _NONE_IN_COMMON.match(str(error))) is not None:
+        return _too_old(hop, *common.groups())
     if isinstance(error, asyncssh.HostKeyNotVerifiable) or _no_such_key(error):
         return host_key_failure(f"host key of {hop.where}: {error}")
     said = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     return unreachable(f"worker {hop.name}: {hop.where}: {said}")
 
 
-def _auth_failure(message: str, *, hint: str | None = None) -> Failure:
-    return Failure(Kind.SSH, message, subkind="AUTH", hint=hint)
+def _too_old(hop: Hop, what: str, offered: str) -> Failure:
+    """The server speaks nothing of a kind that is spoken here."""
+    return Failure(
+        Kind.SSH,
+        f"worker {hop.name}: {hop.where} offers as {what} only {offered}, which is too old to be trusted",
+        subkind="ALGORITHMS",
+        data={"what": what, "offered": offered.split(",")},
+    )

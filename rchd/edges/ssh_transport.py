@@ -1,7 +1,7 @@
 """Workers behind SSH: pooled connections, a channel per conversation (transport `ssh`).
 
-What speaks SSH is `ssh.py`; its library takes a quarter of a second to load, so it is loaded
-at the first dial and in a thread.
+What speaks SSH are `ssh.py` and its neighbours; their library takes a quarter of a second to load, so
+it is loaded at the first dial and in a thread.
 """
 
 from __future__ import annotations
@@ -25,6 +25,13 @@ WORKER_COMMAND = "rch-worker xcode rpc"
 # sshd takes ten sessions a connection by default; some room is left for people.
 PLACES = 8
 _OPENINGS = 4
+
+Agent = Callable[[], str | None]
+"""Names the socket of the key agent to ask now; None where there is none. Called off the event loop."""
+
+
+def no_agent() -> None:
+    """No agent is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +62,11 @@ class SessionRefused(Exception):  # noqa: N818  (the server's word, not a mistak
 class SshTransport:
     """Channels to one worker; dials again when a connection is full or gone.
 
-    `agent_path` names the socket of the key agent to ask when it next dials; without it the
-    SSH config's IdentityAgent is asked, or the agent of the daemon's own environment.
+    `agent` is asked at each dial, unless the SSH config names another (IdentityAgent).
     """
 
-    def __init__(self, target: SshTarget, *, agent_path: str | None = None) -> None:
-        self.agent_path = agent_path
+    def __init__(self, target: SshTarget, *, agent: Agent = no_agent) -> None:
+        self._agent = agent
         self._target = target
         self._links: list[_Link] = []
         self._dialling = anyio.Lock()
@@ -74,7 +80,7 @@ class SshTransport:
     async def open(self) -> SshChannel:
         """A session that runs the worker's command.
 
-        `Failure` SSH / HOST_KEY, AUTH or UNREACHABLE names what was wrong.
+        `Failure` SSH / HOST_KEY, ALGORITHMS, AUTH or UNREACHABLE names what was wrong.
         """
         refusal = ""
         for _ in range(_OPENINGS):
@@ -111,7 +117,7 @@ class SshTransport:
             if (link := self._free_link()) is not None:
                 return link
             ssh = await to_thread.run_sync(import_module, "rchd.edges.ssh")
-            connection: Connection = await ssh.dial(self._target, self.agent_path, self._host_key_type)
+            connection: Connection = await ssh.dial(self._target, self._agent, self._host_key_type)
             self._host_key_type = connection.host_key.type
             link = _Link(connection, self._sweep)
             self._links.append(link)

@@ -11,7 +11,8 @@ import contextlib
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -30,6 +31,7 @@ __all__ = ["Batch", "EventRow", "JobRow", "Loaded", "RunRow", "SqliteStore", "St
 KEPT_EVENTS = 10_000
 PRUNED_AT_ONCE = 50
 
+_Result = TypeVar("_Result")
 _Row = TypeVar("_Row", RunRow, JobRow, EventRow)
 
 _RUN = """
@@ -55,6 +57,9 @@ ON CONFLICT (job_id) DO UPDATE SET run_id = excluded.run_id, step_index = exclud
   seq = excluded.seq, state = excluded.state, doc = excluded.doc, sum = excluded.sum
 """
 _PUT_EVENT = "INSERT INTO events (seq, run_id, at, type, doc, sum) VALUES (?, ?, ?, ?, ?, ?)"
+_IS_OVER = f"run_id = ? AND NOT (r.{store_schema.ACTIVE})"
+_FORGET_JOBS = f"DELETE FROM jobs WHERE run_id IN (SELECT run_id FROM runs AS r WHERE {_IS_OVER})"  # noqa: S608  (ours)
+_FORGET_RUN = f"DELETE FROM runs AS r WHERE {_IS_OVER}"  # noqa: S608  (ours)
 _FIRST_EVENT = "SELECT min(seq) FROM events"
 _PRUNE = "DELETE FROM events WHERE seq <= ? AND seq < ?"
 # Holds the highest seq ever used, also when old events have been deleted (AUTOINCREMENT).
@@ -97,6 +102,14 @@ def _write(con: sqlite3.Connection, batch: Batch) -> None:
         con.execute(_PUT_EVENT, _stored(event))
         last = event.seq
     _prune(con, last, len(batch.events))
+
+
+def _forget(con: sqlite3.Connection, run_ids: Sequence[str]) -> int:
+    gone = 0
+    for run_id in run_ids:
+        con.execute(_FORGET_JOBS, (run_id,))
+        gone += con.execute(_FORGET_RUN, (run_id,)).rowcount
+    return gone
 
 
 def _prune(con: sqlite3.Connection, last: int, new: int) -> None:
@@ -160,14 +173,24 @@ class SqliteStore:
                     raise
                 self._attempt(batch)
 
+    def forget(self, run_ids: Sequence[str]) -> int:
+        """See `StateStore.forget`."""
+        with self._write_turn:
+            if self._lost is not None:
+                raise self._lost
+            return self._guarded(partial(_forget, run_ids=run_ids))
+
     def _keep_reserve(self) -> None:
         with store_health.told(self._path):
             if not self._reserve.fill():
                 raise store_health.space_failure(self._path)
 
     def _attempt(self, batch: Batch) -> None:
+        self._guarded(partial(_write, batch=batch))
+
+    def _guarded(self, act: Callable[[sqlite3.Connection], _Result]) -> _Result:
         try:
-            self._transact(batch)
+            return self._transact(act)
         except sqlite3.IntegrityError as error:
             raise IllegalTransition(f"refused by the schema: {error}") from error
         except store_health.DEFECTS:
@@ -178,16 +201,17 @@ class SqliteStore:
                 self._lost = told  # after a failed fsync nothing may be written on top
             raise told from error
 
-    def _transact(self, batch: Batch) -> None:
+    def _transact(self, act: Callable[[sqlite3.Connection], _Result]) -> _Result:
         con = self._writer
         con.execute("BEGIN IMMEDIATE")
         try:
-            _write(con, batch)
+            result = act(con)
             con.execute("COMMIT")
         except BaseException:
             if con.in_transaction:  # SQLite has rolled back by itself after some errors
                 con.execute("ROLLBACK")
             raise
+        return result
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -77,6 +77,12 @@ class StateStore(Protocol):
         `seq`, an event's `seq` does not rise, a job's run is unknown, a token is taken.
         """
 
+    def forget(self, run_ids: Sequence[str]) -> int:
+        """Remove runs that are over, and their jobs, all or none; how many there were.
+
+        One that is not over, or not there, is left alone. Its events go in their turn.
+        """
+
     def run(self, run_id: str) -> RunRow | None:
         """One run, or None."""
 

@@ -104,6 +104,10 @@ def walk(
         while ahead:
             check()
             path, disk = ahead.pop()
+            if (
+                path.count("/") >= MAX_DEPTH
+            ):  # no file below could be bundled, and each step down costs more
+                raise refusal("BAD_NAME", f"the folder {shown(path)} is over {MAX_DEPTH} folders deep")
             try:
                 here = descent.at(disk)
                 if folders is not None:

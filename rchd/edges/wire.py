@@ -16,7 +16,9 @@ from rch.contract.framing import FrameError, LineReader
 from rch.contract.worker_envelope import protocol_error
 from rchd.edges.channels import PART, Channel, LineCut
 
-MAX_ANSWER = 8 << 20
+MAX_ANSWER = 2 << 20
+MAX_PROBE_ANSWER = 512 << 10
+"""What a worker says of itself is kept with each of its runs, and told to whoever lists the workers."""
 _SHOWN = 160
 _LAST_OWN_EXIT = 128  # above it a shell tells of a signal, and ssh of itself
 

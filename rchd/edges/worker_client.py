@@ -18,6 +18,7 @@ from typing import TypeVar
 import anyio
 import msgspec
 import uuid_utils
+from anyio import to_thread
 
 from rch.contract.worker_envelope import decode_response, encode_request, negotiate
 from rch.contract.worker_rpc import (
@@ -51,13 +52,15 @@ from rchd.edges import fetching, parts
 from rchd.edges.channels import Transport
 from rchd.edges.spares import Spares, Stale
 from rchd.edges.transfers import Patience, Progress, Way
-from rchd.edges.wire import MAX_ANSWER, EndedEarly, Wire, unreachable, within
+from rchd.edges.wire import MAX_ANSWER, MAX_PROBE_ANSWER, EndedEarly, Wire, unreachable, within
 
 P = TypeVar("P", bound=msgspec.Struct)
 T = TypeVar("T")
 
 MAX_SIDE_CHANNELS = 24
 MAX_IDLE_TAILS = 8
+LONG_ANSWER = 64 << 10
+"""Bytes from which on an answer is read in a thread: whatever stands in it, the others are served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,12 +288,14 @@ class WorkerClient:
         last = version == PROBE_PROTOCOL or not self.offers(Feature.SESSION)
         if kept is not None:
             try:
-                return await self._exchange(kept, line, request_id, kind, op, seconds, last=False), kept
+                return await self._exchange(
+                    kept, line, request_id, kind, op, seconds, version, last=False
+                ), kept
             except EndedEarly:
                 pass
-        wire = await self._open()
+        wire = await self._open(MAX_PROBE_ANSWER if version == PROBE_PROTOCOL else MAX_ANSWER)
         try:
-            answer = await self._exchange(wire, line, request_id, kind, op, seconds, last=last)
+            answer = await self._exchange(wire, line, request_id, kind, op, seconds, version, last=last)
         except EndedEarly as error:
             raise (error.by_itself or error) from error
         if last:
@@ -305,13 +310,16 @@ class WorkerClient:
         kind: type[P],
         op: str,
         seconds: float,
+        version: int,
         *,
         last: bool,
     ) -> P | RpcError:
         try:
             with within(seconds, self._silent(op, seconds)):
                 answer = await wire.ask(line, last=last)
-            return decode_response(answer, request_id, kind)
+            if len(answer) < LONG_ANSWER:
+                return decode_response(answer, request_id, kind, version)
+            return await to_thread.run_sync(decode_response, answer, request_id, kind, version)
         except RpcError as refusal:
             return refusal
         except BaseException:

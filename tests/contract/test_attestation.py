@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rch.contract.attestation import Trust, Untrusted, check, fingerprint_of, public_key_of, sign
+from rch.contract.attestation import Trust, check, sign
 from rch.contract.records import Attestation, decode_record, encode_record
+from rch.contract.signing import Untrusted, fingerprint_of, public_key_of
 
 SEED, OTHER = bytes(range(32)), bytes(range(1, 33))
 FINGERPRINT, ANOTHER = (fingerprint_of(public_key_of(seed)) for seed in (SEED, OTHER))
@@ -54,7 +55,10 @@ def refusal(data: bytes, *pins: str) -> str:
 def test_a_pinned_key_verifies_also_beside_another_pin() -> None:
     for pins in ((FINGERPRINT,), (ANOTHER, FINGERPRINT)):
         assert check(SIGNED, pins) == Trust(
-            result="verified", detail=f"signed by the pinned key {FINGERPRINT}", fingerprint=FINGERPRINT
+            result="verified",
+            detail=f"signed by the pinned key {FINGERPRINT}",
+            fingerprint=FINGERPRINT,
+            public_key=public_key_of(SEED),
         )
 
 
@@ -142,6 +146,26 @@ def test_the_right_facts_signed_anew_by_another_key_are_refused() -> None:
     again = encode_record(sign(decode_record(SIGNED, Attestation), OTHER))
     assert check(again, (ANOTHER,)).result == "verified"
     refusal(again, FINGERPRINT)
+
+
+@pytest.mark.fault("A3")
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"dsse": []},
+        {"dsse": [{"payload": "", "payloadType": "x", "signatures": []}]},
+        {"worker": {"name": "mini", "fingerprint": FINGERPRINT}},
+    ],
+)
+def test_an_unsigned_one_claims_nothing_of_a_key(members: dict[str, Any]) -> None:
+    told = json.loads(encode_record(PLAIN)) | members
+    assert "is unsigned, and not in the form" in refusal(json.dumps(told).encode())
+
+
+@pytest.mark.parametrize("depth", [100, 900, 200_000])
+def test_what_nests_without_end_is_refused_and_ends_nothing(depth: int) -> None:
+    deep = b"[" * depth + b"]" * depth
+    refusal(SIGNED.rstrip(b"}\n ") + b',"x":' + deep + b"}")
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b"{", b"\xff", b'"x"'])

@@ -384,14 +384,14 @@ def _loose(words: list[str] | tuple[str, ...]) -> Counter[str]:
 
 
 @pytest.mark.spec("6")
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(words=_argvs("x"))
 def test_no_xcodebuild_argv_outside_the_grammar_is_accepted(words: list[str]) -> None:
     _check_any(words, POLICIES["xn"], _XCODE_GRAMMAR)
 
 
 @pytest.mark.spec("6")
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(words=_argvs("s"))
 def test_no_swift_argv_outside_the_grammar_is_accepted(words: list[str]) -> None:
     _check_any(words, POLICIES["sn"], _SWIFT_GRAMMAR)
@@ -399,7 +399,7 @@ def test_no_swift_argv_outside_the_grammar_is_accepted(words: list[str]) -> None
 
 @pytest.mark.spec("6")
 @pytest.mark.parametrize("backend", ["x", "s"])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_the_order_of_flags_changes_nothing(backend: str, data: st.DataObject) -> None:
     policy, base = POLICIES[f"{backend}n"], list(BASE) if backend == "x" else []

@@ -60,6 +60,8 @@ def test_a_line_over_the_limit_is_refused_before_its_end() -> None:
         (b'{"a":{"b":1,"b":2}}', "twice"),
         (b'{"a":NaN}', "NaN"),
         (b'{"a":-Infinity}', "Infinity"),
+        (b'{"a":1e400}', "beyond 2.53"),
+        (b'{"a":-1e400}', "beyond 2.53"),
         (b'{"a":"\\ud800"}', "lone surrogate"),
         (b"[1]", "no JSON object"),
         (b"3", "no JSON object"),

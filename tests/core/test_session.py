@@ -12,6 +12,7 @@ from rch.contract.errors import Failure, Kind
 from rchd.core.session import (
     MAX_IN_FLIGHT,
     MAX_SUBSCRIPTIONS,
+    MAX_TOLD,
     WITHOUT_HELLO,
     Call,
     Refusal,
@@ -183,7 +184,6 @@ HOSTILE = {
     "array": b'[{"jsonrpc":"2.0","id":1,"method":"hello"}]',
     "text": b'"hello"',
     "long number": b'{"id":' + b"9" * 5000 + b"}",
-    "content-length": b"Content-Length: 52\r",
     "two objects": b"{}{}",
 }
 
@@ -234,3 +234,12 @@ def test_a_refusal_carries_its_place_in_the_registry() -> None:
     assert body["data"]["detail"] == {"nearest": "queue"}
     internal = json.loads(refusal_line(call, Failure(Kind.INTERNAL, "oh")))["error"]
     assert internal["code"] == api.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_the_message_of_a_refusal_has_an_end(beyond: int) -> None:
+    call = ready().receive(line("runs.list"))
+    assert isinstance(call, Call)
+    failure = Failure(Kind.USAGE, "x" * (MAX_TOLD + beyond))
+    told = json.loads(refusal_line(call, failure))["error"]["message"]
+    assert told == "x" * MAX_TOLD + "…" * beyond

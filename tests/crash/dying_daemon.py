@@ -18,7 +18,8 @@ from typing import Any
 import anyio
 
 from rch.files.paths import host_paths
-from rchd.app import configure_log, serve
+from rchd.app import serve
+from rchd.edges.logfile import configure_log
 from rchd.edges.store import Batch, SqliteStore
 
 _PYTHON_CACHE = ".pyc"

@@ -9,7 +9,7 @@ import pytest
 from crash.daemon_life import walk
 
 # Evenly over the whole life of a run: start, snapshot, acceptance, both steps, and the end.
-SAMPLE = (50, 100, 150, 200, 250)
+SAMPLE = (60, 120, 220)
 PARTS = 16
 # How far from one run to the next the number of steps may differ: a log comes in more or fewer pieces.
 SPREAD = 40

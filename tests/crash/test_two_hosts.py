@@ -69,7 +69,7 @@ def fences_of(user: Lab) -> list[int]:
 
 @pytest.mark.spec("3.3")
 @pytest.mark.spec("3.4")
-@pytest.mark.parametrize(("slots", "count"), [(1, 2), (2, 3)])
+@pytest.mark.parametrize(("slots", "count"), [pytest.param(1, 2, marks=pytest.mark.faults_long), (2, 3)])
 def test_two_hosts_never_use_more_slots_than_the_worker_has(tmp_path: Path, slots: int, count: int) -> None:
     log = tmp_path / "log"
     script = _BUILD.format(log=log, slots=slots)

@@ -139,7 +139,7 @@ def test_a_second_daemon_says_who_runs_already(user: Lab) -> None:
         env=user.env,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert second.returncode == 4

@@ -87,7 +87,7 @@ def test_ctrl_c_ends_the_client_alone_and_resume_calls_the_drain_off(
     stop = user.start("daemon", "stop", "--drain")
     until(lambda: health(user)["status"] == "draining")
     stop.send_signal(signal.SIGINT)
-    _, err = stop.communicate(timeout=30)
+    _, err = stop.communicate(timeout=60)
     assert stop.returncode == 130
     assert "goes on draining and ends then" in err
     assert health(user)["exits"] is True
@@ -108,7 +108,7 @@ def test_a_drain_that_is_called_off_says_so_to_who_waits_for_it(
     stop = user.start("daemon", "stop", "--drain")
     until(lambda: health(user)["status"] == "draining")
     assert user.rchctl("daemon", "resume").returncode == 0
-    _, err = stop.communicate(timeout=30)
+    _, err = stop.communicate(timeout=60)
     assert (stop.returncode, "the drain was called off" in err) == (1, True)
     assert "daemon start" not in err
 
@@ -119,7 +119,7 @@ def test_a_plain_stop_ends_a_drain_at_once(user: Lab, busy: tuple[str, str, Path
     draining = user.start("daemon", "stop", "--drain")
     until(lambda: health(user)["status"] == "draining")
     assert user.rchctl("daemon", "stop").returncode == 0
-    draining.communicate(timeout=30)
+    draining.communicate(timeout=60)
     assert draining.returncode == 0
     gate.touch()
     assert user.rchctl("wait", running).returncode == 0

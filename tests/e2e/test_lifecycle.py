@@ -48,7 +48,7 @@ def test_a_signal_cancels_the_run_and_its_processes(user: Lab, number: int) -> N
     client = user.start("verify", cwd=project)
     until(marker.exists)
     client.send_signal(number)
-    out, err = client.communicate(timeout=30)
+    out, err = client.communicate(timeout=60)
     assert client.returncode == 80, (out, err)
     assert user.rchctl("wait", "latest").returncode == 80
     run = user.json("status", "latest")["data"]

@@ -7,21 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.lab import PACKAGES, Lab, lab, run_files
+from support.lab import FAILING_TEST, PACKAGES, Lab, lab, run_files
 
 NARROW = ("--set", "run.allow_narrowing=true")
-FAILING_TEST = """
-cat > "$XUNIT" <<XML
-<testsuites><testsuite name="All">
-<testcase classname="AppTests.Sum" name="testOne"/>
-<testcase classname="AppTests.Sum" name="testTwo"><failure message="no"/></testcase>
-</testsuite></testsuites>
-XML
-echo '<testsuites><testsuite name="None"/></testsuites>' > "${XUNIT%.xml}-swift-testing.xml"
-echo "Test Case 'Sum.testOne' passed (0.001 seconds)"
-echo "Test Case 'Sum.testTwo' failed (0.001 seconds)"
-exit 1
-"""
 
 
 @pytest.mark.swift

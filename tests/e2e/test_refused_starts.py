@@ -57,7 +57,7 @@ def test_a_database_of_a_newer_program_is_named_and_left_as_it_is(user: Lab, dat
 
 
 @pytest.mark.fault("H9")
-@pytest.mark.parametrize("left", [0, 5000])
+@pytest.mark.parametrize("left", [pytest.param(0, marks=pytest.mark.faults_long), 5000])
 def test_a_database_that_was_cut_is_named_and_can_be_made_anew(
     user: Lab, database: Path, left: int
 ) -> None:

@@ -18,7 +18,7 @@ WORKER = [sys.executable, "-m", "worker_agent"]
 def fingerprint(user: Lab) -> str:
     """As its administrator reads it on the worker."""
     done = subprocess.run(
-        [*WORKER, "key"], env=user.env, capture_output=True, text=True, timeout=30, check=True
+        [*WORKER, "key"], env=user.env, capture_output=True, text=True, timeout=60, check=True
     )
     return done.stdout.strip()
 
@@ -43,6 +43,12 @@ def test_a_run_at_a_pinned_worker_is_verified_also_with_an_old_key_beside(tmp_pa
         assert told["result"] == "verified"
         assert key in told["detail"]
         assert json.loads(files["build/attestation"].read_text())["public_key_fingerprint"] == key
+        user.stop()
+        answer = user.json("attest", "verify", run["run_dir"], "--no-autostart")
+        sets = {each["action"]: each for each in answer["data"]["sets"]}
+        assert {each["result"] for each in sets.values()} == {"verified"}
+        assert {action: len(each["statements"]) for action, each in sets.items()} == {"build": 1, "test": 2}
+        assert [note for each in sets.values() for note in each["notes"]] == []
 
 
 @pytest.mark.fault("A3")
@@ -67,7 +73,12 @@ def test_a_worker_that_signs_with_another_key_than_it_told_is_not_believed(tmp_p
         assert "is signed by SHA256:" in answer["error"]["message"]
         (step,) = answer["data"]["steps"]
         rejected = Path(answer["data"]["run_dir"], "steps/build").glob("*.rejected")
-        assert [each.is_dir() for each in rejected] == [True], step
+        (kept,) = [*rejected]
+        assert kept.is_dir(), step
+        again = user.json("attest", "verify", str(kept))
+        assert (again["exit_code"], again["error"]["kind"]) == (93, "ATTESTATION")
+        (only,) = again["data"]["sets"]
+        assert any("is signed by SHA256:" in line for line in only["errors"])
 
 
 def test_without_a_pin_the_signature_is_told_for_what_it_is(tmp_path: Path) -> None:
@@ -84,7 +95,7 @@ def test_a_key_that_others_can_read_is_told_by_the_worker(tmp_path: Path) -> Non
         fingerprint(user)
         (user.worker_home / "state" / "attestation.key").chmod(0o644)
         done = subprocess.run(
-            [*WORKER, "key"], env=user.env, capture_output=True, text=True, timeout=30, check=False
+            [*WORKER, "key"], env=user.env, capture_output=True, text=True, timeout=60, check=False
         )
         assert done.returncode == 1
         assert "chmod 600" in done.stderr

@@ -7,14 +7,42 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.lab import DEMO, PACKAGES, lab, run_files
+from support.lab import DEMO, FAILING_TEST, PACKAGES, Lab, lab, run_files
 
 from rchctl.report.make import report_html
 
-swift = pytest.mark.skipif(shutil.which("swift") is None, reason="no Swift toolchain on PATH")
-pytestmark = [pytest.mark.swift, swift]
+BROKEN_BUILD = """
+echo "[1/2] Compiling Sample Sum.swift"
+echo "$PWD/Sources/Sample/Sum.swift:3:22: error: cannot convert value of type 'String' to type 'Int'"
+exit 1
+"""
+
+swift = [
+    pytest.mark.swift,
+    pytest.mark.skipif(shutil.which("swift") is None, reason="no Swift toolchain on PATH"),
+]
+# A stand-in says what a real build says, whose own words tests/worker/test_jobs_warm_swift.py holds.
+BY = [
+    pytest.param(True, id="stand-in"),
+    pytest.param(False, id="swift", marks=[*swift, pytest.mark.faults_long]),
+]
 
 
+def red(user: Lab, package: str, **scripts: str) -> Path:
+    """A project that a real Swift, or the stand-in, finds at fault."""
+    if not user.stand_in:
+        return user.copy(PACKAGES / package)
+    project = user.project(**scripts)
+    source = project / "Sources" / "Sample" / "Sum.swift"
+    source.parent.mkdir(parents=True)
+    source.write_text(
+        'func sum() -> Int {\n    // of nothing\n    let total: Int = "none"\n    return total\n}\n'
+    )
+    return project
+
+
+@pytest.mark.swift
+@swift[1]
 @pytest.mark.spec("8")
 def test_verify_builds_tests_and_leaves_a_verified_set_of_artifacts(tmp_path: Path) -> None:
     with lab(tmp_path, stand_in=False) as user:
@@ -48,9 +76,12 @@ def test_verify_builds_tests_and_leaves_a_verified_set_of_artifacts(tmp_path: Pa
 
 
 @pytest.mark.spec("9")
-def test_a_build_that_does_not_compile_ends_50_with_its_place_and_skips_the_tests(tmp_path: Path) -> None:
-    with lab(tmp_path, stand_in=False) as user:
-        run = user.json("verify", cwd=user.copy(PACKAGES / "broken"))["data"]
+@pytest.mark.parametrize("stand_in", BY)
+def test_a_build_that_does_not_compile_ends_50_with_its_place_and_skips_the_tests(
+    tmp_path: Path, *, stand_in: bool
+) -> None:
+    with lab(tmp_path, stand_in=stand_in) as user:
+        run = user.json("verify", cwd=red(user, "broken", build=BROKEN_BUILD))["data"]
         assert (run["exit_code"], run["failure_kind"], run["failure_subkind"]) == (
             50,
             "SWIFTPM",
@@ -65,9 +96,10 @@ def test_a_build_that_does_not_compile_ends_50_with_its_place_and_skips_the_test
 
 
 @pytest.mark.spec("9")
-def test_a_failing_test_ends_50_and_is_named(tmp_path: Path) -> None:
-    with lab(tmp_path, stand_in=False) as user:
-        run = user.json("verify", cwd=user.copy(PACKAGES / "failing"))["data"]
+@pytest.mark.parametrize("stand_in", BY)
+def test_a_failing_test_ends_50_and_is_named(tmp_path: Path, *, stand_in: bool) -> None:
+    with lab(tmp_path, stand_in=stand_in) as user:
+        run = user.json("verify", cwd=red(user, "failing", test=FAILING_TEST))["data"]
         assert (run["exit_code"], run["failure_kind"], run["failure_subkind"]) == (
             50,
             "SWIFTPM",

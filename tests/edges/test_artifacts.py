@@ -28,11 +28,13 @@ from support.sets import (
     right_set,
 )
 
+from rch.contract.attested import Known
 from rch.contract.manifest import sort_entries
 from rch.contract.records import Entry, Job, Manifest, Summary, encode_record
+from rch.contract.sets import ALWAYS, INDEXED
 from rch.files import durable
 from rchd.edges import artifacts
-from rchd.edges.artifacts import ALWAYS, Mismatch, Places, Verified
+from rchd.edges.artifacts import Mismatch, Places, Verified
 
 MAX = 8 << 30
 
@@ -73,8 +75,7 @@ def verify(
     return artifacts.unpack_and_verify(
         at,
         header_of(manifest, data),
-        job or a_job(),
-        host_nonce=NONCE,
+        Known(job=job or a_job(), host_nonce=NONCE),
         max_bytes=max_bytes,
         now=NOW,
     )
@@ -530,7 +531,7 @@ def test_a_set_of_very_many_long_names_fits_its_own_bound(at: Places) -> None:
     made.folders.append("ü" * 100)
     made.put_manifest()
     made.put_attestation()
-    made.put_index(dict.fromkeys(ALWAYS, "summary.json"))
+    made.put_index({name: INDEXED[name] for name in (*ALWAYS, "events")})
     verify(at, made.tar(), made.sealed(), max_bytes=1 << 20)
 
 

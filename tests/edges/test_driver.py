@@ -138,7 +138,7 @@ async def daemon(root: Path) -> AsyncIterator[Daemon]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not condition():  # noqa: ASYNC110  (what is looked at has no event)
             await anyio.sleep(0.002)
 
@@ -214,9 +214,35 @@ async def test_who_asks_while_nothing_can_be_committed_does_not_wait(tmp_path: P
         it.store.failing = NO_SPACE
         it.accept()
         await until(lambda: it.store.refused > 0)
-        with anyio.fail_after(2):
+        with anyio.fail_after(60):
             await it.driver.settled("run-00000001")
         assert not it.driver.is_settled("run-00000001")
+
+
+async def test_a_nudged_driver_turns_unless_a_commit_hangs(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as it:
+        before = it.driver.turns
+        it.driver.nudge()
+        await until(lambda: it.driver.turns > before)
+        it.store.gate.clear()
+        it.accept()
+        await until(it.store.entered.is_set)
+        before = it.driver.turns
+        it.driver.nudge()
+        await anyio.sleep(0.02)
+        assert it.driver.turns == before
+        it.store.gate.set()
+        await until(lambda: it.driver.turns > before)
+
+
+@pytest.mark.fault("H12")
+async def test_a_driver_that_waits_for_space_turns(tmp_path: Path) -> None:
+    async with daemon(tmp_path) as it:
+        it.store.failing = NO_SPACE
+        it.accept()
+        await until(lambda: it.store.refused > 0)
+        before = it.driver.turns
+        await until(lambda: it.driver.turns > before)
 
 
 @pytest.mark.fault("H13")

@@ -47,24 +47,29 @@ def quick(place: Path, *names: str) -> dict[str, dict[str, Any]]:
     return {figure["name"].partition(",")[0]: figure for figure in told["figures"]}
 
 
+OF_A_SOURCE = ("bundle", "change"), ("unchanged", "upload")
+OF_THE_LINE = {
+    ("status", "memory"): {"status", "memory of rchd", "memory of the largest worker process"},
+    ("ssh", "tail", "sync"): {"ssh", "tail", "sync"},
+}
+LONG = pytest.mark.faults_long  # the first of each pair loads all modules and uses most of what they share
+
+
 @pytest.mark.timeout(300)
-def test_the_benchmarks_of_a_source_on_its_way_run(place: Path) -> None:
-    found = quick(place, "bundle", "unchanged", "change", "upload")
-    assert set(found) == {"bundle", "unchanged", "change", "upload"}
+@pytest.mark.parametrize("names", [OF_A_SOURCE[0], pytest.param(OF_A_SOURCE[1], marks=LONG)], ids=" ".join)
+def test_the_benchmarks_of_a_source_on_its_way_run(place: Path, names: tuple[str, ...]) -> None:
+    found = quick(place, *names)
+    assert set(found) == set(names)
     assert all(figure["ours"] > 0 and figure["theirs"] > 0 for figure in found.values())
     assert list(place.iterdir()) == []
 
 
 @pytest.mark.timeout(300)
-def test_the_benchmarks_of_the_line_run(place: Path) -> None:
-    found = quick(place, "ssh", "status", "tail", "memory", "sync")
-    assert set(found) == {
-        "sync",
-        "ssh",
-        "status",
-        "tail",
-        "memory of rchd",
-        "memory of the largest worker process",
-    }
+@pytest.mark.parametrize(
+    "names", [("status", "memory"), pytest.param(("ssh", "tail", "sync"), marks=LONG)], ids=" ".join
+)
+def test_the_benchmarks_of_the_line_run(place: Path, names: tuple[str, ...]) -> None:
+    found = quick(place, *names)
+    assert set(found) == OF_THE_LINE[names]
     assert all(figure["ours"] > 0 for figure in found.values())
     assert list(place.iterdir()) == []

@@ -212,7 +212,7 @@ def test_a_small_soft_limit_is_raised_to_what_is_allowed() -> None:
         shell = (
             f"ulimit -Sn {soft} && ulimit -Hn {hard} && exec {shlex.join([sys.executable, '-c', script])}"
         )
-        done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, timeout=60, check=True)
         assert done.stdout.strip() == then
 
 

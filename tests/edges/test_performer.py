@@ -167,8 +167,8 @@ class Pool(WorkerPool):
         super().__init__(())
         self._chosen = client
 
-    def client(self, name: str, *, agent_path: str | None = None) -> WorkerClient:
-        del name, agent_path
+    def client(self, name: str) -> WorkerClient:
+        del name
         return cast("WorkerClient", self._chosen)
 
 

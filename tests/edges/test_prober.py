@@ -36,7 +36,7 @@ def local(name: str, *command: str, **changes: Any) -> WorkerEntry:
 
 
 def probe(**changes: Any) -> fx.Probe:
-    return fx.Probe(**{"run_id": "run-1", "op": 1, "max_age": 300, "tags": (), "deadline": 20.0, **changes})
+    return fx.Probe(**{"run_id": "run-1", "op": 1, "max_age": 300, "tags": (), "deadline": 60.0, **changes})
 
 
 @asynccontextmanager
@@ -83,14 +83,24 @@ async def test_who_stands_by_for_simulations_is_asked_for_those_alone(tmp_path: 
 SILENT = ("/bin/sh", "-c", "sleep 60")
 
 
+async def until_one_serves(it: Prober) -> ev.Probed:
+    """Probe with more and more time until the first of them has answered, however slow this machine is."""
+    seconds = 0.5
+    while True:
+        told = await it.probed(probe(deadline=seconds, max_age=0))
+        if told.reports[0].error_subkind is None:
+            return told
+        seconds *= 2
+
+
 @pytest.mark.spec("7")
 async def test_who_did_not_answer_is_not_waited_for_by_the_next_run_while_another_serves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with prober(local("a"), local("asleep", *SILENT)) as it:
-        first = await it.probed(probe(deadline=3.0))
+        first = await until_one_serves(it)
         assert [each.error_subkind for each in first.reports] == [None, "UNREACHABLE"]
-        with anyio.fail_after(20):  # its deadline of a minute is not waited for
+        with anyio.fail_after(30):  # its deadline of a minute is not waited for
             again = await it.probed(probe(deadline=60.0))
             assert again.reports[1] == first.reports[1]
             monkeypatch.setattr(edge, "SILENT_SECONDS", 0.0)
@@ -105,7 +115,7 @@ async def test_who_did_not_answer_has_its_whole_time_where_nobody_else_serves() 
         await it.probed(probe(deadline=0.2))
         assert "within 0.5 s" in str((await it.probed(probe(deadline=0.5))).reports[0].error)
     async with prober(local("a"), local("asleep", *SILENT)) as it:
-        await it.probed(probe(deadline=3.0))
+        await until_one_serves(it)
         asked_anew = await it.probed(probe(deadline=0.5, max_age=0))
         assert "within 0.5 s" in str(asked_anew.reports[1].error)
 
@@ -209,7 +219,7 @@ async def test_the_first_timer_after_a_sleep_tells_of_it_once() -> None:
         asleep += more
         news = anyio.Event()
         timers.start("run-a", "renew", 0.0, 1)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await news.wait()
         assert fired[-1].slept == told
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 from support import fake_worker, sshd
+from support.agents import ssh_agent
 
 from rch.contract.errors import Failure
 from rch.contract.worker_rpc import JobRequest, TailRequest
@@ -73,7 +74,7 @@ async def until_sessions(server: sshd.SshdServer, wanted: int) -> None:
 
 async def until(told: Callable[[], bool]) -> None:
     """Wait for what another process does and nothing here is told of."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not told():  # noqa: ASYNC110  (another process's state)
             await anyio.sleep(0.01)
 
@@ -109,7 +110,7 @@ async def test_bytes_are_carried_whole_in_both_directions(tmp_path: Path, option
 async def test_the_fast_cipher_is_spoken_and_delays_are_off(server: sshd.SshdServer) -> None:
     transport = transport_to(server)
     await transport.open()
-    raw = transport._links[0].connection._raw
+    raw = transport._links[0].connection.raw
     assert raw.get_extra_info("send_cipher") == "aes128-gcm@openssh.com"
     assert raw.get_extra_info("recv_cipher") == "aes128-gcm@openssh.com"
     await transport.close()
@@ -317,14 +318,8 @@ async def test_a_key_file_that_cannot_be_used(
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[str]:
-    path = tmp_path / "agent.sock"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    yield str(path)
-    process.terminate()
-    process.wait()
-    process.stdout.close()
+    with ssh_agent(tmp_path / "agent.sock") as path:
+        yield path
 
 
 def locked_key(server: sshd.SshdServer, agent: str | None, directory: Path) -> Path:
@@ -345,7 +340,7 @@ async def test_a_key_with_a_passphrase_is_left_to_the_agent(
     server: sshd.SshdServer, agent: str, tmp_path: Path
 ) -> None:
     key = locked_key(server, agent, tmp_path)
-    transport = SshTransport(replace(target_of(server), key_path=key), agent_path=agent)
+    transport = SshTransport(replace(target_of(server), key_path=key), agent=lambda: agent)
     await transport.open()
     await transport.close()
 

@@ -219,6 +219,20 @@ def test_a_follower_goes_on_after_its_cursor(store: StateStore) -> None:
     assert store.last_event_seq() == 9
 
 
+@pytest.mark.spec("11")
+def test_runs_that_are_over_are_forgotten_with_their_jobs_and_no_others(
+    store: StateStore, reopen: Reopen
+) -> None:
+    over, live = run("a", state="FAILED", client="token"), run("b")
+    store.commit(Batch(runs=[over, live], jobs=[job("x", "a", state="FAILED"), job("y", "b")]))
+    assert store.forget([over.run_id, live.run_id, "run-unknown"]) == 1
+    assert store.forget([over.run_id]) == 0
+    store = reopen()
+    assert (store.run(over.run_id), store.jobs_of(over.run_id), store.by_token("token")) == (None, [], None)
+    assert store.run(live.run_id) == live
+    assert [each.job_id for each in store.jobs_of(live.run_id)] == ["job-000000000y"]
+
+
 def test_an_empty_batch_is_no_work(store: StateStore) -> None:
     store.commit(Batch())
     store.commit(Batch(), urgent=True)

@@ -54,11 +54,15 @@ class Client:
         self.reader, self.writer = reader, writer
 
     async def call(self, method: str, **params: Any) -> Any:
+        return (await self.ask(method, **params))["result"]
+
+    async def ask(self, method: str, **params: Any) -> dict[str, Any]:
+        """The whole answer, a refusal too."""
         said = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         self.writer.write(json.dumps(said).encode() + b"\n")
-        while "id" not in (answer := json.loads(await asyncio.wait_for(self.reader.readline(), 30))):
+        while "id" not in (answer := json.loads(await asyncio.wait_for(self.reader.readline(), 60))):
             pass
-        return answer["result"]
+        return dict(answer)
 
     async def submit(self, project: Path, **params: Any) -> str:
         run = await self.call("runs.submit", start=str(project), **params)
@@ -69,7 +73,7 @@ class Client:
         watched = await self.call("runs.watch", run=run_id)
         view: dict[str, Any] = watched["runs"][0]
         while not is_terminal(view["state"]):
-            news = json.loads(await asyncio.wait_for(self.reader.readline(), 30))
+            news = json.loads(await asyncio.wait_for(self.reader.readline(), 60))
             view = news["params"].get("run") or view
         return view
 
@@ -152,7 +156,7 @@ async def asked_for_the_end(paths: HostPaths, **params: Any) -> dict[str, Any]:
     async with client(paths) as other:
         said = {"jsonrpc": "2.0", "id": 2, "method": "runs.cancel", "params": params}
         other.writer.write(json.dumps(said).encode() + b"\n")
-        return dict(json.loads(await asyncio.wait_for(other.reader.readline(), 30)))
+        return dict(json.loads(await asyncio.wait_for(other.reader.readline(), 60)))
 
 
 def lines(*requests: tuple[str, dict[str, Any]]) -> bytes:
@@ -263,3 +267,19 @@ async def test_a_cancel_means_one_run_by_its_name_or_its_token(paths: HostPaths,
         assert (await asked_for_the_end(paths, **MINE))["result"]["run_id"] == run_id
         assert (await user.ended(run_id))["state"] == "CANCELLED"
         assert (await asked_for_the_end(paths, **MINE))["result"]["state"] == "CANCELLED"
+
+
+@pytest.mark.fault("H15")
+async def test_so_many_runs_are_taken_and_no_more_until_one_is_over(
+    paths: HostPaths, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rchd.api.MAX_LIVE_RUNS", 2)
+    async with daemon(paths), client(paths) as it:
+        first = await it.submit(project)
+        await it.submit(project)
+        error = (await it.ask("runs.submit", start=str(project)))["error"]
+        assert "2 runs wait or run already" in error["message"]
+        assert error["data"]["kind"] == "DAEMON"
+        await it.call("runs.cancel", run=first)
+        assert (await it.ended(first))["state"] == "CANCELLED"
+        await it.submit(project)

@@ -33,7 +33,7 @@ from rchd.edges.worker_client import MAX_IDLE_TAILS, Deadlines, WorkerClient
 
 JOB = "job-00000001"
 STATUS = JobRequest(job_id=JOB)
-QUICK = Deadlines(connect=10, probe=10, call=10, stall=10, digest=10, tail_grace=10)
+QUICK = Deadlines(connect=60, probe=60, call=60, stall=60, digest=60, tail_grace=60)
 
 
 class Fake:

@@ -10,7 +10,6 @@ from rch.config.inventory import WorkerEntry
 from rch.contract.errors import Failure, Kind
 from rch.contract.worker_rpc import Feature, HasSourceRequest, JobRequest
 from rchd.edges.pool import LOCAL_COMMAND, WorkerPool, target_of
-from rchd.edges.ssh_transport import SshTransport
 from rchd.edges.worker_client import WorkerClient
 
 STATUS = JobRequest(job_id="job-00000001")
@@ -69,18 +68,6 @@ def test_an_ssh_entry_is_dialled_as_the_inventory_says() -> None:
     assert (target.host, target.user, target.port, target.fingerprint) == ("alias", None, None, pin)
     assert target.key_path == Path.home() / ".ssh" / "rch"
     assert (target.known_hosts, target.config, target.connect_timeout) == (None, None, 7.0)
-
-
-async def test_the_callers_agent_is_asked_at_the_next_dial() -> None:
-    pool = WorkerPool([WorkerEntry(name="mini", host="there")])
-    transport = pool.client("mini", agent_path="/run/agent.1")._transport
-    assert isinstance(transport, SshTransport)
-    assert transport.agent_path == "/run/agent.1"
-    pool.client("mini")
-    assert transport.agent_path == "/run/agent.1"
-    pool.client("mini", agent_path="/run/agent.2")
-    assert transport.agent_path == "/run/agent.2"
-    await pool.close()
 
 
 # --- the worker itself --------------------------------------------------------------------

@@ -21,7 +21,7 @@ from rchctl.board import Board, shown
 from rchctl.cells import fitted, width_of
 from rchctl.console import Console
 from rchctl.context import Context
-from rchctl.ending import ending
+from rchctl.findings import closing
 from rchctl.parser import VerbParser
 from rchctl.progress import Progress
 from rchctl.report import usual
@@ -211,7 +211,7 @@ def test_a_failed_run_names_at_most_ten_tests_with_local_places(
         TestFailure(
             name=f"test{at}",
             suite="SumTests",
-            message="1 is not 2\nmore",
+            message="1 is not 2",
             path="Tests/SumTests.swift",
             line=1,
         )
@@ -226,11 +226,11 @@ def test_a_failed_run_names_at_most_ten_tests_with_local_places(
     monkeypatch.chdir(tmp_path / "src")
     args = VerbParser("verify", "verify", 80).read([])
     context = Context("verify", args, Console({}, out=1, err=2), {})
-    told = ending(run, context).splitlines()
+    told = closing(run, context).splitlines()
     assert told[0] == "failed tests:"
     assert told[1] == "  ✗ Tests/SumTests.swift:1: SumTests.test0: 1 is not 2"
     assert told[11] == "  and 2 more: rchctl report latest"
     assert told[12].startswith("verdict: ")
-    assert ending(run, context, quiet=True).startswith("verdict: ")
+    assert closing(run, context, quiet=True).startswith("verdict: ")
     monkeypatch.chdir(tmp_path / "runs")
-    assert ending(run, context).splitlines()[1].startswith(f"  ✗ {tmp_path}/src/Tests/SumTests.swift:1: ")
+    assert closing(run, context).splitlines()[1].startswith(f"  ✗ {tmp_path}/src/Tests/SumTests.swift:1: ")

@@ -172,7 +172,7 @@ def test_tail_follows_to_the_end(cli: Cli, daemon: FakeDaemon, tmp_path: Path) -
     daemon.log(live, "job-build-0000", b"late\n")
     assert process.stdout.readline() == "late\n"
     daemon.change(state="FAILED", exit_code=50)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 0
 
 

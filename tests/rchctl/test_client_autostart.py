@@ -46,7 +46,7 @@ def test_a_missing_daemon_is_started_and_stays(stub: Cli) -> None:
 def test_many_terminals_start_one_daemon(stub: Cli) -> None:
     terminals = [stub.start("status") for _ in range(4)]
     for each in terminals:
-        _, err = each.communicate(timeout=30)
+        _, err = each.communicate(timeout=60)
         assert each.returncode == 0, err
     assert len(starts(stub)) == 1
 
@@ -56,6 +56,19 @@ def test_the_daemon_has_a_session_of_its_own_and_stands_nowhere(stub: Cli) -> No
     pid, folder = starts(stub)[0]
     assert os.getsid(int(pid)) == int(pid)
     assert folder == "/"
+
+
+def test_what_a_service_manager_says_to_the_caller_is_not_said_to_the_daemon(stub: Cli) -> None:
+    said = {
+        "NOTIFY_SOCKET": "/nobody",
+        "WATCHDOG_USEC": "1",
+        "LISTEN_FDS": "1",
+        "XPC_SERVICE_NAME": "other",
+    }
+    assert stub("status", **said).returncode == 0
+    names = Path(f"/proc/{starts(stub)[0][0]}/environ").read_bytes()
+    assert not [name for name in said if f"\0{name}=".encode() in b"\0" + names]
+    assert b"RCH_HOME=" in names
 
 
 def test_relative_places_mean_the_same_to_the_daemon(cli: Cli) -> None:
@@ -120,7 +133,7 @@ def test_a_daemon_that_is_still_ending_is_waited_for(stub: Cli) -> None:
         while lock.try_acquire():  # until the client is about to start one
             lock.release()
         assert starts(stub) == []
-    _, err = terminal.communicate(timeout=30)
+    _, err = terminal.communicate(timeout=60)
     assert terminal.returncode == 0, err
     assert len(starts(stub)) == 1
 
@@ -146,7 +159,7 @@ def test_the_cure_works_across_versions(cli: Cli) -> None:
         terminal = cli.start("daemon", "stop")
         assert daemon.stopped.wait(20)
         daemon.close()
-        assert terminal.communicate(timeout=20)[0] == "rchd stopped\n"
+        assert terminal.communicate(timeout=60)[0] == "rchd stopped\n"
 
 
 def test_another_version_of_the_same_protocol_is_noted(cli: Cli) -> None:

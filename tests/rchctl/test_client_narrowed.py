@@ -37,7 +37,7 @@ def test_each_line_of_a_simulation_is_marked_and_no_end_of_it_is_a_verdict(
     daemon.log(live, "job-build-0000", b"one\ntw")
     daemon.log(live, "job-build-0000", b"o\n\nthree\n")
     daemon.change(**end)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (unmarked(out), unmarked(err)) == ([], [])
     assert out.startswith("simulated: one\nsimulated: two\nsimulated: \nsimulated: three\n")
     word = {"SUCCEEDED": "passed"}.get(end["state"], end["state"].lower())
@@ -69,7 +69,7 @@ def test_json_says_it_in_a_member_and_has_no_mark(cli: Cli, daemon: FakeDaemon) 
     process = cli.start("verify", "--simulate", "--json")
     daemon.wait_for_watcher()
     daemon.change(**PASSED, simulated=True)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     assert json.loads(out)["data"]["simulated"] is True
 
 
@@ -116,7 +116,7 @@ def test_a_narrowed_success_says_what_it_is_not(cli: Cli, daemon: FakeDaemon) ->
     assert asked == {"filters": ["A", "B"], "skips": ["C"]}
     daemon.wait_for_watcher()
     daemon.change(**PASSED, scope=["--filter=A", "--filter=B", "--skip=C", "--skip=D"])
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     assert "verdict: SUCCEEDED (narrowed)\n" in out
     assert f"  narrowed   --filter=A, --filter=B, --skip=C and 1 more: {LINE}\n" in out
     daemon.change(state="RUNNING", exit_code=None)
@@ -152,7 +152,7 @@ def test_a_rerun_names_the_run_by_its_id_and_ends_with_the_new_one(cli: Cli, dae
     assert asked["client_token"]
     daemon.wait_for_watcher()
     daemon.change(state="FAILED", exit_code=50, failure_kind="SWIFTPM", failure_subkind="TESTS_FAILED")
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 50
     assert f"run        {RUN_ID}" in out
     assert daemon.count("runs.submit") == 0

@@ -30,7 +30,7 @@ FAILED: dict[str, Any] = {
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str, int]:
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     return out, err, process.returncode
 
 

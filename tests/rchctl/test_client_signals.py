@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import threading
@@ -35,7 +36,7 @@ def test_the_first_signal_cancels_the_run_and_exits_80(
     process = watched(cli, daemon, "verify")
     process.send_signal(number)
     assert daemon.wait_for("runs.cancel") == {"run": RUN_ID, "reason": reason}
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 80
     assert f"rchctl wait {RUN_ID}" in err
 
@@ -43,7 +44,7 @@ def test_the_first_signal_cancels_the_run_and_exits_80(
 def test_the_envelope_tells_of_the_cancel(cli: Cli, daemon: FakeDaemon) -> None:
     process = watched(cli, daemon, "verify", "--json")
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     said = json.loads(out)
     assert (said["ok"], said["exit_code"], said["error"]["kind"]) == (False, 80, "CANCELLED")
     assert said["data"]["run_id"] == RUN_ID
@@ -63,10 +64,10 @@ def test_the_second_signal_exits_at_once(cli: Cli, daemon: FakeDaemon) -> None:
     daemon.wait_for("runs.cancel")
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     held.set()
     assert process.returncode == 80
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15  # and not the time that the daemon takes
 
 
 def test_a_signal_while_the_source_is_taken_cancels_what_comes_of_it(cli: Cli, daemon: FakeDaemon) -> None:
@@ -84,7 +85,7 @@ def test_a_signal_while_the_source_is_taken_cancels_what_comes_of_it(cli: Cli, d
     assert process.stderr.readline() == "rchctl: cancelling the run; once more to leave at once\n"
     interrupted.set()
     daemon.wait_for("runs.cancel")
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 80
     assert daemon.count("runs.submit") == 1
 
@@ -93,7 +94,7 @@ def test_a_cancel_that_is_refused_is_told_and_still_80(cli: Cli, daemon: FakeDae
     daemon.on("runs.cancel", Failure(Kind.INTERNAL, "state cannot be written"))
     process = watched(cli, daemon, "verify")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 80
     assert "the daemon refused to end it: state cannot be written" in err
     assert f"hint: rchctl cancel {RUN_ID}" in err
@@ -137,14 +138,14 @@ def test_a_cancel_outlives_a_broken_connection(cli: Cli, daemon: FakeDaemon) -> 
     process = watched(cli, daemon, "verify")
     process.send_signal(signal.SIGTERM)
     daemon.wait_for("runs.cancel", times=2)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 80
 
 
 def test_ctrl_c_leaves_a_run_alone_that_is_only_waited_for(cli: Cli, daemon: FakeDaemon) -> None:
     process = watched(cli, daemon, "wait", "latest")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert daemon.count("runs.cancel") == 0
@@ -157,7 +158,7 @@ def test_ctrl_c_while_the_program_is_read_is_no_traceback(cli: Cli, tmp_path: Pa
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (-signal.SIGINT, "")
 
 
@@ -201,10 +202,10 @@ def test_a_signal_before_the_answer_asks_for_the_end_by_the_token(cli: Cli, daem
     def slow(_params: dict[str, Any], connection: Connection) -> dict[str, Any]:
         # The cancel is the next line of the same connection, which is read by nobody meanwhile.
         asked.set()
-        seen.append(connection.sock.recv(1 << 16))
+        seen.put(connection.sock.recv(1 << 16))
         raise Failure(Kind.CANCELLED, "cancelled before the source was taken")
 
-    seen: list[bytes] = []
+    seen: queue.Queue[bytes] = queue.Queue()
     daemon.on("runs.submit", slow)
     process = cli.start("verify", "--client-token", "mine")
     daemon.wait_for("runs.submit")
@@ -214,8 +215,8 @@ def test_a_signal_before_the_answer_asks_for_the_end_by_the_token(cli: Cli, daem
     assert process.stderr.readline() == "rchctl: cancelling the run; once more to leave at once\n"
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 80
-    process.communicate(timeout=20)
-    request = json.loads(seen[0])
+    process.communicate(timeout=60)
+    request = json.loads(seen.get(timeout=20))
     assert (request["method"], request["params"]) == (
         "runs.cancel",
         {"client_token": "mine", "reason": "SIGNAL"},
@@ -238,7 +239,7 @@ def test_the_end_of_a_run_that_was_never_accepted_is_told(cli: Cli, daemon: Fake
     assert process.stderr is not None
     process.stderr.readline()
     interrupted.set()
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 80
     assert err.startswith("rchctl: interrupted before a run was accepted\n")
 
@@ -284,7 +285,7 @@ def test_a_storm_of_signals_exits_80(cli: Cli, daemon: FakeDaemon) -> None:
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         time.sleep(0.0005)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == 80
 
 

@@ -122,7 +122,7 @@ def test_a_state_that_cannot_be_written_is_told_to_who_waits(cli: Cli, daemon: F
     for trouble in ({}, {"trouble": "no space left"}, {"trouble": "no space left"}):
         daemon.tell("heartbeat", data=trouble)
     daemon.change(state="SUCCEEDED", exit_code=0)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert err.count("rchctl: warning: the daemon's state cannot be written: no space left\n") == 1
 
 

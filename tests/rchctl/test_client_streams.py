@@ -23,7 +23,7 @@ def shell(cli: Cli, words: str, *redirections: str) -> subprocess.CompletedProce
         cwd=cli.home,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
 

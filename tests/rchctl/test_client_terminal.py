@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from support.cli import Cli
 from support.fake_daemon import RUN_ID, FakeDaemon, step_view
 
-from rchctl.terminal import LogFilter, one_line, strip_escapes
+from rchctl.terminal import LogFilter, neutral, one_line
 
 HOSTILE = "a\x1b]0;owned\x07b\x1b[2Jc\x9b31md\x07e\x1bPq#0\x1b\\f\u202eg\r"
 
@@ -66,7 +66,7 @@ class Screen:
 
 
 def test_escapes_and_controls_are_taken_out() -> None:
-    assert strip_escapes(HOSTILE) == "abcdefg\n"
+    assert neutral(HOSTILE) == "abcdefg\n"
     assert one_line("two\nlines\tand\x1b[1m more\x00") == "two lines and more"
 
 
@@ -75,7 +75,7 @@ STEERING = st.text(alphabet=st.sampled_from("ab\x1b[]0;m\x07\\P\x9b\x9d\x9c\r\n\
 
 @given(STEERING)
 def test_nothing_that_steers_a_terminal_is_left(text: str) -> None:
-    left = strip_escapes(text)
+    left = neutral(text)
     assert not set(left) & set("\x1b\x07\x9b\x9d\r\x00\u202e")
 
 
@@ -84,7 +84,14 @@ def test_a_log_in_pieces_reads_as_in_one(text: str, step: int) -> None:
     data = text.encode()
     pieces = LogFilter()
     shown = "".join(pieces.feed(data[at : at + step]) for at in range(0, len(data), step))
-    assert shown + pieces.feed(b"", last=True) == strip_escapes(text)
+    assert shown + pieces.feed(b"", last=True) == neutral(text)
+
+
+@pytest.mark.parametrize("opening", ["\x90", "\x9d", "\x9b", "\r", "\x1b]", "\x1b[", "\x1b ", "\x1b"])
+def test_text_of_nothing_but_beginnings_costs_no_more_than_its_length(opening: str) -> None:
+    text = opening * 300_000  # hours, where each beginning is looked at to the end of the text
+    assert set(neutral(text)) <= {"\n", " "}
+    assert set(LogFilter().feed((text + "x").encode(), last=True)) <= {"\n", " ", "x"}
 
 
 def test_a_sequence_that_is_cut_is_still_taken_out() -> None:

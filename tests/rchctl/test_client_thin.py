@@ -47,7 +47,7 @@ def test_the_common_path_stays_thin(cli: Cli, daemon: FakeDaemon, argv: list[str
         env=cli.environment,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     code, modules = json.loads(process.stderr.splitlines()[-1])
@@ -62,7 +62,7 @@ def test_only_the_chosen_verb_is_imported(cli: Cli, daemon: FakeDaemon) -> None:
         env=cli.environment,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     verbs = {name for name in json.loads(process.stderr)[1] if name.startswith("rchctl.commands.")}

@@ -48,7 +48,7 @@ class Demo:
             env=env,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             check=False,
         )
 

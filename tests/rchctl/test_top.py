@@ -198,5 +198,5 @@ def test_without_its_package_one_line_says_what_to_type(cli: Cli) -> None:
 
 
 def test_no_screen_without_a_terminal(cli: Cli) -> None:
-    result = cli("top", "--no-autostart")
+    result = cli("top", "--no-autostart", PYTHONPATH="")
     assert (result.returncode, "type 'rchctl list'" in result.stderr) == (2, True)

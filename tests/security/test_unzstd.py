@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import subprocess
-import sys
 
 import pytest
 import zstandard
@@ -95,31 +94,6 @@ def test_the_bound_passes_when_met_and_refuses_one_byte_more() -> None:
         assert len(unpack(data, max_output=len(TEXT))) == len(TEXT)
         with pytest.raises(DecodeError, match=str(len(TEXT) - 1)):
             unpack(data, max_output=len(TEXT) - 1)
-
-
-@pytest.mark.fault("Z1")
-def test_a_bomb_is_stopped_at_the_bound_in_little_memory() -> None:
-    """A frame of 10 KB that would unpack to over 300 MB, in a process that says what it took."""
-    script = (
-        "import io, resource, sys\n"
-        "from rch.files.unzstd import DecodeError, bounded_reader\n"
-        "data = sys.stdin.buffer.read()\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "reader = bounded_reader(io.BytesIO(data), max_output=64 << 20)\n"
-        "try:\n"
-        "    while reader.read(1 << 20): pass\n"
-        "except DecodeError as error: print(error)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
-    )
-    bomb = frame_header() + block(RLE, 128 << 10, b"x") * 2500 + block(RLE, 0, b"x", last=True)
-    said, took = (
-        subprocess.run([sys.executable, "-c", script], input=bomb, capture_output=True, check=True)
-        .stdout.decode()
-        .splitlines()
-    )
-    assert said == f"the stream unpacks to more than {64 << 20} bytes"
-    unit = 1 if sys.platform == "darwin" else 1024
-    assert int(took) * unit < 16 << 20
 
 
 @pytest.mark.fault("Z1")

@@ -8,7 +8,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TIMEOUT = 30
+from support.plain import PLAIN
+
+TIMEOUT = 90
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Cli:
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         return {
             **kept,
+            **PLAIN,
             "HOME": str(self.home),
             "RCH_HOME": str(self.home),
             "RCH_SOCKET": str(self.socket),

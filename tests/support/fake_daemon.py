@@ -22,11 +22,12 @@ import rch
 from rch.contract import framing, local_api
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
+from rch.contract.states import is_terminal
 from rch.files.locks import FileLock
 from rch.files.paths import host_paths
 
 RUN_ID = "0198c2f0-7a11-7c3e-9b52-3f6f5d1e0a01"
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 Handler = Callable[[dict[str, Any], "Connection"], dict[str, Any]]
 
@@ -192,7 +193,7 @@ class FakeDaemon:
         """One event to every watcher of the run."""
         for connection in list(self._connections):
             for subscription, run in list(connection.watching.items()):
-                if run == run_id:
+                if run in {run_id, "all"}:
                     connection.notify(subscription, kind, run_id, **fields)
 
     def log(self, path: Path, job_id: str, text: bytes) -> None:
@@ -302,6 +303,10 @@ class FakeDaemon:
     def _runs_watch(self, params: dict[str, Any], connection: Connection) -> dict[str, Any]:
         self._subscriptions += 1
         connection.watching[self._subscriptions] = params["run"]
+        if params["run"] == "all":
+            live = [each for each in self.runs.values() if not is_terminal(each["state"])]
+            seq = max(each["seq"] for each in self.runs.values())
+            return {"subscription": self._subscriptions, "seq": seq, "runs": live}
         run = self._runs_get(params, connection)
         return {"subscription": self._subscriptions, "seq": run["seq"], "runs": [run]}
 

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from support.plain import PLAIN
+
+from rch.files.locks import FileLock, is_free
+from rch.files.paths import host_paths
 
 TIMEOUT = 110
 REPO = Path(__file__).parents[2]
@@ -57,6 +63,19 @@ echo "Test Suite 'AppTests' passed at 2026-01-01 10:00:00.001"
 echo "Executed 1 test, with 0 failures (0 unexpected) in 0.001 (0.001) seconds"
 """
 
+FAILING_TEST = """
+cat > "$XUNIT" <<XML
+<testsuites><testsuite name="All">
+<testcase classname="AppTests.Sum" name="testOne"/>
+<testcase classname="AppTests.Sum" name="testTwo"><failure message="no"/></testcase>
+</testsuite></testsuites>
+XML
+echo '<testsuites><testsuite name="None"/></testsuites>' > "${XUNIT%.xml}-swift-testing.xml"
+echo "Test Case 'Sum.testOne' passed (0.001 seconds)"
+echo "Test Case 'Sum.testTwo' failed (0.001 seconds)"
+exit 1
+"""
+
 
 class Lab:
     """One user. `socket` is short, whatever the folder's depth."""
@@ -67,6 +86,7 @@ class Lab:
         self.worker_home = root / "worker"
         self.socket = short / "s"
         self.env = {
+            **PLAIN,
             "PATH": os.environ["PATH"],
             "HOME": str(root),
             "LANG": "C.UTF-8",
@@ -76,6 +96,7 @@ class Lab:
             "RCH_WORKER_KILL_GRACE": "0.3",
         }
         (self.worker_home / "config").mkdir(parents=True)
+        self.stand_in = stand_in
         if stand_in:
             self._stand_in()
 
@@ -153,16 +174,33 @@ class Lab:
     @property
     def daemon_pid(self) -> int:
         """The daemon that runs now."""
-        status = self.json("daemon", "status")
-        return int(status["data"]["pid"])
+        pid = self._holder()
+        return pid if pid is not None else int(self.json("daemon", "status")["data"]["pid"])
+
+    def _holder(self) -> int | None:
+        """Who has the daemon's lock and says so: to ask `rchctl` costs the start of a program."""
+        words = (FileLock(host_paths(self.env).lock).holder() or "").split()
+        return int(words[1]) if words[:1] == ["pid"] and words[1].isdecimal() else None
 
     def kill_daemon(self) -> None:
         """As the power does."""
         os.kill(self.daemon_pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """End the daemon, if there is one."""
-        self.rchctl("daemon", "stop")
+        """End the daemon, if there is one, in its orderly way; it is gone then."""
+        if is_free(host_paths(self.env).lock):
+            return
+        pid = self._holder()
+        if pid is None or not hasattr(os, "pidfd_open"):
+            self.rchctl("daemon", "stop")
+            return
+        with suppress(ProcessLookupError):
+            life = os.pidfd_open(pid)
+            try:
+                signal.pidfd_send_signal(life, signal.SIGTERM)
+                assert select.select([life], [], [], TIMEOUT)[0], "the daemon does not end"
+            finally:
+                os.close(life)
 
 
 @contextmanager

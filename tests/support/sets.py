@@ -65,6 +65,7 @@ class ArtifactSet:
 
     job: Job = field(default_factory=a_job)
     nonce: str = NONCE
+    capabilities_sha256: str = "d" * 64
     files: dict[str, bytes] = field(default_factory=dict)
     folders: list[str] = field(default_factory=lambda: ["result.xcresult", "result.xcresult/Data"])
 
@@ -142,8 +143,8 @@ class ArtifactSet:
             **self.head(),
             "source_sha256": self.job.job_key_inputs.source_sha256,
             "worker": {"name": "mini", "fingerprint": None},
-            "capabilities_sha256": "d" * 64,
-            "backend": {"name": "swiftpm", "version": "6.3.1"},
+            "capabilities_sha256": self.capabilities_sha256,
+            "backend": {"name": "swiftpm", "version": self.job.job_key_inputs.toolchain["swift_version"]},
             "manifest_sha256": hashlib.sha256(self.files["manifest.json"]).hexdigest(),
             "host_nonce": self.nonce,
             "simulated": False,

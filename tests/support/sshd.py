@@ -5,7 +5,7 @@
         server.kill_sessions()    # cuts every open connection
 
 The client's key may do nothing but run the command, as a worker's authorized_keys line says;
-with `forwarding` it may do nothing but forward, as on a jump host.
+with `forwarding` it may do nothing but forward, as on a jump host, and with `rights` what these say.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class SshdServer:
         host_keys: Sequence[str] = ("ed25519",),
         max_sessions: int = 10,
         forwarding: bool = False,
+        rights: str | None = None,
+        log_level: str = "VERBOSE",
         options: Sequence[str] = (),
     ) -> None:
         self.host = "127.0.0.1"
@@ -64,6 +66,8 @@ class SshdServer:
             *options,
         ]
         self._forwarding = forwarding
+        self._rights = rights
+        self._log_level = log_level
         self._process: subprocess.Popen[str] | None = None
         self._said: deque[str] = deque(maxlen=400)
         self._listening = threading.Event()
@@ -147,6 +151,7 @@ class SshdServer:
         make_key(self.client_key, "ed25519")
         command = shlex.join(self._command).replace('"', '\\"')
         rights = "restrict," + ("port-forwarding" if self._forwarding else f'command="{command}"')
+        rights = rights if self._rights is None else self._rights
         public = self.client_key.with_suffix(".pub").read_text(encoding="ascii")
         (self._directory / "authorized_keys").write_text(f"{rights} {public}", encoding="ascii")
 
@@ -162,7 +167,7 @@ class SshdServer:
             "PasswordAuthentication no",
             "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password",
-            "LogLevel VERBOSE",
+            f"LogLevel {self._log_level}",
             "MaxStartups 100",
             *self._settings,  # of this option sshd takes the last word
         ]

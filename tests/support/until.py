@@ -16,7 +16,7 @@ echo ended
 """
 
 
-def until(what: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for something that another process does and no descriptor tells of."""
     deadline = time.monotonic() + seconds
     while not what():

@@ -13,7 +13,7 @@ from support.lab import Lab, run_files
 from support.until import until
 
 from rch.files.durable import is_temp_name
-from worker_agent.supervisor import NAME
+from worker_agent import supervisor, sweep
 
 # Each execution names those before it that still live. A zombie has no `exe` any more.
 _ATTENDED = """
@@ -131,10 +131,13 @@ def programs(user: Lab, name: str) -> list[int]:
     return found
 
 
+_NAMES = {supervisor.NAME: b"supervise", sweep.NAME: b"sweep"}
+
+
 def _does(pid: int, words: list[bytes]) -> bytes:
-    """What a process of the worker does: a supervisor that was forked says so by its name alone."""
-    if Path(f"/proc/{pid}/comm").read_text().strip() == NAME:
-        return b"supervise"
+    """What a process of the worker does: one that was forked says so by its name alone."""
+    if (named := _NAMES.get(Path(f"/proc/{pid}/comm").read_text().strip())) is not None:
+        return named
     return words[words.index(b"xcode") + 1] if b"xcode" in words else b""
 
 

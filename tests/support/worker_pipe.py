@@ -346,7 +346,7 @@ def tar(files: Mapping[str, bytes | str]) -> bytes:
     return b"".join(write_tar(members, canonical=True))
 
 
-def until(truth: Callable[[], T], seconds: float = 10.0) -> T:
+def until(truth: Callable[[], T], seconds: float = 60.0) -> T:
     """What `truth` gives once it is true."""
     deadline = time.monotonic() + seconds
     while not (value := truth()):

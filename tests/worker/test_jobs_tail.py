@@ -148,7 +148,7 @@ def test_a_change_of_state_is_news(desk: Desk) -> None:
 def test_a_held_answer_ends_when_nobody_waits_for_it(desk: Desk) -> None:
     began = time.monotonic()
     desk.tail(None, lambda _: True, wait_seconds=30)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.spec("3.3")

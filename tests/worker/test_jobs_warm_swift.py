@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -66,14 +68,20 @@ def objects(bench: Bench) -> dict[str, int]:
 
 def test_a_second_build_makes_only_what_changed_and_tests_see_every_edit(bench: Bench) -> None:
     with bench.process() as pipe:
-        log, state, _ = run(bench, pipe, PACKAGE, "test")
+        log, state, job = run(bench, pipe, PACKAGE, "test")
         assert state == "SUCCEEDED", log
+        assert "Compiling" in log
+        assert pipe.ask("status", job_id=job.job_id)["exit_code"] == 0
         first = objects(bench)
 
         edited = PACKAGE | {"Sources/Two/Two.swift": "public func two() -> Int { 3 }\n"}
         log, state, job = run(bench, pipe, edited, "test")
         assert state == "FAILED", log
-        assert summary(bench, job).failure_subkind == "TESTS_FAILED"
+        told = summary(bench, job)
+        assert (told.failure_kind, told.failure_subkind, told.exit_code) == ("SWIFTPM", "TESTS_FAILED", 50)
+        (failure,) = json.loads((artifacts(bench, job) / "test_summary.json").read_text())["failures"]
+        assert "testBoth" in failure["name"]
+        assert failure["name"] in told.human_summary
         second = objects(bench)
         assert second["Base.swift.o"] == first["Base.swift.o"]
         assert second["Two.swift.o"] > first["Two.swift.o"]
@@ -83,7 +91,10 @@ def test_a_second_build_makes_only_what_changed_and_tests_see_every_edit(bench: 
         gone = {name: text for name, text in PACKAGE.items() if name != "Sources/Two/Two.swift"}
         log, state, job = run(bench, pipe, gone, "test")
         assert state == "FAILED"
-        assert summary(bench, job).failure_subkind == "BUILD_FAILED"
+        told = summary(bench, job)
+        assert (told.failure_kind, told.failure_subkind, told.exit_code) == ("SWIFTPM", "BUILD_FAILED", 50)
+        assert re.search(r"Tests/TwoTests/TwoTests\.swift:\d+", told.human_summary)
+        assert str(bench.root) not in told.human_summary
         assert "cannot find 'two' in scope" in log
         assert list((bench.data / "caches/two/spm").glob("swift_*/manifests/*"))
         # No results of the job before it: the tests were not run.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rch.contract.attestation import fingerprint_of, public_key_of
+from rch.contract.signing import fingerprint_of, public_key_of
 from rch.contract.worker_rpc import RpcError
 from worker_agent.keys import worker_key
 

@@ -1,4 +1,4 @@
-"""Supervisors that a channel forks: nothing of the channel is theirs; some are programs still."""
+"""Supervisors and sweeps that a channel forks: nothing of it is theirs; some are programs still."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.worker_pipe import Bench, ProcessPipe, a_bench, follow, submit, supervisor_of, tail_until
+from support.worker_pipe import (
+    Bench,
+    ProcessPipe,
+    a_bench,
+    follow,
+    submit,
+    supervisor_of,
+    tail_until,
+    until,
+)
 
+from worker_agent import sweep
 from worker_agent.supervisor import NAME
 
 pytestmark = pytest.mark.spec("3.3")
@@ -53,6 +63,46 @@ def test_a_forked_supervisor_has_nothing_of_its_channel(bench: Bench) -> None:
     with bench.pipe() as after:
         log, _, state = follow(after, job.job_id)
     assert (log, state) == ("up\ndone\n", "SUCCEEDED")
+
+
+_TELLS = """
+import os
+real = os.nice
+def nice(number):
+    told = open("/proc/self/cmdline").read().split("\\0")
+    told += [open("/proc/self/comm").read().strip(), f"leads: {os.getsid(0) == os.getpid()}", os.getcwd()]
+    for fd in range(3, 256):
+        try:
+            told.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:
+            pass
+    with open(NOTE + ".new", "w") as note:
+        note.write("\\n".join(told))
+    os.rename(NOTE + ".new", NOTE)
+    return real(number)
+os.nice = nice
+"""
+
+
+def test_a_sweep_is_forked_and_has_nothing_of_its_channel(bench: Bench, tmp_path: Path) -> None:
+    site, note = tmp_path / "site", tmp_path / "note"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(f"NOTE = {str(note)!r}\n{_TELLS}")
+    pipe = ProcessPipe({**bench.env, "PYTHONPATH": str(site)})
+    try:
+        lease = pipe.ask("reserve", run_id="run-0000000001", host_id="host-00000001")
+        tree = bench.data / "runs" / "run-0000000002" / "tree"
+        tree.mkdir(parents=True)
+        pipe.ask("release", lease_id=lease["lease_id"], fence=lease["fence"])
+        until(lambda: note.exists() and not tree.exists())
+        told = note.read_text().split("\n")
+        assert "rpc" in told, "it is a fork, not a new program"
+        assert {sweep.NAME, "leads: True", "/"} < set(told), "name, session and folder are its own"
+        assert not any(each.startswith("pipe:") for each in told)
+        lines = descriptors_of(pipe.process.pid)
+        assert any(each.startswith("pipe:") for each in lines), "the channel has its pipes"
+    finally:
+        pipe.close()
 
 
 def test_a_channel_whose_code_was_replaced_starts_a_program(bench: Bench, tmp_path: Path) -> None:

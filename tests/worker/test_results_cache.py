@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,12 @@ from support.worker_pipe import (
 )
 
 from rch.contract.attestation import check
+from rch.contract.attested import Known
 from rch.contract.manifest import differences
 from rch.contract.records import Attestation, Job, Manifest, Metrics, decode_record
+from rch.contract.sets import examine
 from rch.files.durable import remove_tree
+from rch.files.sets import read_set
 from worker_agent.results import cache
 from worker_agent.results.seal import entries_of
 from worker_agent.results.served import ago, serve
@@ -117,6 +121,13 @@ def test_what_is_served_is_sealed_and_signed_for_the_job_that_asked(bench: Bench
     attestation = decode_record(signed, Attestation)
     assert (attestation.host_nonce, attestation.job_id) == ("another", second.job_id)
     assert check(signed, [str(attestation.public_key_fingerprint)]).result == "verified"
+    pins = (str(attestation.public_key_fingerprint),)
+    looked = examine(read_set(served), Known(job=second, host_nonce="another", pins=pins))
+    assert (looked.errors, looked.distrust) == ([], [])
+    assert isinstance(attestation.dsse, tuple)
+    assert len(looked.statements) == len(attestation.dsse) > 0
+    facts = json.loads(b64decode(attestation.dsse[0].payload))["predicate"]["buildDefinition"]
+    assert facts["internalParameters"]["cached_from_job_id"] == first.job_id
     for path in served.glob("*.json"):
         if path.name != "job_key_inputs.json":
             record = json.loads(path.read_bytes())

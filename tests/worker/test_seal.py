@@ -35,9 +35,9 @@ from rch.contract.records import (
     decode_record,
     stable_capabilities,
 )
+from rch.contract.sets import INDEXED
 from rch.files import durable
 from worker_agent.model import EndedByUs, JobLayout, PhaseExit
-from worker_agent.results import seal
 from worker_agent.results.buildlog import LogReader
 from worker_agent.results.finish import Ending, Sealed, finish
 from worker_agent.results.logfacts import LogFacts
@@ -98,7 +98,7 @@ class Room:
             (self.layout.scratch / name).write_bytes((RECORDED / f"failing-{name}").read_bytes())
         return self
 
-    def finish(self, **ending: Any) -> Sealed:
+    def finish(self, seed: bytes | None = None, **ending: Any) -> Sealed:
         told: dict[str, Any] = {"phases": GREEN, "ended": None, "attempts": 1, "duration_ms": 1000}
         told |= {"state": jobs.state(self.job), "log": self.log}
         return finish(
@@ -108,6 +108,7 @@ class Room:
             worker_name="mini",
             capabilities=jobs.capabilities(max_artifact_bytes=self.limit),
             now=lambda: jobs.NOW,
+            seed=seed,
         )
 
     def read(self, name: str, kind: type[R]) -> R:
@@ -384,6 +385,19 @@ def test_a_set_over_the_limit_loses_bulk_first_and_then_the_end_of_the_log(room:
     room.check_whole()
 
 
+def test_a_set_with_statements_fits_its_limit_as_well(room: Room) -> None:
+    """The names in `junit.xml` come once more, in base64."""
+    long = "".join(f'<testcase classname="M.A" name="{"x" * 90}{number}"/>' for number in range(400))
+    room.ran("a line\n" * 9000).green(cases=long)
+    whole = 180_000
+    for limit in range(110_000, whole, 30_000):
+        room.limit = limit
+        room.finish(seed=bytes(32))
+        taken = sum(path.stat().st_size for path in room.folder.iterdir())
+        assert taken <= limit
+    room.check_whole()
+
+
 def test_bulk_alone_over_the_limit_leaves_the_log_whole(room: Room) -> None:
     room.limit = 60_000
     summary = room.ran().green(cases='<testcase classname="M.A" name="x"/>' * 2000).finish().summary
@@ -399,4 +413,4 @@ def test_a_cancelled_job_over_the_limit_stays_cancelled(room: Room) -> None:
 
 
 def test_every_name_of_the_index_is_one_of_the_contract() -> None:
-    assert set(seal.INDEXED.values()) == (ALWAYS | RICH | {"result.xcresult"}) - {"job_index.json"}
+    assert set(INDEXED.values()) == (ALWAYS | RICH | {"result.xcresult"}) - {"job_index.json"}

@@ -152,7 +152,8 @@ Test case 'SumTests.testC()' skipped on 'My Mac - App (12)' (0.001 seconds)
 
 def test_tests_of_all_three_consoles_are_news_as_they_finish() -> None:
     facts, news = read(TESTS)
-    assert [(one.type, one.data["name"], one.data["outcome"]) for one in news] == [
+    ended = [one for one in news if one.type != "failure"]
+    assert [(one.type, one.data["name"], one.data["outcome"]) for one in ended] == [
         ("test", "SumTests.testA", "failed"),
         ("test", "SumTests.testB", "passed"),
         ("test", "none()", "failed"),

@@ -5,7 +5,6 @@ import os
 import shutil
 import sqlite3
 import tarfile
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -112,9 +111,7 @@ def test_a_lock_of_another_holds_nobody_up(bundle: Path) -> None:
     path = make_database(bundle, MIXED)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        began = time.monotonic()
-        found = read_database(bundle)
-        assert time.monotonic() - began < 1
+        found = read_database(bundle)  # the lock is held all the while: who waited for it would fail
     assert found is not None
     assert found.problem is None
 

@@ -202,17 +202,22 @@ class LogReader:
         if line.startswith(_NO_TESTS):
             self._seen.no_tests_found = True
         failure = self._failure(line)
-        if failure is not None:
-            self._seen.failure(failure)
+        news = [] if failure is None else self._seen.failure(failure, self._place(failure))
         died = lines.crash(line)
         if died is not None:
-            return self._seen.crash(died)
+            return news + self._seen.crash(died)
         if lines.suite_closes(line):
             self._seen.close_suite()
         elif lines.suite_opens(line):
             self._seen.open_suite()
         said = lines.test_case(line)
-        return [] if said is None else self._seen.test(said)
+        return news if said is None else news + self._seen.test(said)
+
+    def _place(self, failure: lines.FailureSaid) -> str:
+        """Where a failed assertion is, in the repository if that can be told."""
+        if failure.framework == "xctest":
+            return self._places.relative(failure.path)
+        return self._places.named(failure.path) or failure.path
 
     def _failure(self, line: str) -> lines.FailureSaid | None:
         if (name := lines.issue_start(line)) is not None:

@@ -22,6 +22,7 @@ import msgspec
 from rch import __version__
 from rch.config.invocation import own_selectors
 from rch.contract.canonical import jcs_sha256
+from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure
 from rch.contract.policy import GRAMMARS
 from rch.contract.records import Job, Manifest, Summary, decode_record
@@ -133,7 +134,7 @@ def find(worker: Worker, job: Job) -> tuple[str, Entry] | None:
 def lookup(worker: Worker, key: str, profile: str) -> Entry | None:
     """The entry of `key`, if its set covers `profile`; one that cannot be read is dropped."""
     try:
-        entry = msgspec.json.decode(_place(worker, key).read_bytes(), type=Entry)
+        entry = decode_json(_place(worker, key).read_bytes(), Entry)
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError:
@@ -206,7 +207,7 @@ def sweep_results(worker: Worker, now: float) -> None:
 
 def _stands(worker: Worker, place: Path) -> bool:
     try:
-        entry = msgspec.json.decode(place.read_bytes(), type=Entry)
+        entry = decode_json(place.read_bytes(), Entry)
     except (OSError, msgspec.MsgspecError):
         return False
     return worker.jobs.artifacts(entry.job_id) is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from rch.contract.errors import Failure, Kind, lookup
+from rch.contract.junit_names import MAX_NAME_BYTES
 from rch.contract.records import (
     Capabilities,
     Evidence,
@@ -25,6 +26,7 @@ from rch.contract.states import JobState, move_job
 from rch.contract.worker_rpc import SubmitRequest
 from rch.files.durable import remove_tree
 from worker_agent.backends.config import allow_no_tests
+from worker_agent.masking import Mask
 from worker_agent.model import EndedByUs, JobLayout, Parted, PhaseExit
 from worker_agent.results import seal, summaries
 from worker_agent.results.buildlog import read_log
@@ -40,8 +42,8 @@ RICH = ("events.jsonl", "build_summary.json", "test_summary.json", "junit.xml")
 """What a set of the profile `rich` has and a `minimal` one has not."""
 
 _BULKY = ("result.xcresult", "junit.xml", "events.jsonl", "test_summary.json", "build_summary.json")
-# What manifest, attestation, index and a rewritten summary may take themselves.
-_CLOSING_BYTES = 16 << 10
+# What manifest, attestation, index and a rewritten summary may take themselves, but for names of tests.
+_CLOSING_BYTES = 32 << 10
 _STATES = {"success": JobState.SUCCEEDED, "failed": JobState.FAILED, "cancelled": JobState.CANCELLED}
 
 
@@ -97,10 +99,12 @@ def finish(
     job, folder = submit.job, layout.artifacts
     sources = sources_of(job, layout, ending.env)
     facts = gather(layout, submit, ending, sources)
-    decision = decide(facts)
+    mask = Mask(ending.env)
+    decision = mask.of(decide(facts))
+    facts = replace(facts, xunit=mask.of(facts.xunit), bundle=mask.of(facts.bundle))
     failed = summaries.failures(facts, Places(layout.tree))
     parted = ending.part()
-    _tell(layout.log, parted.problem)
+    _tell(layout.log, None if parted.problem is None else mask.text(parted.problem))
     simulated = capabilities.simulated
     put = partial(seal.put, folder, simulated=simulated)
     seal.write_given(folder, submit, now(), parted.device, simulated=simulated)
@@ -241,16 +245,25 @@ def _fit(layout: JobLayout, limit: int) -> _Cut | None:
     stays where it was.
     """
     total = _bytes_of(layout)
-    if not limit or total + _CLOSING_BYTES <= limit:
+    if not limit or total + _closing_bytes(layout) <= limit:
         return None
     for name in _BULKY:
-        if _bytes_of(layout) + _CLOSING_BYTES > limit:
+        if _bytes_of(layout) + _closing_bytes(layout) > limit:
             remove_tree(layout.artifacts / name)
     size = layout.log.stat().st_size
-    keep = max(0, limit - _CLOSING_BYTES - (_bytes_of(layout) - size))
+    keep = max(0, limit - _closing_bytes(layout) - (_bytes_of(layout) - size))
     if keep < size:
         _cut_text(layout.log, keep)
     return _Cut(total, limit, keep < size)
+
+
+def _closing_bytes(layout: JobLayout) -> int:
+    """What is still to come; the names in `junit.xml` come in base64, in the attestation."""
+    try:
+        names = min((layout.artifacts / "junit.xml").stat().st_size, MAX_NAME_BYTES)
+    except FileNotFoundError:
+        names = 0
+    return _CLOSING_BYTES + names * 4 // 3
 
 
 def _cut_text(file: Path, keep: int) -> None:

@@ -6,17 +6,13 @@ only on a retry, `<rerunFailure>` beside the `<failure>` of one that failed each
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from rch.contract.neutral import for_markup
 from rch.contract.records import TestFailure
 from worker_agent.results.cases import Attempt, Case
 
-# What XML cannot hold; and what it can, but a terminal obeys: C1 controls, marks that turn text around.
-_ILLEGAL = re.compile(
-    "[^\t\n\r\u0020-\u007e\u00a0-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)
 _SESSION = "session"
 
 
@@ -43,14 +39,14 @@ def junit_xml(
         detail = details.get((case.suite, case.name, case.device))
         suites.setdefault(case.suite, []).append(_case(case, detail))
     if session is not None:
-        made = TestCase(_legal(session[0]), _SESSION, 0)
-        made.result = [Error(_legal(session[1]) or "failed", _legal(session[0]))]
+        made = TestCase(for_markup(session[0]), _SESSION, 0)
+        made.result = [Error(for_markup(session[1]) or "failed", for_markup(session[0]))]
         suites.setdefault(_SESSION, []).append(made)
     make_suite: Any = TestSuite  # Any: its methods carry no types
     mark = "simulated: " if simulated else ""
     document: Any = JUnitXml(f"{mark}{tool}")
     for name, members in suites.items():
-        suite = make_suite(f"{mark}{_legal(name) or 'tests'}")
+        suite = make_suite(f"{mark}{for_markup(name) or 'tests'}")
         if simulated:
             suite.add_property("simulated", "true")
         suite.add_testcases(members)
@@ -65,20 +61,20 @@ def _case(case: Case, detail: TestFailure | None) -> Any:
     from junitparser.xunit2 import TestCase
 
     name = f"{case.name} [{case.device}]" if case.device else case.name
-    made: Any = TestCase(_legal(name), _legal(case.suite), case.milliseconds / 1000)
+    made: Any = TestCase(for_markup(name), for_markup(case.suite), case.milliseconds / 1000)
     if case.outcome == "skipped":
-        made.result = [Skipped(_legal(case.message))]
+        made.result = [Skipped(for_markup(case.message))]
     elif case.outcome == "failed":
         message = detail.message if detail is not None else case.message
-        failure = Failure(_legal(message) or "failed")
+        failure = Failure(for_markup(message) or "failed")
         if detail is not None and detail.path is not None:
             place = detail.path if detail.line is None else f"{detail.path}:{detail.line}"
-            failure.text = _legal(f"{place}: {message}")
+            failure.text = for_markup(f"{place}: {message}")
         made.result = [failure]
     elif case.outcome == "unknown":
         made.result = [Error("has no result")]
     elif case.outcome == "expected_failure":
-        made.system_out = _legal(f"failed as expected: {case.message}")
+        made.system_out = for_markup(f"failed as expected: {case.message}")
     _add_attempts(made, case)
     return made
 
@@ -92,8 +88,8 @@ def _add_attempts(made: Any, case: Case) -> None:
         return
     kind = FlakyFailure if case.outcome == "passed" else RerunFailure
     for attempt in lost if case.outcome == "passed" else lost[1:]:
-        told = kind(_legal(_message(attempt)) or "failed")
-        told.stack_trace = _legal("\n".join(_placed(attempt)) or "failed")
+        told = kind(for_markup(_message(attempt)) or "failed")
+        told.stack_trace = for_markup("\n".join(_placed(attempt)) or "failed")
         made.append(told)
 
 
@@ -106,7 +102,3 @@ def _placed(attempt: Attempt) -> list[str]:
         one.message if one.path is None else f"{one.path}:{one.line}: {one.message}"
         for one in attempt.texts
     ]
-
-
-def _legal(text: str) -> str:
-    return _ILLEGAL.sub("?", text)

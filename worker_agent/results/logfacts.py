@@ -19,7 +19,7 @@ MAX_CRASHES = 20
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """News for `events.jsonl`: `type` is diagnostic, test or note."""
+    """News for `events.jsonl`: `type` is diagnostic, failure, test or note."""
 
     type: str
     data: dict[str, Any]
@@ -128,10 +128,13 @@ class Seen:
         self.crashes.append(died.text[:500])
         return [Happening("note", {"text": died.text[:500]})]
 
-    def failure(self, found: lines.FailureSaid) -> None:
-        """Keep a failed assertion."""
-        if len(self.failures) < MAX_FAILURES:
-            self.failures.append(found)
+    def failure(self, found: lines.FailureSaid, path: str) -> list[Happening]:
+        """Keep a failed assertion; `path` is where it is told to be, relative where it can be."""
+        if len(self.failures) >= MAX_FAILURES:
+            return []
+        self.failures.append(found)
+        said = {"framework": found.framework, "name": found.name[:500], "message": found.message[:1000]}
+        return [Happening("failure", {**said, "path": path, "line": found.line})]
 
     def test(self, said: lines.TestSaid, *, whole: bool = False) -> list[Happening]:
         """A test that started or ended; `whole`: told once, at its end."""

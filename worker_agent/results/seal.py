@@ -14,46 +14,34 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rch.contract.attestation import sign
+import msgspec
+
+from rch.contract.attestation import named, sign
 from rch.contract.canonical import jcs, jcs_sha256
+from rch.contract.dsse import enclose
 from rch.contract.manifest import UNLISTED, root_sha256, sort_entries
+from rch.contract.provenance import Told, statements
 from rch.contract.records import (
     Attestation,
     Capabilities,
     Entry,
+    Job,
     JobIndex,
+    JobStateRecord,
     Manifest,
     Record,
+    Summary,
+    TestSummary,
+    decode_record,
     encode_record,
     marked,
     stable_capabilities,
 )
+from rch.contract.sets import INDEXED
+from rch.contract.signing import public_key_of
 from rch.contract.worker_rpc import SubmitRequest
 from rch.files.durable import is_temp_name, sync_all, sync_dir, write_atomic, write_whole
 from worker_agent.results.given import destination, effective_config, envelope, toolchain
-
-INDEXED = {
-    "job": "job.json",
-    "job_state": "job_state.json",
-    "job_key_inputs": "job_key_inputs.json",
-    "invocation": "invocation.json",
-    "classifier_policy": "classifier_policy.json",
-    "effective_config": "effective_config.json",
-    "toolchain": "toolchain.json",
-    "destination": "destination.json",
-    "summary": "summary.json",
-    "metrics": "metrics.json",
-    "executor_env": "executor_env.json",
-    "manifest": "manifest.json",
-    "attestation": "attestation.json",
-    "build_log": "build.log",
-    "result_xcresult": "result.xcresult",
-    "events": "events.jsonl",
-    "build_summary": "build_summary.json",
-    "test_summary": "test_summary.json",
-    "junit": "junit.xml",
-}
-"""Names in `job_index.json` and where their files lie in the set."""
 
 _BLOCK = 1 << 20
 
@@ -132,10 +120,36 @@ def commit(
         host_nonce=submit.host_nonce,
         simulated=simulated,
     )
-    _close_with(folder, "attestation.json", attestation if seed is None else sign(attestation, seed))
+    signed = attestation if seed is None else _signed(folder, attestation, job, entries, seed)
+    _close_with(folder, "attestation.json", signed)
     files = {name: path for name, path in INDEXED.items() if (folder / path).exists()}
     index = JobIndex(**head, artifact_profile=job.artifact_profile, files=files)
     _close_with(folder, "job_index.json", index, simulated=simulated)
+
+
+def _signed(
+    folder: Path, attestation: Attestation, job: Job, entries: tuple[Entry, ...], seed: bytes
+) -> Attestation:
+    """With the statements about the job, made of the files as the manifest lists them."""
+    told = Told(
+        attestation=named(attestation, public_key_of(seed)),
+        job=job,
+        summary=decode_record((folder / "summary.json").read_bytes(), Summary),
+        state=decode_record((folder / "job_state.json").read_bytes(), JobStateRecord),
+        entries=entries,
+        tests=_tests(folder / "test_summary.json"),
+        junit=_junit(folder / "junit.xml"),
+    )
+    envelopes = tuple(enclose(statement, seed) for statement in statements(told))
+    return sign(msgspec.structs.replace(attestation, dsse=envelopes), seed)
+
+
+def _tests(path: Path) -> TestSummary | None:
+    return decode_record(path.read_bytes(), TestSummary) if path.is_file() else None
+
+
+def _junit(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def entries_of(folder: Path) -> Iterator[Entry]:

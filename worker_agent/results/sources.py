@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rch.contract.records import Job
+from rch.contract.toolchain import backend_of
 from rch.contract.versions import numbers_of
 from rch.files.durable import make_dirs, remove_tree
 from worker_agent.backends.swiftpm import XUNIT, XUNIT_SWIFT_TESTING
@@ -45,27 +46,27 @@ class Sources:
 
 def backend_name(job: Job) -> str:
     """The tool of a job: `xcodebuild` if its identity names an Xcode, else `swiftpm`."""
-    return "xcodebuild" if "xcode_build" in job.job_key_inputs.toolchain else "swiftpm"
+    return backend_of(job.job_key_inputs.toolchain)[0]
 
 
 def sources_of(job: Job, layout: JobLayout, env: Mapping[str, str]) -> Sources:
     """The sources of a job; `env` is what its tools were run with."""
     told = job.job_key_inputs.toolchain
-    if backend_name(job) == "xcodebuild":
+    name, version = backend_of(told)
+    if name == "xcodebuild":
         bundle = layout.scratch / xcresult.NAME
         return Sources(
-            name="xcodebuild",
-            version=told["xcode_build"],
+            name=name,
+            version=version,
             bundle=bundle,
             get=lambda words: run_tool(
                 ("xcrun", "xcresulttool", "get", *words, "--path", str(bundle)), env, cwd=layout.tree
             ),
         )
-    version = told.get("swift_version", "unknown")
     files = [layout.scratch / XUNIT]
     if numbers_of(told.get("swift_version", "")) >= _SWIFT_TESTING_SINCE:
         files.append(layout.scratch / XUNIT_SWIFT_TESTING)
-    return Sources(name="swiftpm", version=version, xunit=tuple(files))
+    return Sources(name=name, version=version, xunit=tuple(files))
 
 
 def xunit_files(sources: Sources, log: LogFacts) -> tuple[XunitFile, ...]:

@@ -8,14 +8,20 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from rch.contract.decoding import decode_json
+
 T = TypeVar("T")
 
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """The value in `data`; `msgspec.MsgspecError` for another shape and for a member told twice."""
+    """The value in `data`; `msgspec.DecodeError` for another shape and for a member told twice."""
     text = data.decode(errors="replace")
-    told = msgspec.json.decode(text, type=kind)
-    json.loads(text, object_pairs_hook=_once)
+    told = decode_json(text, kind)
+    try:
+        # Numbers stay text: Python refuses to make one of thousands of digits, wherever it stands.
+        json.loads(text, object_pairs_hook=_once, parse_int=str, parse_float=str)
+    except RecursionError as error:
+        raise msgspec.DecodeError("nests too deep") from error
     return told
 
 

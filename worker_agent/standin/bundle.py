@@ -69,7 +69,7 @@ def read(folder: Path) -> dict[str, Any]:
     try:
         body = file.read_bytes()
         told = json.loads(body)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{folder} cannot be read: {error}") from error
     if _digest(body) != root or not isinstance(told, dict):
         raise BundleError(f"{folder} is not whole")

@@ -59,7 +59,7 @@ def read_json(file: Path, otherwise: Any) -> Any:
     """A state file's tree; what is not there or was cut counts as `otherwise`."""
     try:
         return json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return otherwise
 
 

@@ -221,7 +221,7 @@ def _pins(resolved: Path) -> dict[str, str]:
         told = json.loads(resolved.read_bytes())
         pins = told["pins"] if "pins" in told else told["object"]["pins"]
         return {str(pin["identity"]): str(pin["state"].get("version") or "") for pin in pins}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

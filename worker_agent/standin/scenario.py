@@ -218,7 +218,7 @@ def _named_in(file: Path) -> str:
 
     try:
         named = tomllib.loads(file.read_text()).get("scenario", "")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ScenarioError(f"{file}: {error}") from error
     if not isinstance(named, str):
         raise ScenarioError(f"{file}: scenario is no text")

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from rch.contract.records import Device, DeviceType, Runtime
 from worker_agent.toolchains.versions import output_of
 
@@ -64,7 +65,7 @@ def simulators(env: Mapping[str, str], developer_dir: str, xcrun: str | None = N
 def read_simulators(text: str | None) -> Simulators:
     """Runtimes and devices in what `simctl list --json` prints; a device of an unknown runtime too."""
     try:
-        told = msgspec.json.decode(json_of(text or ""))
+        told = decode_json(json_of(text or ""))
     except msgspec.DecodeError:
         return Simulators()
     if not isinstance(told, dict):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from rch.files.durable import make_dirs, write_atomic
 
 ASK_SECONDS = 60.0
@@ -63,7 +64,7 @@ class VersionCache:
 
     def _read(self) -> dict[str, Version]:
         try:
-            return msgspec.json.decode(self._file.read_bytes(), type=_Kept).versions
+            return decode_json(self._file.read_bytes(), _Kept).versions
         except (OSError, msgspec.MsgspecError):
             return {}
 

@@ -8,6 +8,8 @@ from typing import TypeVar
 import msgspec
 from msgspec import UNSET
 
+from rch.contract.decoding import decode_json
+
 SCHEMA_VERSION = "1.0.0"
 
 
@@ -71,7 +73,7 @@ def decode_record(data: bytes, kind: type[R]) -> R:
     `ValueError` names both ids when it is another record or another major.
     """
     try:
-        head = msgspec.json.decode(data, type=_Head)
+        head = decode_json(data, _Head)
     except msgspec.MsgspecError as error:
         raise ValueError(f"no artifact: {error}") from error
     expected = schema_id_of(kind)
@@ -79,6 +81,6 @@ def decode_record(data: bytes, kind: type[R]) -> R:
     if head.schema_id != expected or head.schema_version.partition(".")[0] != major:
         raise ValueError(f"schema {head.schema_id} {head.schema_version} found where {expected} is read")
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decode_json(data, kind)
     except msgspec.MsgspecError as error:
         raise ValueError(f"{expected}: {error}") from error

@@ -11,6 +11,7 @@ from rch.contract.records.base import JobRecord
 from rch.contract.records.parts import (
     ConfigSource,
     Diagnostic,
+    DsseEnvelope,
     Entry,
     Reason,
     TestDevice,
@@ -190,7 +191,11 @@ class Manifest(JobRecord, frozen=True, kw_only=True):
 
 
 class Attestation(JobRecord, frozen=True, kw_only=True):
-    """Who made the set, from what; the signature members are unset where a worker does not sign."""
+    """Who made the set, from what; the signature members are unset where a worker does not sign.
+
+    `dsse` says the same for other tools, statement by statement (`rch.contract.provenance`); a worker
+    that is older has none.
+    """
 
     source_sha256: str
     worker: dict[str, str | None]
@@ -203,15 +208,25 @@ class Attestation(JobRecord, frozen=True, kw_only=True):
     public_key: str | UnsetType = UNSET
     public_key_fingerprint: str | UnsetType = UNSET
     signature: str | UnsetType = UNSET
+    dsse: tuple[DsseEnvelope, ...] | UnsetType = UNSET
 
 
 class AttestationVerification(JobRecord, frozen=True, kw_only=True):
-    """What the host found of an attestation. `result` as in `rch.contract.attestation.Trust`."""
+    """What the host found of an attestation. `result` as in `rch.contract.attestation.Trust`.
+
+    The digests are of the three files that no manifest lists, as they were when they were verified;
+    `statements` are the types of what the envelopes hold.
+    """
 
     result: str
     detail: str
     manifest_sha256: str
     schema_id: str = "rch-xcode/attestation_verification@1"
+    attestation_sha256: str | UnsetType = UNSET
+    job_index_sha256: str | UnsetType = UNSET
+    fingerprint: str | UnsetType = UNSET
+    statements: tuple[str, ...] | UnsetType = UNSET
+    notes: tuple[str, ...] | UnsetType = UNSET
     simulated: bool | UnsetType = UNSET
 
 

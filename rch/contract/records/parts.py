@@ -196,3 +196,18 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     chosen: bool
     reason: str
     weighed: Weighed | UnsetType = UNSET
+
+
+class DsseSignature(msgspec.Struct, frozen=True, kw_only=True):
+    """One signature of an envelope, in base64; `keyid` is the fingerprint of the worker's key."""
+
+    keyid: str
+    sig: str
+
+
+class DsseEnvelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A DSSE envelope; `payload` is in base64."""
+
+    payload: str
+    payload_type: str
+    signatures: tuple[DsseSignature, ...]
