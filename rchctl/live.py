@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from rch.contract.errors import Failure, Kind
+from rchctl import quick
 from rchctl.board import shown
 from rchctl.client import Client, ConnectionLost, RemoteFailure
 from rchctl.context import Context, Outcome, error_body
@@ -37,7 +38,8 @@ class Submission:
         self._method = method
         self._progress = progress
         # Progress is asked for even where it is not shown: it tells a busy daemon from a lost one.
-        self._params = {"client_token": os.urandom(16).hex(), **params, "progress": True}
+        token = quick.token or os.urandom(16).hex()
+        self._params = {"client_token": token, **params, "progress": True}
         self._pending: int | None = None
         self.client: Client | None = None
         # Whether the daemon may have the run.
