@@ -16,14 +16,13 @@ from rch.contract.errors import Failure, Kind
 from rch.files.paths import host_paths
 from rchctl import quick
 
-HEAVY = {"argparse", "pathlib", "typing", "socket", "urllib", "rch.contract.errors", "rchctl.whole"}
+HEAVY = {"argparse", "json", "pathlib", "typing", "socket", "urllib", "rch.contract.errors", "rchctl.whole"}
 PROBE = """
 import sys
 from rchctl.__main__ import main
-before = set(sys.modules)
-code = main(sys.argv[1:])
+code, modules = main(sys.argv[1:]), sorted(sys.modules)
 import json
-sys.stderr.write(json.dumps([code, sorted(sys.modules)]))
+sys.stderr.write(json.dumps([code, modules]))
 """
 DONE: dict[str, Any] = {"state": "SUCCEEDED", "exit_code": 0}
 
