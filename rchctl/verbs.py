@@ -43,7 +43,9 @@ VERBS: dict[str, Verb] = {
     "attest": Verb(
         "rchctl.commands.attest", "verify a set's signature and every byte offline; export its statements"
     ),
-    "workers": Verb("rchctl.commands.workers", "the inventory: list, probe, add, key, explain, gc"),
+    "workers": Verb(
+        "rchctl.commands.workers", "the workers: list, probe, setup, upgrade, add, key, explain, drain, gc"
+    ),
     "doctor": Verb(
         "rchctl.commands.doctor", "what is wrong with the set-up and its workers, and what mends it"
     ),

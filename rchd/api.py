@@ -30,6 +30,7 @@ from rchd.api_pages import Page
 from rchd.api_plan import PlanApi
 from rchd.api_progress import teller
 from rchd.api_rerun import RerunApi
+from rchd.api_setup import SetupApi
 from rchd.api_taking import Taking
 from rchd.api_workers import WorkersApi
 from rchd.core import effects as fx
@@ -68,6 +69,7 @@ class Api:
         plan: PlanApi,
         gc: GcApi,
         door: DoorApi,
+        setup: SetupApi,
         daemon: DaemonApi,
         replies: Replies,
         metrics: MetricsApi,
@@ -106,6 +108,9 @@ class Api:
             "workers.try": door.tried,
             "workers.keys": door.keys,
             "workers.examine": door.examined,
+            "workers.look": setup.looked,
+            "workers.install": setup.installed,
+            "workers.drain": workers.drain,
             "workers.explain": plan.explained,
         }
 

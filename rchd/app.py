@@ -26,6 +26,7 @@ from rchd.api_gc import GcApi
 from rchd.api_hostgc import HostGcApi
 from rchd.api_metrics import MetricsApi
 from rchd.api_plan import PlanApi
+from rchd.api_setup import SetupApi
 from rchd.api_workers import WorkersApi
 from rchd.core import events as ev
 from rchd.core.ask import farewell
@@ -34,6 +35,7 @@ from rchd.driver import Driver, Record, load_core
 from rchd.edges import known_types, leavings, logfile, private, process, store_health
 from rchd.edges.agents import Agents
 from rchd.edges.clock import now
+from rchd.edges.drained import Drained
 from rchd.edges.host_id import host_id
 from rchd.edges.housekeeping import Housekeeper
 from rchd.edges.hub import Hub
@@ -140,13 +142,12 @@ async def _run(
     observer = Observer(on_end=lambda run: notifier.ended(core.view(run)))
     observer.knows(core.runs.values())
     descriptors = process.raise_descriptors()
-    agents = Agents(os.environ.get("SSH_AUTH_SOCK"))
+    drained, agents = Drained(paths.drained), Agents(os.environ.get("SSH_AUTH_SOCK"))
     pool = WorkerPool(
         _known_workers(paths.workers_toml), standby_home=paths.standby_worker, agent=agents.pick
     )
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
-    hub = Hub(str(paths.artifacts))
-    replies = Replies()
+    hub, replies = Hub(str(paths.artifacts)), Replies()
     keeper = Housekeeper(paths.artifacts, store)
     if client is None:  # else what lies there is the usual daemon's
         await anyio.to_thread.run_sync(_clear, keeper, paths, store, core)
@@ -202,6 +203,7 @@ async def _run(
                 service.tell(patience=PATIENCE_SECONDS, READY=1, STATUS=daemon.status_line())
                 ready()
 
+            door = DoorApi(paths.workers_toml, prober, driver, agents.pick, drained)
             group.start_soon(intake.tend)
             api = Api(
                 paths=paths,
@@ -209,10 +211,18 @@ async def _run(
                 store=store,
                 hub=hub,
                 intake=intake,
-                workers=WorkersApi(paths.workers_toml, prober, driver),
+                workers=WorkersApi(paths.workers_toml, prober, driver, drained),
                 plan=PlanApi(intake, prober, driver),
                 gc=GcApi(paths.workers_toml, pool),
-                door=DoorApi(paths.workers_toml, prober, driver, agents.pick),
+                door=door,
+                setup=SetupApi(
+                    paths.workers_toml,
+                    door=door,
+                    pool=pool,
+                    prober=prober,
+                    driver=driver,
+                    agent=agents.pick,
+                ),
                 daemon=daemon,
                 replies=replies,
                 metrics=MetricsApi(meters),
@@ -230,7 +240,7 @@ async def _run(
                 _export(group, settings, meters)
             else:
                 group.start_soon(private.until_left, client, core, daemon, driver.post, stop)
-            driver.post(ev.Started(at=now()))
+            driver.post(ev.Started(at=now(), drained=drained.reasons()))
             log.info("daemon.started", socket=str(paths.socket), runs=len(core.runs))
             await server.serve(listener, answers)
         intake.close()

@@ -87,6 +87,11 @@ class HostPaths(NamedTuple):
         return self.state_dir / "inventory.lock"
 
     @property
+    def drained(self) -> Path:
+        """The workers that are to get no new run."""
+        return self.state_dir / "drained.json"
+
+    @property
     def host_id_file(self) -> Path:
         """The `host_id` that this host gives to workers."""
         return self.state_dir / "host_id"

@@ -26,9 +26,9 @@ def add(context: Context) -> Outcome:
         raise UsageError(f"workers add: {missing} is missing: type 'rchctl workers add NAME --host HOST'")
     refuse_known(context.paths.workers_toml, args.name)
     first = not context.paths.workers_toml.exists()
-    address = _address(context)
+    address = address_of(context)
     scan = context.call("workers.scan", address, timeout=_DIAL_SECONDS)
-    pin = _accepted(context, scan)
+    pin = accepted_key(context, scan)
     address["known_host_fingerprint"] = pin
     answer = _probed(context, address)
     capabilities = answer["probe"].get("capabilities", {})
@@ -48,7 +48,8 @@ def add(context: Context) -> Outcome:
     )
 
 
-def _address(context: Context) -> dict[str, Any]:
+def address_of(context: Context) -> dict[str, Any]:
+    """The machine that the flags name, as an entry of the inventory would."""
     args = context.args
     address: dict[str, Any] = {"name": args.name, "host": args.host}
     if args.user:
@@ -66,7 +67,7 @@ def _address(context: Context) -> dict[str, Any]:
 # --- the host key -----------------------------------------------------------------------
 
 
-def _accepted(context: Context, scan: dict[str, Any]) -> str:
+def accepted_key(context: Context, scan: dict[str, Any]) -> str:
     """The fingerprint to pin. A key that nobody has seen before is never taken unasked."""
     args, where = context.args, one_line(scan.get("where", ""))
     keys = [key for key in scan.get("keys", ()) if not key.get("short")]
@@ -91,7 +92,7 @@ def _accepted(context: Context, scan: dict[str, Any]) -> str:
     if args.yes and best.get("known"):
         return str(best["fingerprint"])
     if not asking.has_somebody():
-        again = shlex.join(["rchctl", "workers", "add", args.name, "--host", args.host])
+        again = shlex.join(["rchctl", "workers", args.what, args.name, "--host", args.host])
         raise _refused(
             f"nobody is here to say whether the host key of {where} is the right one: it shows {shown}",
             f"compare with '{compare}' on the worker, then: {again} --fingerprint {best['fingerprint']}",
@@ -174,6 +175,11 @@ def _entry(context: Context, address: dict[str, Any], own: str | None) -> dict[s
     entry = dict(address)
     if own is not None:
         entry["attestation_pubkey_fingerprint"] = own
+    return with_tags(context, entry)
+
+
+def with_tags(context: Context, entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry with the priority and the tags that were asked for."""
     if context.args.priority is not None:
         entry["priority"] = context.args.priority
     if context.args.tag:

@@ -24,9 +24,9 @@ def key(context: Context) -> Outcome:
         raise UsageError("workers key: a name is missing: type 'rchctl workers key NAME'")
     made = False
     if args.create or args.ssh_key:
-        path = _path(context)
-        made = bool(args.create) and _made(path, args.name)
-        found = {"line": _public(path), "source": "file", "path": str(path), "fingerprint": None}
+        path = key_path(context)
+        made = bool(args.create) and make_key(path, args.name)
+        found = {"line": public_of(path), "source": "file", "path": str(path), "fingerprint": None}
         _tell_made(context, path, made=made)
     else:
         found = _offered(context)
@@ -48,7 +48,7 @@ def default_key(name: str, env: Mapping[str, str]) -> Path:
     return Path(env.get("HOME") or Path.home()) / ".ssh" / f"rch_{name}"
 
 
-def _path(context: Context) -> Path:
+def key_path(context: Context) -> Path:
     """The key file: the one that was named, else the entry's, else one of its own name."""
     from rch.config.inventory import load_inventory
 
@@ -61,7 +61,7 @@ def _path(context: Context) -> Path:
     return default_key(context.args.name, context.env)
 
 
-def _made(path: Path, name: str) -> bool:
+def make_key(path: Path, name: str) -> bool:
     """Make an ed25519 key, 0600 and without a passphrase, unless there is one; whether it was made."""
     if path.exists():
         return False
@@ -72,7 +72,7 @@ def _made(path: Path, name: str) -> bool:
     return True
 
 
-def _public(path: Path) -> str:
+def public_of(path: Path) -> str:
     """`TYPE BASE64` of a key file, out of the file beside it or out of the key itself."""
     beside = path.with_name(f"{path.name}.pub")
     text = beside.read_text(encoding="utf-8") if beside.is_file() else ""

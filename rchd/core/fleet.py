@@ -1,9 +1,10 @@
 """What is known of the workers: the newest word of each, who is set aside, who could serve what.
 
-Pure, bounded by the inventory, and not persisted: a start begins anew. A worker that breaks the
-protocol `STRIKES` times in a row, or shows a wrong host key once, is given no new run until a
+Pure, bounded by the inventory, and but for drains not persisted: a start begins anew. A worker that
+breaks the protocol `STRIKES` times in a row, or shows a wrong host key once, is given no new run until a
 timer is over, twice as long each time; no clock is asked. What it can (its toolchains, its tags)
-stays known while it is busy, unreachable or set aside: that is what `servable` goes by.
+stays known while it is busy, unreachable, drained or set aside: that is what `servable` goes by.
+Who is drained is told at the start and by whoever drains; `rchd/edges/drained.py` keeps it.
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ class Fleet:
         self._verdicts: dict[Need, Servable] = {}
         self._reaches: dict[Need, Reach] = {}
         self._numbers = 0
+        self._drained: dict[str, str] = {}
 
     # --- what it is told --------------------------------------------------------------
 
@@ -210,6 +212,12 @@ class Fleet:
         if health is not None and health.aside is not None and health.aside.number == event.op:
             health.aside = None
 
+    def drain(self, worker: str, reason: str | None) -> None:
+        """No new run for this worker, whatever it is asked; null: it may have them again."""
+        self._drained.pop(worker, None)
+        if reason is not None:
+            self._drained[worker] = reason
+
     # --- what is asked of it ----------------------------------------------------------
 
     @property
@@ -222,6 +230,11 @@ class Fleet:
         health = self._health.get(worker)
         return None if health is None else health.aside
 
+    def agent(self, worker: str) -> str | None:
+        """The version of its program, as it was last told."""
+        report = self._reports.get(worker)
+        return None if report is None or report.result is None else report.result.capabilities.agent_version
+
     def spared(self) -> dict[str, str]:
         """The workers that are not to be asked, and the mark of the entry for which this holds."""
         return {name: each.mark for name, each in sorted(self._health.items()) if each.aside and each.mark}
@@ -233,8 +246,13 @@ class Fleet:
         return msgspec.structs.replace(effect, aside=self.spared())
 
     def screened(self, reports: Iterable[ev.ProbeReport]) -> tuple[ev.ProbeReport, ...]:
-        """The reports as a new run may see them: who is set aside has failed its probe."""
-        return tuple(self._screened(report) for report in reports)
+        """The reports as a new run may see them: who is set aside has failed, who drains says so."""
+        return tuple(self._marked(self._screened(report)) for report in reports)
+
+    def _marked(self, report: ev.ProbeReport) -> ev.ProbeReport:
+        if report.worker not in self._drained:
+            return report
+        return msgspec.structs.replace(report, drained=self._drained[report.worker])
 
     def _screened(self, report: ev.ProbeReport) -> ev.ProbeReport:
         aside = self.aside(report.worker)
