@@ -17,7 +17,9 @@ from support.lab import Lab, lab
 from support.until import until
 
 from rch.files.locks import FileLock, is_free
-from rchd.edges import private
+from rch.files.paths import host_paths
+from rchd.edges import leavings, private
+from rchd.edges.store import SqliteStore
 
 
 @pytest.fixture
@@ -185,3 +187,19 @@ def test_a_folder_is_marked_before_anybody_can_see_it_empty(tmp_path: Path) -> N
     assert private.is_marked(tmp_path / "root" / "run")
     assert [each.name for each in (tmp_path / "root").iterdir()] == ["run"]
     assert not private.is_served(tmp_path / "root" / "run")
+
+
+def test_a_start_of_the_usual_daemon_clears_no_run_that_such_a_call_just_takes_in(tmp_path: Path) -> None:
+    paths = host_paths({"RCH_HOME": str(tmp_path)})
+    for name in ("own", "other"):
+        (paths.artifacts / name).mkdir(parents=True)
+        (paths.artifacts / name / "accepted.json").write_text("{}")
+    private.make_marked(paths.artifacts / "alone", tmp_path / "lock")
+    (paths.artifacts / "alone" / "accepted.json").write_text("{}")
+    paths.state_dir.mkdir()
+    store = SqliteStore.open(paths.database)
+    try:
+        leavings.clear(paths, store, ())
+    finally:
+        store.close()
+    assert [each.name for each in paths.artifacts.iterdir()] == ["alone"]
