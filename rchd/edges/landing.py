@@ -115,7 +115,7 @@ def _tried(call: Call, folder: str) -> dict[str, Any]:
     text = call.run(argv, seconds=120, data=json.dumps(asked) + "\n")
     try:
         answer: dict[str, Any] = json.loads(text)["payload"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Refused("the new version does not answer a probe", None, text) from None
     return answer
 

@@ -80,7 +80,7 @@ def _pythons(call: Call) -> list[dict[str, Any]]:
             continue
         try:
             answer = json.loads(call.run([path, "-I", "-c", _ASK], seconds=20))
-        except (Refused, OSError, ValueError):
+        except (Refused, OSError, ValueError, RecursionError):
             continue
         version, usable, machine, libc = answer
         seen[real] = {

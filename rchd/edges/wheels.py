@@ -17,9 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 import rch
+from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure, Kind
 
 NEEDS = ("junitparser>=3.2", "msgspec>=0.19", "pynacl>=1.5", "rfc8785>=0.1.4", "zstandard>=0.22")
@@ -127,7 +126,7 @@ def repacked(installed: Distribution) -> Wheel | None:
 
 def _is_editable(installed: Distribution) -> bool:
     text = installed.read_text("direct_url.json")
-    return text is not None and bool(msgspec.json.decode(text).get("dir_info", {}).get("editable"))
+    return text is not None and bool(decode_json(text).get("dir_info", {}).get("editable"))
 
 
 def _tags(installed: Distribution) -> list[str]:
