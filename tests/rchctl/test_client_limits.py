@@ -139,7 +139,9 @@ def past_asked(count: int, _: Path, patch: Patch) -> bool:
 
 def listed(count: int, _: Path, patch: Patch) -> bool:
     patch.setattr(list_verb, "_newest", lambda *_: [])
-    context: Any = SimpleNamespace(args=SimpleNamespace(limit=str(count), state=None), json=True)
+    others = dict.fromkeys(("state", "project", "origin", "group", "since", "columns"))
+    args = SimpleNamespace(limit=str(count), **others)
+    context: Any = SimpleNamespace(args=args, json=True, connect=lambda: SimpleNamespace(close=int))
     return taken(lambda: list_verb.run(context))
 
 
