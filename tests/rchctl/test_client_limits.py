@@ -13,9 +13,10 @@ import pytest
 
 from rch.contract import framing
 from rch.contract.records import SourceEntry, SourceManifest
-from rchctl import client, request
+from rchctl import client, findings, request
 from rchctl.commands import bugreport, daemon_logs
 from rchctl.commands import list as list_verb
+from rchctl.diagnose import finding
 from rchctl.parser import UsageError
 from rchctl.report import asked, excerpts, past, past_model, records, step_model
 from rchctl.report import junit as junit_module
@@ -25,6 +26,7 @@ from rchctl.report.past_model import past_page
 from rchctl.report.records import Reading
 from rchctl.report.text import cut
 from rchctl.report.trends import PastRun
+from rchctl.tui.model import MOST_RUNS, Model
 
 pytestmark = pytest.mark.spec("12")
 
@@ -184,6 +186,18 @@ def answer_of_the_daemon(size: int, _: Path, patch: Patch) -> bool:
         return False
 
 
+def failures_named(count: int, *_: Any) -> bool:
+    context: Any = SimpleNamespace(console=SimpleNamespace(style=lambda text, _kind: text))
+    said = [finding.failure({"name": f"t{number}", "message": "x"}, "test") for number in range(count)]
+    return "more: rchctl report" not in findings._list("failed tests", said, context)
+
+
+def runs_on_screen(count: int, *_: Any) -> bool:
+    model = Model()
+    model.snapshot([{"run_id": f"run-{number:08}", "state": "FAILED"} for number in range(count)])
+    return len(model.runs) == count
+
+
 Row = tuple[Holds, int]
 ROWS: dict[str, Row] = {
     "a record": (record_bytes, 100),
@@ -205,6 +219,8 @@ ROWS: dict[str, Row] = {
     "a file of a bug report": (reported_bytes, 20),
     "a name": (name_length, request._LONGEST_NAME),
     "a number": (number, request._MOST),
+    "failures before a verdict": (failures_named, findings.MOST),
+    "runs on the screen": (runs_on_screen, MOST_RUNS),
     "an answer": (answer_of_the_daemon, 100),
 }
 
