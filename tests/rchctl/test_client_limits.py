@@ -14,10 +14,10 @@ import pytest
 from rch.contract import framing
 from rch.contract.errors import Failure
 from rch.contract.records import SourceEntry, SourceManifest
-from rchctl import bridge, client, request
+from rchctl import bridge, client, findings, request
 from rchctl.commands import bugreport, daemon_logs
 from rchctl.commands import list as list_verb
-from rchctl.diagnose import gather, merge
+from rchctl.diagnose import finding, gather, merge
 from rchctl.diagnose import places as diagnosed_places
 from rchctl.parser import UsageError
 from rchctl.report import asked, excerpts, past, past_model, records, step_model
@@ -28,6 +28,7 @@ from rchctl.report.past_model import past_page
 from rchctl.report.records import Reading
 from rchctl.report.text import cut
 from rchctl.report.trends import PastRun
+from rchctl.tui.model import MOST_RUNS, Model
 
 pytestmark = pytest.mark.spec("12")
 
@@ -142,7 +143,9 @@ def past_asked(count: int, _: Path, patch: Patch) -> bool:
 
 def listed(count: int, _: Path, patch: Patch) -> bool:
     patch.setattr(list_verb, "_newest", lambda *_: [])
-    context: Any = SimpleNamespace(args=SimpleNamespace(limit=str(count), state=None), json=True)
+    others = dict.fromkeys(("state", "project", "origin", "group", "since", "columns"))
+    args = SimpleNamespace(limit=str(count), **others)
+    context: Any = SimpleNamespace(args=args, json=True, connect=lambda: SimpleNamespace(close=int))
     return taken(lambda: list_verb.run(context))
 
 
@@ -232,6 +235,18 @@ def merged_junit(size: int, place: Path, patch: Patch) -> bool:
     return merge._read(place / "junit.xml", []) is not None
 
 
+def failures_named(count: int, *_: Any) -> bool:
+    context: Any = SimpleNamespace(console=SimpleNamespace(style=lambda text, _kind: text))
+    said = [finding.failure({"name": f"t{number}", "message": "x"}, "test") for number in range(count)]
+    return "more: rchctl report" not in findings._list("failed tests", said, context)
+
+
+def runs_on_screen(count: int, *_: Any) -> bool:
+    model = Model()
+    model.snapshot([{"run_id": f"run-{number:08}", "state": "FAILED"} for number in range(count)])
+    return len(model.runs) == count
+
+
 Row = tuple[Holds, int]
 ROWS: dict[str, Row] = {
     "a record": (record_bytes, 100),
@@ -259,6 +274,8 @@ ROWS: dict[str, Row] = {
     "a junit.xml that is merged": (merged_junit, 100),
     "a name": (name_length, request._LONGEST_NAME),
     "a number": (number, request._MOST),
+    "failures before a verdict": (failures_named, findings.MOST),
+    "runs on the screen": (runs_on_screen, MOST_RUNS),
     "an answer": (answer_of_the_daemon, 100),
 }
 
