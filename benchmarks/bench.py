@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import load
 import structlog
 from bundle import bundle
+from client import client
 from edit import edit
 from line import ssh, status
 from memory import memory
@@ -45,11 +46,12 @@ FAST: dict[str, Benchmark] = {
     "tail": tail,
     "memory": memory,
     "edit": edit,
+    "client": client,
 }
 LOAD: dict[str, Callable[[argparse.Namespace, int], load.Table]] = {
     "start": lambda args, rounds: load.start(args.runs, rounds),
     "watchers": lambda args, rounds: load.watchers(args.watchers, args.submits, rounds),
-    "idle": lambda args, rounds: load.idle(args.idle, 300, rounds),
+    "idle": lambda args, rounds: load.idle(args.idle, args.slow, 300, rounds),
 }
 GROUPS = {"load": list(LOAD), "fast": list(FAST), "all": [*LOAD, *FAST]}
 LOAD_ROUNDS, FAST_ROUNDS = 5, 7
@@ -108,6 +110,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=10_000, help="start: how many are queued")
     parser.add_argument("--watchers", type=int, default=200)
     parser.add_argument("--idle", type=int, default=500)
+    parser.add_argument("--slow", type=int, default=500, help="idle: how many say a byte a second")
     parser.add_argument("--submits", type=int, default=40)
     parser.add_argument("--rounds", type=int, help=f"{LOAD_ROUNDS} for the load, else {FAST_ROUNDS}")
     parser.add_argument("--quick", action="store_true", help="small trees, one round, no goals")

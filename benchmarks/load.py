@@ -21,7 +21,10 @@ from table import percentile
 TIMED = Path(__file__).with_name("timed_daemon.py")
 MEGA = 1e6
 PAUSE_SECONDS = 0.2  # between two submits: what is measured is the way, not the jam
+CALL_PAUSE_SECONDS = 0.04  # so that a round lasts beyond the deadline of a half message
+DROPS_A_SECOND = 50
 Table = dict[str, float]
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 # --- a long queue -------------------------------------------------------------------------
@@ -160,29 +163,69 @@ def against(quiet: Table, loaded: Table, first: str, second: str) -> Table:
     return table
 
 
-# --- idle connections ---------------------------------------------------------------------
+# --- connections that want nothing, or everything slowly ----------------------------------
 
 
-async def one_idle(made: Machine, idle: int, calls: int) -> Table:
-    """A good client's calls while `idle` others have said half a line and nothing since."""
-    opened = [await asyncio.open_unix_connection(made.paths.socket) for _ in range(idle)]
-    for _, writer in opened:
-        writer.write(b"{")
+async def opened(made: Machine) -> Connection:
+    """A connection that has said nothing yet."""
+    return await asyncio.open_unix_connection(made.paths.socket)
+
+
+async def drip(made: Machine, count: int, ready: asyncio.Event) -> None:
+    """`count` connections, each with a byte of a message a second; who is closed comes again."""
+    drops = [await opened(made) for _ in range(count)]
+    ready.set()
+    at = 0
     try:
-        async with greeted(made) as client:
-            waits = [await timed(client, "daemon.health") for _ in range(calls)]
+        while True:
+            for _ in range(max(1, count // DROPS_A_SECOND)):
+                reader, writer = drops[at]
+                if reader.at_eof() or writer.is_closing():
+                    writer.close()
+                    drops[at] = _, writer = await opened(made)
+                writer.write(b"{")
+                at = (at + 1) % count
+            await asyncio.sleep(1 / DROPS_A_SECOND)
     finally:
-        for _, writer in opened:
+        for _, writer in drops:
             writer.close()
-    return {"call, p50 ms": percentile(waits, 0.5) * 1000, "call, p99 ms": percentile(waits, 0.99) * 1000}
 
 
-def idle(count: int, calls: int, rounds: int) -> Table:
-    """With nobody and with a crowd of idle connections, in turns."""
+async def one_idle(made: Machine, idle: int, slow: int, calls: int) -> Table:
+    """A good client's calls while `idle` others say nothing, and `slow` others a byte a second."""
+    async with AsyncExitStack() as stack:
+        for _ in range(idle):
+            await stack.enter_async_context(greeted(made))
+        ready, dripping = asyncio.Event(), None
+        if slow:
+            dripping = asyncio.create_task(drip(made, slow, ready))
+            await ready.wait()
+        client = await stack.enter_async_context(greeted(made))
+        used = made.processor
+        waits = []
+        for _ in range(calls):
+            waits.append(await timed(client, "daemon.health"))
+            await asyncio.sleep(CALL_PAUSE_SECONDS)
+        used = made.processor - used
+        if dripping is not None:
+            if dripping.done():
+                dripping.result()
+            dripping.cancel()
+            await asyncio.gather(dripping, return_exceptions=True)
+    return {
+        "call, p50 ms": percentile(waits, 0.5) * 1000,
+        "call, p99 ms": percentile(waits, 0.99) * 1000,
+        "processor per call, ms": used / calls * 1000,
+    }
+
+
+def idle(idlers: int, slow: int, calls: int, rounds: int) -> Table:
+    """With nobody and with a crowd of idle and of slow connections, in turns."""
     with machine() as made:
         made.start()
-        found: dict[int, list[Table]] = {0: [], count: []}
+        crowds = [(0, 0), (idlers, slow)]
+        found: list[list[Table]] = [[], []]
         for _ in range(rounds):
-            for many, tables in found.items():
-                tables.append(asyncio.run(one_idle(made, many, calls)))
-    return against(middle(found[0]), middle(found[count]), "alone", f"{count} idle")
+            for (quiet, dripping), tables in zip(crowds, found, strict=True):
+                tables.append(asyncio.run(one_idle(made, quiet, dripping, calls)))
+    return against(middle(found[0]), middle(found[1]), "alone", f"{idlers} idle, {slow} slow")

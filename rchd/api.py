@@ -15,9 +15,7 @@ import anyio
 import msgspec
 
 from rch.contract import local_api as api
-from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure, Kind
-from rch.contract.ids import timestamp
 from rch.contract.local_gc import HostGcParams, HostGcView
 from rch.contract.states import is_terminal
 from rch.files.paths import HostPaths
@@ -26,10 +24,11 @@ from rchd.api_door import DoorApi
 from rchd.api_gc import GcApi
 from rchd.api_hostgc import HostGcApi
 from rchd.api_metrics import MetricsApi
-from rchd.api_pages import Page
+from rchd.api_pages import Page, past_events
 from rchd.api_plan import PlanApi
 from rchd.api_progress import teller
 from rchd.api_rerun import RerunApi
+from rchd.api_setup import SetupApi
 from rchd.api_taking import Taking
 from rchd.api_workers import WorkersApi
 from rchd.core import effects as fx
@@ -43,7 +42,6 @@ from rchd.edges.intake import Intake, request_sha256
 from rchd.edges.socket import Connection
 from rchd.edges.store import RunRow, StateStore
 
-REPLAY_LIMIT = 1000
 MOST_LISTED = 1000
 MAX_LIVE_RUNS = 20_000
 """Runs that are not over: origins take turns, so that this bounds memory, and starves nobody."""
@@ -68,6 +66,7 @@ class Api:
         plan: PlanApi,
         gc: GcApi,
         door: DoorApi,
+        setup: SetupApi,
         daemon: DaemonApi,
         replies: Replies,
         metrics: MetricsApi,
@@ -106,6 +105,9 @@ class Api:
             "workers.try": door.tried,
             "workers.keys": door.keys,
             "workers.examine": door.examined,
+            "workers.look": setup.looked,
+            "workers.install": setup.installed,
+            "workers.drain": workers.drain,
             "workers.explain": plan.explained,
         }
 
@@ -235,8 +237,7 @@ class Api:
         before = None if params.before is None else await self._named(params.before)
         left = max(1, min(params.limit, MOST_LISTED))
         while left:
-            find = partial(self._store.runs, min(left, ROWS_AT_ONCE), state=params.state, before=before)
-            rows = await anyio.to_thread.run_sync(find)
+            rows = await self._rows(min(left, ROWS_AT_ONCE), params.state, before)
             for row in rows:
                 view = await self._by_id(row.run_id) if row.run_id in live else self._row_view(row)
                 if not page.add(view):
@@ -244,7 +245,13 @@ class Api:
             if not rows:
                 break
             left, before = left - len(rows), rows[-1].run_id
-        return api.RunListView(runs=page.views)
+        more = params.limit > MOST_LISTED and not left
+        return api.RunListView(
+            runs=page.views, more=more and bool(await self._rows(1, params.state, before))
+        )
+
+    async def _rows(self, limit: int, state: str | None, before: str | None) -> list[RunRow]:
+        return await anyio.to_thread.run_sync(partial(self._store.runs, limit, state=state, before=before))
 
     async def _cancel(self, params: api.CancelParams, _connection: Connection) -> api.RunView:
         if params.reason not in {"USER", "SIGNAL"}:
@@ -302,7 +309,7 @@ class Api:
         views, more = await self._snapshot(run_id)
         past: list[api.RunEvent] = []
         if params.after_seq is not None:
-            past = await self._past(params.after_seq, seq, follower.run, follower.number)
+            past = await past_events(self._store, params.after_seq, seq, follower.run, follower.number)
         # The answer is written before the loop turns: news follow it, old ones first.
         asyncio.get_running_loop().call_soon(sink.release, past, views)
         return api.WatchView(subscription=follower.number, seq=seq, runs=views, more=more)
@@ -316,34 +323,6 @@ class Api:
             if (view := await self._if_known(each)) is not None and not page.add(view):
                 return page.views, True
         return page.views, False
-
-    async def _past(self, after: int, until: int, run: str, subscription: int) -> list[api.RunEvent]:
-        """The durable events from `after` to `until`; a gap where some are gone or they are too many."""
-        rows = await anyio.to_thread.run_sync(
-            lambda: self._store.events_after(
-                after, run_id=None if run == "all" else run, limit=REPLAY_LIMIT
-            )
-        )
-        found = [
-            api.RunEvent(
-                subscription=subscription,
-                seq=row.seq,
-                type=row.type,
-                run_id=row.run_id,
-                at=row.at,
-                run=decode_json(row.doc, api.RunView),
-            )
-            for row in rows
-            if row.seq <= until
-        ]
-        at = timestamp(time.time())
-        gap = api.RunEvent(subscription=subscription, seq=until, type="gap", run_id=None, at=at)
-        # Asked after they were read: what is let go between the two is told as a gap for nothing.
-        if after + 1 < await anyio.to_thread.run_sync(self._store.first_event_seq):
-            found.insert(0, gap)
-        if len(rows) == REPLAY_LIMIT:
-            found.append(gap)
-        return found
 
     async def _unwatch(self, params: api.UnwatchParams, connection: Connection) -> dict[str, object]:
         if params.subscription in connection.session.subscriptions:

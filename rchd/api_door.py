@@ -20,6 +20,7 @@ from rch.contract.worker_rpc import RpcError
 from rchd.api_workers import PROBE_SECONDS, in_order
 from rchd.core import events as ev
 from rchd.driver import Driver
+from rchd.edges.drained import Drained
 from rchd.edges.pool import target_of
 from rchd.edges.prober import Prober, deadline, ms_since
 from rchd.edges.socket import Connection
@@ -33,16 +34,17 @@ LOOK_SECONDS = 150.0
 class DoorApi:
     """Looks at workers of the inventory at `path`, and at such as are to be put into it."""
 
-    def __init__(self, path: Path, prober: Prober, driver: Driver, agent: Agent) -> None:
+    def __init__(self, path: Path, prober: Prober, driver: Driver, agent: Agent, drained: Drained) -> None:
         self._path = path
         self._prober = prober
         self._driver = driver
         self._agent = agent
+        self._drained = drained
 
     async def scanned(self, params: door.AddressParams, _connection: Connection) -> door.ScanView:
         """The host keys that are shown; none of them is trusted by that."""
-        ssh = await _ssh("ssh")
-        target = target_of(_entry(params), CONNECT_SECONDS)
+        ssh = await ssh_module("ssh")
+        target = target_of(entry_of(params), CONNECT_SECONDS)
         where, seen, known = await ssh.shown_keys(target, self._agent)
         keys = [
             door.HostKeyView(
@@ -58,7 +60,7 @@ class DoorApi:
 
     async def tried(self, params: door.AddressParams, _connection: Connection) -> door.TryView:
         """The answer to a probe, on a connection of its own."""
-        entry = _entry(params)
+        entry = entry_of(params)
         transport = SshTransport(target_of(entry, CONNECT_SECONDS), agent=self._agent)
         client = WorkerClient(entry.name, transport)
         began = time.monotonic()
@@ -74,12 +76,12 @@ class DoorApi:
     async def keys(self, params: door.KeysParams, _connection: Connection) -> door.KeysView:
         """The public keys that a dial would offer."""
         if params.address is not None:
-            entry = _entry(params.address)
+            entry = entry_of(params.address)
         else:
             entry = _one(load_inventory(self._path), params.name or "")
         if entry.transport != "ssh":
             raise Failure(Kind.USAGE, f"worker {entry.name} is on this machine and needs no key")
-        look = await _ssh("ssh_look")
+        look = await ssh_module("ssh_look")
         found = await look.offered(target_of(entry, CONNECT_SECONDS), self._agent)
         views = [
             door.KeyView(
@@ -96,6 +98,9 @@ class DoorApi:
     async def examined(self, params: door.ExamineParams, _connection: Connection) -> door.ExamineView:
         """Probes one worker, or each, and tries what its key opens beside the worker's command."""
         inventory = load_inventory(self._path)
+        if params.address is not None:
+            view = await self._opened(entry_of(params.address))
+            return door.ExamineView(workers=(view,), inventory=str(self._path), embedded=False)
         entries = in_order(inventory)
         if params.name is not None:
             entries = [_one(inventory, params.name)]
@@ -112,10 +117,20 @@ class DoorApi:
             workers=ordered, inventory=str(self._path), embedded=inventory.implied_local
         )
 
+    async def _opened(self, entry: WorkerEntry) -> door.ExaminedView:
+        return door.ExaminedView(
+            name=entry.name,
+            transport=entry.transport,
+            host=entry.host or "localhost",
+            priority=entry.priority,
+            **await self._door(entry),
+        )
+
     async def _examined(self, inventory: Inventory, entry: WorkerEntry) -> door.ExaminedView:
         report = await self._prober.probe(inventory, entry, PROBE_SECONDS)
         self._driver.post(ev.WorkerProbed(at=time.time(), report=report))
         aside = self._driver.core.fleet.aside(entry.name)
+        drain = self._drained.get(entry.name)
         facts: dict[str, Any] = {} if entry.transport == "local" else await self._door(entry)
         return door.ExaminedView(
             name=entry.name,
@@ -128,12 +143,13 @@ class DoorApi:
             skew_seconds=report.skew_seconds,
             failure=_reported(report),
             aside=None if aside is None or report.result is not None else aside.message,
+            drained=None if drain is None else drain.reason,
             **facts,
         )
 
     async def _door(self, entry: WorkerEntry) -> dict[str, Any]:
         """What the key opens, over a connection that is dialled for that alone."""
-        ssh, look = await _ssh("ssh"), await _ssh("ssh_look")
+        ssh, look = await ssh_module("ssh"), await ssh_module("ssh_look")
         try:
             with deadline(LOOK_SECONDS, entry.name):
                 connection = await ssh.dial(target_of(entry, CONNECT_SECONDS), self._agent, None)
@@ -152,12 +168,12 @@ class DoorApi:
         }
 
 
-async def _ssh(name: str) -> Any:
+async def ssh_module(name: str) -> Any:
     """A module that speaks SSH; its library takes a while to load."""
     return await to_thread.run_sync(import_module, f"rchd.edges.{name}")
 
 
-def _entry(params: door.AddressParams) -> WorkerEntry:
+def entry_of(params: door.AddressParams) -> WorkerEntry:
     """The address as the inventory would have it; `Failure` USAGE names the member that it would refuse."""
     try:
         return msgspec.convert(msgspec.to_builtins(params), WorkerEntry)

@@ -48,10 +48,12 @@ TOLD = frozenset(
         "daemon.gc",
         "workers.probe",
         "workers.gc",
+        "workers.drain",
+        "workers.install",
     }
 )
 # These take as long as a worker or a disk does, which is nothing to wonder at.
-_LONG = frozenset({"runs.plan", "workers.explain"})
+_LONG = frozenset({"runs.plan", "workers.explain", "workers.look"})
 
 Answer = Callable[[Call, Connection], Awaitable[object]]
 

@@ -67,6 +67,7 @@ _SUBKINDS: Mapping[tuple[Kind, str], Entry] = {
     (Kind.SSH, "ALGORITHMS"): Entry(
         20, False, "update sshd on the worker, or have its sshd_config allow today's algorithms"
     ),
+    (Kind.SSH, "SETUP"): Entry(20, True, "mend what the step names, and run it again"),
     (Kind.SSH, "UNREACHABLE"): Entry(20, True, "check that the worker is up: rchctl workers probe"),
     (Kind.EXECUTOR, "PROTOCOL_ERROR"): Entry(40, False, "bring host and worker to the same version"),
     (Kind.EXECUTOR, "WORKER_LOST"): Entry(40, True, "run the same command again"),

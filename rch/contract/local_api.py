@@ -21,11 +21,23 @@ from rch.contract.local_door import (
 )
 from rch.contract.local_gc import HostGcParams, HostGcView, WorkersGcParams, WorkersGcView
 from rch.contract.local_plan import ExplainParams, RunPlanView, WorkersPlanView
+from rch.contract.local_setup import InstallParams, InstallView, LookParams, LookView
+from rch.contract.local_workers import WorkerDrainParams, WorkerDrainView, WorkerListView
 from rch.contract.records import Narrowing
 
 PROTOCOL = (1, 1)
 MAX_MESSAGE = 1 << 20
-FEATURES = ("watch", "log_text", "drain_exit", "plan", "cancel_token", "rerun", "door", "content_length")
+FEATURES = (
+    "watch",
+    "log_text",
+    "drain_exit",
+    "plan",
+    "cancel_token",
+    "rerun",
+    "door",
+    "content_length",
+    "setup",
+)
 
 
 class Params(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -246,6 +258,7 @@ class RunView(View, frozen=True, kw_only=True):
     servable: str | None = None
     servable_why: str = ""
     scope: tuple[str, ...] = ()
+    group: str | None = None
 
 
 class RunListView(View, frozen=True, kw_only=True):
@@ -284,34 +297,6 @@ class RunEvent(View, frozen=True, kw_only=True):
     at: str
     run: RunView | None = None
     data: dict[str, Any] = {}
-
-
-class WorkerView(View, frozen=True, kw_only=True):
-    """One worker of the inventory and what is known of it.
-
-    `aside` says why no new run is given to it, `aside_until` (as the clock stood then) how long.
-    """
-
-    name: str
-    transport: str
-    host: str
-    priority: int
-    tags: tuple[str, ...]
-    status: str
-    detail: str
-    embedded: bool = False
-    probe: dict[str, Any] | None = None
-    probe_ms: int | None = None
-    aside: str | None = None
-    aside_until: str | None = None
-
-
-class WorkerListView(View, frozen=True, kw_only=True):
-    """The inventory, in the order that selection takes."""
-
-    workers: tuple[WorkerView, ...]
-    inventory: str
-    embedded: bool
 
 
 class DrainView(View, frozen=True, kw_only=True):
@@ -362,6 +347,9 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct], str]] = {
     "workers.try": (AddressParams, TryView, "probe a worker that is in no inventory, over a pinned key"),
     "workers.keys": (KeysParams, KeysView, "the public keys that are offered to a worker"),
     "workers.examine": (ExamineParams, ExamineView, "probe the workers, and try what their keys open"),
+    "workers.look": (LookParams, LookView, "what is at a machine that opens a shell, before a set-up"),
+    "workers.install": (InstallParams, InstallView, "bring the worker's program there, and see it answer"),
+    "workers.drain": (WorkerDrainParams, WorkerDrainView, "give a worker no new run, or do so again"),
     "workers.explain": (
         ExplainParams,
         WorkersPlanView,

@@ -24,6 +24,7 @@ class AddressParams(
     port: int | None = None
     ssh_key_path: str | None = None
     known_host_fingerprint: str | None = None
+    known_hosts: str | None = None
 
 
 class HostKeyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,9 +82,10 @@ class KeysView(msgspec.Struct, frozen=True, kw_only=True):
 class ExamineParams(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """One worker by name; none: all."""
+    """One worker by name, or what a key opens at the one at `address`, which is not probed; none: all."""
 
     name: str | None = None
+    address: AddressParams | None = None
 
 
 class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +117,7 @@ class ExaminedView(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[AttemptView, ...] = ()
     door_failure: FailureView | None = None
     aside: str | None = None
+    drained: str | None = None
 
 
 class ExamineView(msgspec.Struct, frozen=True, kw_only=True):

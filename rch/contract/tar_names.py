@@ -29,6 +29,10 @@ class CollisionError(TarError):
     """Two names of one set are the same on a file system that folds case or normalises."""
 
 
+class TooMuchError(TarError):
+    """The names of a set are more than one set may have."""
+
+
 class LinkError(TarError):
     """A symbolic link leads out of its root, or nowhere that can be told."""
 
@@ -221,7 +225,7 @@ class Names:
         """Names are kept in memory until the set is whole: those of one set have a bound."""
         self._bytes += len(text) if text.isascii() else len(text.encode())
         if self._bytes > MAX_NAMES_BYTES:
-            raise TarError(f"the names of the set are over {MAX_NAMES_BYTES} bytes")
+            raise TooMuchError(f"the names of the set are over {MAX_NAMES_BYTES} bytes")
 
     def _claim(self, path: str) -> None:
         self._weigh(path)

@@ -42,6 +42,11 @@ def same_version(version: str, wanted: str) -> bool:
     return numbers_of(version) == numbers_of(wanted) and _suffix(version) == _suffix(wanted)
 
 
+def lags(version: str, ours: str) -> bool:
+    """Whether a program of this project is older than the one that asks; one without a version is not."""
+    return () < numbers_of(version) < numbers_of(ours)
+
+
 def matcher(wanted: str) -> Callable[[str], bool]:
     """What a version must satisfy: every bound of a range, or the numbers that it begins with.
 

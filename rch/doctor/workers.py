@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rch import __version__
+from rch.contract.versions import lags
 from rch.doctor.findings import (
     ATTESTATION,
     INCOMPATIBLE,
@@ -56,6 +58,9 @@ def workers_findings(
 
 def _worker(view: _View, candidate: _View | None, spoken: tuple[int, int]) -> Iterator[Finding]:
     name, probe = view["name"], view.get("probe")
+    if (drained := view.get("drained")) is not None:
+        said = f"it gets no new run{f': {drained}' if drained else ''}"
+        yield warning("drained", said, f"rchctl workers undrain {name}", subject=name)
     if view.get("aside"):
         yield warning("set aside", str(view["aside"]), f"rchctl workers probe {name}", subject=name)
     if probe is None:
@@ -69,6 +74,7 @@ def _worker(view: _View, candidate: _View | None, spoken: tuple[int, int]) -> It
     yield from _trust(view)
     capabilities = probe["capabilities"]
     yield _protocol(name, probe, spoken)
+    yield from _version(view, capabilities)
     yield _tools(name, capabilities)
     if candidate is not None:
         yield _serves(name, candidate)
@@ -123,6 +129,17 @@ def _protocol(name: str, probe: _View, spoken: tuple[int, int]) -> Finding:
             subject=name,
         )
     return good("protocol", f"{said}; {common} is used", subject=name)
+
+
+def _version(view: _View, capabilities: _View) -> Iterator[Finding]:
+    theirs = str(capabilities.get("agent_version") or "")
+    if view.get("transport") == "ssh" and lags(theirs, __version__):
+        yield warning(
+            "version",
+            f"rch-worker {theirs} is older than this host's {__version__}",
+            f"rchctl workers upgrade {view['name']}",
+            subject=view["name"],
+        )
 
 
 def _tools(name: str, capabilities: _View) -> Finding:

@@ -92,6 +92,11 @@ class HostPaths(NamedTuple):
         return self.state_dir / "bugreports"
 
     @property
+    def drained(self) -> Path:
+        """The workers that are to get no new run."""
+        return self.state_dir / "drained.json"
+
+    @property
     def host_id_file(self) -> Path:
         """The `host_id` that this host gives to workers."""
         return self.state_dir / "host_id"
@@ -175,7 +180,7 @@ def _place(env: Mapping[str, str], name: str) -> Path | None:
 
 
 def host_paths(env: Mapping[str, str]) -> HostPaths:
-    """The host's places under `env` (`RCH_HOME`, `XDG_*`, `RCH_SOCKET`, `HOME`)."""
+    """The host's places under `env` (`RCH_HOME`, `XDG_*`, `RCH_STATE_DIR`, `RCH_SOCKET`, `HOME`)."""
     socket = _place(env, "RCH_SOCKET")
     if (base := _place(env, "RCH_HOME")) is not None:
         config, data, state, run = base / "config", base / "data", base / "state", base / "run"
@@ -186,6 +191,8 @@ def host_paths(env: Mapping[str, str]) -> HostPaths:
         state = (_place(env, "XDG_STATE_HOME") or home / ".local/state") / "rch"
         runtime = _place(env, "XDG_RUNTIME_DIR")
         run = runtime / "rch" if runtime is not None else state / "run"
+    if (private := _place(env, "RCH_STATE_DIR")) is not None:
+        state, run = private, private
     if socket is None:
         socket = run / "rchd.sock"
     return HostPaths(

@@ -5,110 +5,42 @@ from __future__ import annotations
 from typing import Any
 
 from rch.contract.errors import Failure, Kind
-from rchctl.commands.workers_gc import collect
+from rchctl.commands.workers_flags import configure, word_of
 from rchctl.context import Context, Outcome, error_body
-from rchctl.parser import UsageError, VerbParser, one_of
+from rchctl.parser import UsageError, one_of
 from rchctl.plan import PLAN_SECONDS, outcome, workers_table
 from rchctl.render import table
 from rchctl.request import ACTIONS, overrides, working_directory
 
 # A probe may have to wait for the connect timeout of each worker.
 _PROBE_SECONDS = 330.0
-_WORDS = ("list", "probe", "add", "key", "explain", "gc")
-_OF_WORDS = {
-    ("explain",): ("action", "set", "simulate"),
-    ("add",): ("host", "user", "port", "tag", "priority", "fingerprint", "yes"),
-    ("key",): ("from", "create", "command"),
-    ("add", "key"): ("ssh-key",),
-}
-
-
-def configure(parser: VerbParser) -> None:
-    """`list`, `probe`, `add`, `key`, `explain` or `gc`."""
-    parser.add_argument(
-        "what",
-        metavar="|".join(_WORDS),
-        help="what is known; ask them now; a new one, its host key compared; the line for its"
-        " authorized_keys; who would serve the project of this folder, and why not; remove what is over",
-    )
-    parser.add_argument(
-        "name",
-        metavar="WORKER",
-        nargs="?",
-        help="with probe and gc: this one alone; with add and key: its name",
-    )
-    parser.add_argument(
-        "--host", metavar="HOST", help="with add: a name, an address, or an alias of ~/.ssh/config"
-    )
-    parser.add_argument("--user", metavar="USER", help="with add: the account there")
-    parser.add_argument("--port", metavar="PORT", type=int, help="with add: where its sshd listens")
-    parser.add_argument(
-        "--tag",
-        metavar="TAG",
-        action="append",
-        default=[],
-        help="with add: a word for selection.tags; again for more",
-    )
-    parser.add_argument("--priority", metavar="N", type=int, help="with add: lower goes first (100)")
-    parser.add_argument(
-        "--fingerprint", metavar="SHA256:...", help="with add: the host key, as the worker itself prints it"
-    )
-    parser.add_argument(
-        "--yes",
-        action="store_true",
-        help="with add: take a host key that known_hosts has, and pin the worker's own; no other key",
-    )
-    parser.add_argument("--ssh-key", metavar="FILE", help="with add and key: a private key file")
-    parser.add_argument(
-        "--from",
-        dest="sources",
-        metavar="CIDR",
-        action="append",
-        default=[],
-        help="with key: whence it may be used",
-    )
-    parser.add_argument("--create", action="store_true", help="with key: make one where there is none")
-    parser.add_argument("--command", metavar="CMD", help="with key: the worker's program, 'PATH xcode rpc'")
-    parser.add_argument("--dry-run", action="store_true", help="with gc: only name what would be removed")
-    parser.add_argument(
-        "--action", action="append", metavar="ACTION", help="with explain: build or test, as of rchctl run"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="with explain: another config value",
-    )
-    parser.add_argument("--simulate", action="store_true", help="with explain: a run on stand-in tools")
-    parser.examples(
-        "rchctl workers list              in the order that selection takes",
-        "rchctl workers probe             ask all of them now",
-        "rchctl workers probe studio --json | jq .data.workers[0].status",
-        "rchctl workers key studio --create --from 192.0.2.7",
-        "rchctl workers add studio --host studio.local --user ci",
-        "rchctl workers explain           for each worker: would serve, or why not",
-        "rchctl workers explain --action build --set toolchain.xcode_version=16.2",
-        "rchctl workers gc --dry-run      what the workers would remove: sources, jobs, trees of runs",
-        "rchctl workers gc studio --json | jq .data.workers[0].totals",
-    )
+__all__ = ["configure", "run"]
 
 
 def run(context: Context) -> Outcome:
     """`probe` exits 20 when no worker that was asked has answered, `explain` 91 when none would serve."""
-    what = _what(context)
-    if what == "explain":
-        return _explain(context)
-    if what == "gc":
-        return collect(context)
-    if what == "add":
-        from rchctl.commands.workers_add import add
+    what = word_of(context)
+    match what:
+        case "explain":
+            return _explain(context)
+        case "list" | "probe":
+            return _told(context, what)
+        case "gc":
+            from rchctl.commands.workers_gc import collect as verb
+        case "add":
+            from rchctl.commands.workers_add import add as verb
+        case "key":
+            from rchctl.commands.workers_key import key as verb
+        case "setup":
+            from rchctl.commands.workers_setup import setup as verb
+        case "upgrade":
+            from rchctl.commands.workers_setup import upgrade as verb
+        case _:
+            from rchctl.commands.workers_drain import drain as verb
+    return verb(context)
 
-        return add(context)
-    if what == "key":
-        from rchctl.commands.workers_key import key
 
-        return key(context)
+def _told(context: Context, what: str) -> Outcome:
     view = context.call("workers.list", {}) if what == "list" else _probe(context, context.args.name)
     workers = view.get("workers", [])
     context.say(_workers_table(workers, context))
@@ -122,25 +54,6 @@ def run(context: Context) -> Outcome:
     if what == "probe" and workers and not any(each.get("status") == "ok" for each in workers):
         return _nobody(view, workers, context)
     return Outcome(view)
-
-
-def _what(context: Context) -> str:
-    """The word that was asked for; `UsageError` for a flag or a name that goes with another one."""
-    args = context.args
-    what = one_of("workers", "word", args.what, _WORDS)
-    if args.dry_run and what != "gc":
-        raise UsageError(f"workers {what}: --dry-run goes with gc: type 'rchctl workers gc --dry-run'")
-    for words, flags in _OF_WORDS.items():
-        for flag in flags:
-            given = getattr(args, "sources" if flag == "from" else flag.replace("-", "_"))
-            if what not in words and given not in (None, False, []):
-                first = words[0]
-                raise UsageError(
-                    f"workers {what}: --{flag} goes with {first}: type 'rchctl workers {first}'"
-                )
-    if what == "list" and args.name:
-        raise UsageError(f"workers list: takes no name: type 'rchctl workers probe {args.name}'")
-    return what
 
 
 def _explain(context: Context) -> Outcome:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rch.contract.errors import Failure, Kind
 from rchctl import asking
+from rchctl.commands.workers_flags import typed
 from rchctl.commands.workers_key import default_key, line_of
 from rchctl.context import Context, Outcome
 from rchctl.parser import UsageError
@@ -28,9 +29,9 @@ def add(context: Context) -> Outcome:
     refuse_unfit("add", args)
     refuse_known(context.paths.workers_toml, args.name)
     first = not context.paths.workers_toml.exists()
-    address = _address(context)
-    scan = _scanned(context, address)
-    pin = _accepted(context, scan)
+    address = address_of(context)
+    scan = scanned(context, address)
+    pin = accepted_key(context, scan)
     address["known_host_fingerprint"] = pin
     answer = _probed(context, address)
     capabilities = answer["probe"].get("capabilities", {})
@@ -50,7 +51,8 @@ def add(context: Context) -> Outcome:
     )
 
 
-def _scanned(context: Context, address: dict[str, Any]) -> dict[str, Any]:
+def scanned(context: Context, address: dict[str, Any]) -> dict[str, Any]:
+    """The host keys that the machine shows."""
     try:
         return context.call("workers.scan", address, timeout=_DIAL_SECONDS)
     except Failure as failure:
@@ -60,23 +62,8 @@ def _scanned(context: Context, address: dict[str, Any]) -> dict[str, Any]:
         raise
 
 
-def _again(context: Context) -> list[str]:
-    """The words that were typed, for the same once more."""
-    args = context.args
-    words = ["rchctl", "workers", "add", args.name, "--host", args.host]
-    for flag, value in (
-        ("--user", args.user),
-        ("--port", args.port),
-        ("--ssh-key", args.ssh_key),
-        *(("--tag", tag) for tag in args.tag),
-        ("--priority", args.priority),
-    ):
-        if value is not None:
-            words += [flag, str(value)]
-    return words
-
-
-def _address(context: Context) -> dict[str, Any]:
+def address_of(context: Context) -> dict[str, Any]:
+    """The machine that the flags name, as an entry of the inventory would."""
     args = context.args
     address: dict[str, Any] = {"name": args.name, "host": args.host}
     if args.user:
@@ -94,7 +81,7 @@ def _address(context: Context) -> dict[str, Any]:
 # --- the host key -----------------------------------------------------------------------
 
 
-def _accepted(context: Context, scan: dict[str, Any]) -> str:
+def accepted_key(context: Context, scan: dict[str, Any]) -> str:
     """The fingerprint to pin. A key that nobody has seen before is never taken unasked."""
     args, where = context.args, one_line(scan.get("where", ""))
     keys = [key for key in scan.get("keys", ()) if not key.get("short")]
@@ -119,7 +106,7 @@ def _accepted(context: Context, scan: dict[str, Any]) -> str:
     if args.yes and best.get("known"):
         return str(best["fingerprint"])
     if not asking.has_somebody():
-        again = shlex.join(_again(context))
+        again = shlex.join(typed(args, without=("fingerprint",)))
         raise _refused(
             f"nobody is here to say whether the host key of {where} is the right one: it shows {shown}",
             f"compare with '{compare}' on the worker, then: {again} --fingerprint {best['fingerprint']}",
@@ -128,8 +115,8 @@ def _accepted(context: Context, scan: dict[str, Any]) -> str:
     console.note(f"{where} shows the host key")
     console.note(f"  {_named(best)}" + (", which known_hosts has" if best.get("known") else ""))
     console.note(f"compare it with what this prints at the worker itself: {compare}")
-    typed = asking.answer(console, "is it the same? type yes, or the fingerprint [yes/no]")
-    if typed.lower() != "yes" and typed != best["fingerprint"]:
+    said = asking.answer(console, "is it the same? type yes, or the fingerprint [yes/no]")
+    if said.lower() != "yes" and said != best["fingerprint"]:
         raise _refused(
             "the host key was not accepted: nothing was written",
             "find out who answers there, then add it again",
@@ -205,6 +192,11 @@ def _entry(context: Context, address: dict[str, Any], own: str | None) -> dict[s
     entry = dict(address)
     if own is not None:
         entry["attestation_pubkey_fingerprint"] = own
+    return with_tags(context, entry)
+
+
+def with_tags(context: Context, entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry with the priority and the tags that were asked for."""
     if context.args.priority is not None:
         entry["priority"] = context.args.priority
     if context.args.tag:

@@ -26,10 +26,10 @@ def key(context: Context) -> Outcome:
     refuse_unfit("key", args)
     made = False
     if args.create or args.ssh_key:
-        path = _path(context)
+        path = key_path(context)
         try:
-            made = bool(args.create) and _made(path, args.name)
-            found = {"line": _public(path), "source": "file", "path": str(path), "fingerprint": None}
+            made = bool(args.create) and make_key(path, args.name)
+            found = {"line": public_of(path), "source": "file", "path": str(path), "fingerprint": None}
         except OSError as error:
             message = f"{error.filename or path}: {error.strerror or error}"
             raise Failure(Kind.CONFIG, message, hint="give another place: --ssh-key FILE") from error
@@ -54,7 +54,7 @@ def default_key(name: str, env: Mapping[str, str]) -> Path:
     return Path(env.get("HOME") or Path.home()) / ".ssh" / f"rch_{name}"
 
 
-def _path(context: Context) -> Path:
+def key_path(context: Context) -> Path:
     """The key file: the one that was named, else the entry's, else one of its own name."""
     from rch.config.inventory import load_inventory
 
@@ -67,7 +67,7 @@ def _path(context: Context) -> Path:
     return default_key(context.args.name, context.env)
 
 
-def _made(path: Path, name: str) -> bool:
+def make_key(path: Path, name: str) -> bool:
     """Make an ed25519 key, 0600 and without a passphrase, unless there is one; whether it was made."""
     if path.exists():
         return False
@@ -78,7 +78,7 @@ def _made(path: Path, name: str) -> bool:
     return True
 
 
-def _public(path: Path) -> str:
+def public_of(path: Path) -> str:
     """`TYPE BASE64` of a key file, out of the file beside it or out of the key itself."""
     beside = path.with_name(f"{path.name}.pub")
     text = beside.read_text(encoding="utf-8") if beside.is_file() else ""

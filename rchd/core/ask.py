@@ -20,6 +20,8 @@ Effects = list[fx.Effect]
 MAX_ARTIFACT_BYTES = 8 << 30
 """What is taken of one job's artifacts, whatever its worker says of itself."""
 UNAWAITED = -1
+LEAST_FETCH_SECONDS = 3600.0
+"""A set may take so long to come, however little time its job has."""
 LAST_FETCH_SECONDS = 30.0
 """How long the set of a cancelled run may take to come."""
 
@@ -245,6 +247,15 @@ def cancel_effect(run: m.Run, index: int, reason: str | None = None, op: int = U
     )
 
 
+def fetch_seconds(run: m.Run) -> float:
+    """How long one try at a job's set may take: as long as the job, an hour at least.
+
+    Without it a worker that sends a byte now and then would keep its run for ever. What a try took
+    counts as waited for the worker, and bytes that came are kept for the next one.
+    """
+    return max(LEAST_FETCH_SECONDS, float(run.accepted.options.overall_seconds))
+
+
 def _fetch(run: m.Run, index: int) -> fx.Fetch:
     job, _ = _job(run, index)
     told = None if run.choice is None else run.choice.capabilities
@@ -259,4 +270,5 @@ def _fetch(run: m.Run, index: int) -> fx.Fetch:
         max_bytes=min(limit, MAX_ARTIFACT_BYTES) if limit > 0 else MAX_ARTIFACT_BYTES,
         capabilities_sha256=capabilities_digest(told),
         fingerprint=None if told is None else told.attestation_pubkey_fingerprint,
+        seconds=fetch_seconds(run),
     )

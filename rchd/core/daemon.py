@@ -65,6 +65,8 @@ class Core:
                 effects = self._accept(event) + self._turns(event.at)
                 return effects + self._needs.settle(self.fleet)
             case ev.Started():
+                for worker, reason in event.drained.items():
+                    self.fleet.drain(worker, reason)
                 return self._start(event.at) + self._turns(event.at)
             case ev.DrainAsked():
                 self.draining = not event.off
@@ -73,8 +75,8 @@ class Core:
                 return [*told, *self._turns(event.at)]
             case ev.StageNews():
                 return self._stage(event)
-            case ev.WorkerProbed():
-                return self._worker_probed(event)
+            case ev.WorkerProbed() | ev.WorkerDrained():
+                return self._worker_news(event)
             case ev.RunEvent(run_id=run_id) if run_id == FLEET:
                 return self._fleet_event(event) + self._turns(event.at)
             case ev.RunEvent():
@@ -212,8 +214,13 @@ class Core:
 
     # --- the fleet --------------------------------------------------------------------
 
-    def _worker_probed(self, event: ev.WorkerProbed) -> Effects:
-        """Somebody looked after a worker: where it answers well, it may serve again at once."""
+    def _worker_news(self, event: ev.WorkerProbed | ev.WorkerDrained) -> Effects:
+        """Somebody looked after a worker, which may serve again if it answers well, or drains it."""
+        if isinstance(event, ev.WorkerDrained):
+            self.fleet.drain(event.worker, event.reason)
+            if event.reason is None:
+                self._wake(event.worker, f"worker {event.worker} is drained no more")
+            return self._turns(event.at)
         effects = self.fleet.probed([event.report], event.at, whole=False)
         if event.report.result is not None:
             self.fleet.served(event.report.worker)
@@ -251,12 +258,12 @@ class Core:
                 effects += self._changed(run, timestamp(event.at))
         return effects
 
-    def _wake(self, worker: str | None) -> None:
-        """A slot of this worker is free: nobody waits out its timer any longer who may get it."""
+    def _wake(self, worker: str | None, why: str = "a slot is free") -> None:
+        """This worker may have a free slot: nobody waits out its timer any longer who may get it."""
         for run in self._queue.held():
             reach = self.fleet.reach(run.accepted.options)
             if reach is None or worker in reach:
-                run.phase = m.Waiting(reason="a slot is free")
+                run.phase = m.Waiting(reason=why)
                 run.op += 1
                 self._moved(run)
 

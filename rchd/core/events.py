@@ -39,7 +39,9 @@ class CancelAsked(RunEvent, frozen=True, kw_only=True):
 
 
 class Started(Event, frozen=True, kw_only=True):
-    """The daemon is up; what it loaded goes on."""
+    """The daemon is up; what it loaded goes on. `drained` says by worker why it is given no new run."""
+
+    drained: dict[str, str] = {}
 
 
 class DrainAsked(Event, frozen=True, kw_only=True):
@@ -68,6 +70,7 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     its inventory entry from any other. `skew_seconds` is how far its clock is ahead of this machine's,
     null within half a minute. `broken`: its answer broke the protocol. `aside`: not asked, for it is
     set aside. `standby`: it is there for runs that ask with `--simulate`, and for no others.
+    `drained`: it is given no new run, and why, where a run is told of it.
     """
 
     worker: str
@@ -83,6 +86,7 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     broken: bool = False
     aside: bool = False
     standby: bool = False
+    drained: str | None = None
     result: ProbeResult | None = None
     error: str | None = None
     error_kind: str | None = None
@@ -94,6 +98,13 @@ class WorkerProbed(Event, frozen=True, kw_only=True):
     """Somebody asked this worker beside any run."""
 
     report: ProbeReport
+
+
+class WorkerDrained(Event, frozen=True, kw_only=True):
+    """Somebody wants this worker to get no new run, for a `reason`, maybe empty; null: it may again."""
+
+    worker: str
+    reason: str | None
 
 
 class Answer(RunEvent, frozen=True, kw_only=True):
@@ -229,6 +240,7 @@ AnyEvent = (
     | DrainAsked
     | TimerFired
     | WorkerProbed
+    | WorkerDrained
     | Probed
     | Reserved
     | SourceKnown

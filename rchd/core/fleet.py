@@ -1,9 +1,10 @@
 """What is known of the workers: the newest word of each, who is set aside, who could serve what.
 
-Pure, bounded by the inventory, and not persisted: a start begins anew. A worker that breaks the
-protocol `STRIKES` times in a row, or shows a wrong host key once, is given no new run until a
+Pure, bounded by the inventory, and but for drains not persisted: a start begins anew. A worker that
+breaks the protocol `STRIKES` times in a row, or shows a wrong host key once, is given no new run until a
 timer is over, twice as long each time; no clock is asked. What it can (its toolchains, its tags)
-stays known while it is busy, unreachable or set aside: that is what `servable` goes by.
+stays known while it is busy, unreachable, drained or set aside: that is what `servable` goes by.
+Who is drained is told at the start and by whoever drains; `rchd/edges/drained.py` keeps it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import select
+from rchd.core.able import MAX_NEEDS, Able, Need, need_of, says_the_same
 from rchd.core.ask import UNAWAITED
 from rchd.core.mirror import fell
 
@@ -36,11 +38,8 @@ BREAKS = {
     (Kind.ARTIFACTS, "INTEGRITY_MISMATCH"),
     (Kind.ATTESTATION, None),
 }
-MAX_NEEDS = 256
 
 Effects = list[fx.Effect]
-Need = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...], str | None, str, tuple[str, ...], bool]
-"""What a run asks of a worker."""
 Reach = frozenset[str]
 """The workers that a run may get."""
 
@@ -72,13 +71,6 @@ class _Health(msgspec.Struct, kw_only=True):
     aside: Aside | None = None
 
 
-def need_of(options: RunOptions) -> Need:
-    """What a run asks of a worker, as a key."""
-    wanted = tuple(sorted(options.toolchain.items()))
-    where = options.destination, options.provisioning
-    return options.backend, options.tags, wanted, *where, options.actions, options.simulate
-
-
 def breaks(run: m.Run) -> list[tuple[str, str | None, str]]:
     """Kind, subkind and message of the ends that the host made for a worker's worthless word."""
     ends = [step.summary for step in run.steps if step.summary is not None and step.host_made]
@@ -104,9 +96,11 @@ class Fleet:
         self._reports: dict[str, ev.ProbeReport] = {}
         self._silent: set[str] = set()
         self._health: dict[str, _Health] = {}
+        self._able = Able()
         self._verdicts: dict[Need, Servable] = {}
         self._reaches: dict[Need, Reach] = {}
         self._numbers = 0
+        self._drained: dict[str, str] = {}
 
     # --- what it is told --------------------------------------------------------------
 
@@ -114,29 +108,36 @@ class Fleet:
         """Take note of `reports`; `whole`: they are the whole inventory, and nobody else is kept."""
         effects: Effects = []
         seen = set[str]()
+        news = False
         for report in reports:
             seen.add(report.worker)
-            self._keep(report)
+            news |= self._keep(report)
             effects += self._judge(report, at)
+        gone = self._reports.keys() - seen if whole else set[str]()
+        for worker in gone:
+            del self._reports[worker]
+            self._able.forget(worker)
         if whole:
-            for known in (self._reports, self._health):
-                for worker in known.keys() - seen:
-                    del known[worker]
+            for worker in self._health.keys() - seen:
+                del self._health[worker]
             self._silent &= seen
-        self._verdicts.clear()
-        self._reaches.clear()
+        if news or gone:
+            self._verdicts.clear()
+            self._reaches.clear()
         return effects
 
-    def _keep(self, report: ev.ProbeReport) -> None:
-        """The report; where the worker says nothing now, with what it said before."""
-        before = self._reports.get(report.worker)
-        if report.result is not None:
-            self._silent.discard(report.worker)
-        else:
-            self._silent.add(report.worker)
-            if before is not None and before.mark == report.mark:
-                report = msgspec.structs.replace(report, result=before.result)
-        self._reports[report.worker] = report
+    def _keep(self, report: ev.ProbeReport) -> bool:
+        """The report; where the worker says nothing now, with what it said before. Whether it is news."""
+        worker, before, silent = report.worker, self._reports.get(report.worker), report.result is None
+        if silent and before is not None and before.mark == report.mark:
+            report = msgspec.structs.replace(report, result=before.result)
+        another = before is None or not says_the_same(before, report)
+        fell_silent_or_woke = silent != (worker in self._silent)
+        (self._silent.add if silent else self._silent.discard)(worker)
+        self._reports[worker] = report
+        if another:
+            self._able.forget(worker)
+        return another or fell_silent_or_woke
 
     def _judge(self, report: ev.ProbeReport, at: float) -> Effects:
         health = self._health.get(report.worker)
@@ -210,6 +211,12 @@ class Fleet:
         if health is not None and health.aside is not None and health.aside.number == event.op:
             health.aside = None
 
+    def drain(self, worker: str, reason: str | None) -> None:
+        """No new run for this worker, whatever it is asked; null: it may have them again."""
+        self._drained.pop(worker, None)
+        if reason is not None:
+            self._drained[worker] = reason
+
     # --- what is asked of it ----------------------------------------------------------
 
     @property
@@ -222,6 +229,11 @@ class Fleet:
         health = self._health.get(worker)
         return None if health is None else health.aside
 
+    def agent(self, worker: str) -> str | None:
+        """The version of its program, as it was last told."""
+        report = self._reports.get(worker)
+        return None if report is None or report.result is None else report.result.capabilities.agent_version
+
     def spared(self) -> dict[str, str]:
         """The workers that are not to be asked, and the mark of the entry for which this holds."""
         return {name: each.mark for name, each in sorted(self._health.items()) if each.aside and each.mark}
@@ -233,8 +245,13 @@ class Fleet:
         return msgspec.structs.replace(effect, aside=self.spared())
 
     def screened(self, reports: Iterable[ev.ProbeReport]) -> tuple[ev.ProbeReport, ...]:
-        """The reports as a new run may see them: who is set aside has failed its probe."""
-        return tuple(self._screened(report) for report in reports)
+        """The reports as a new run may see them: who is set aside has failed, who drains says so."""
+        return tuple(self._marked(self._screened(report)) for report in reports)
+
+    def _marked(self, report: ev.ProbeReport) -> ev.ProbeReport:
+        if report.worker not in self._drained:
+            return report
+        return msgspec.structs.replace(report, drained=self._drained[report.worker])
 
     def _screened(self, report: ev.ProbeReport) -> ev.ProbeReport:
         aside = self.aside(report.worker)
@@ -260,15 +277,15 @@ class Fleet:
         if need not in self._verdicts:
             if len(self._verdicts) >= MAX_NEEDS:
                 self._verdicts.clear()
-            self._verdicts[need] = self._verdict(options)
+            self._verdicts[need] = self._verdict(options, need)
         return self._verdicts[need]
 
-    def _verdict(self, options: RunOptions) -> Servable:
+    def _verdict(self, options: RunOptions, need: Need) -> Servable:
         if not self._reports:
             return Servable(answer="unknown", why="no worker has been asked yet")
-        selection = select.select(options, self._reports.values())
-        if selection.choices:
+        if any(self._able.serves(options, need, report) for report in self._reports.values()):
             return Servable(answer="yes")
+        selection = select.select(options, self._reports.values())
         why = select.nobody(selection, self._reports.values()).message
         # Who says nothing now may be another one when it is back.
         silent = any(select.may_serve(options, self._reports[name]) for name in self._silent)
@@ -285,7 +302,9 @@ class Fleet:
         if need not in self._reaches:
             if len(self._reaches) >= MAX_NEEDS:
                 self._reaches.clear()
-            able = {choice.worker for choice in select.select(options, self._reports.values()).choices}
+            able = {
+                name for name, report in self._reports.items() if self._able.serves(options, need, report)
+            }
             silent = {name for name in self._silent if select.may_serve(options, self._reports[name])}
             self._reaches[need] = frozenset(able | silent)
         return self._reaches[need]

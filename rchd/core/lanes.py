@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from rch.contract.records import RunOptions
 from rchd.core import model as m
-from rchd.core.fleet import Need, Reach, need_of
+from rchd.core.able import Need, need_of
+from rchd.core.fleet import Reach
 
 MAX_HEADS = 256
 

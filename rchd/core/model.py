@@ -199,7 +199,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """Who could serve, in order, and why others could not.
 
-    `kinds` has the registry's subkind of a refusal, `weighed` what a tie was broken by.
+    `kinds` has the registry's subkind of a refusal, `weighed` what a tie was broken by. `drained`: who
+    could serve, or might, and is given no new run for now.
     """
 
     choices: tuple[Choice, ...]
@@ -208,6 +209,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     probe_failures: tuple[ProbeFailure, ...]
     kinds: dict[str, str] = {}
     weighed: dict[str, Weighed] = {}
+    drained: tuple[str, ...] = ()
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,8 +11,9 @@ from __future__ import annotations
 from rch.contract.records import RunOptions
 from rchd.core import effects as fx
 from rchd.core import model as m
+from rchd.core.able import Need, need_of
 from rchd.core.ask import UNAWAITED
-from rchd.core.fleet import FLEET, Fleet, Need, need_of
+from rchd.core.fleet import FLEET, Fleet
 
 
 class Needs:

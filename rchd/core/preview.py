@@ -19,7 +19,7 @@ from rch.contract.records import Accepted, RunOptions
 from rchd.core.events import ProbeReport
 from rchd.core.jobs import job_from
 from rchd.core.model import Choice, Selection
-from rchd.core.select import ADAPTIVE, nobody, select, warnings_of
+from rchd.core.select import ADAPTIVE, all_drained, nobody, select, warnings_of
 
 
 def who_serves(
@@ -46,10 +46,16 @@ def who_serves(
         workers=tuple(ranked),
         chosen=selection.choices[0].worker if selection.choices else None,
         embedded=embedded,
-        failure=None if selection.choices else _failure(nobody(selection, reports)),
+        failure=_nobody(selection, reports),
         simulated=options.simulate,
     )
     return view, selection
+
+
+def _nobody(selection: Selection, reports: Sequence[ProbeReport]) -> FailureView | None:
+    if selection.choices:
+        return None
+    return _failure(all_drained(selection) if selection.drained else nobody(selection, reports))
 
 
 def _reason(options: RunOptions, selection: Selection, rank: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from rch.contract.errors import Kind
+from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
 from rch.contract.states import JobState, is_terminal
 from rchd.core import effects as fx
@@ -28,7 +28,7 @@ from rchd.core.ends import begin, end, fail
 from rchd.core.fit import SIMULATED
 from rchd.core.mirror import end_trouble, fell, log_trouble, mirror
 from rchd.core.resume import rechecked
-from rchd.core.select import is_out_of_reach, is_settled, nobody, select, warnings_of
+from rchd.core.select import all_drained, is_out_of_reach, is_settled, nobody, select, warnings_of
 from rchd.core.trouble import DOUBLINGS, LONGEST_BUSY_SECONDS, broken, line_cut, next_step, pause, refused
 from rchd.core.upkeep import (
     idle_timer,
@@ -114,6 +114,8 @@ def _probed(run: m.Run, phase: m.Selecting, event: ev.Probed, now: str) -> Effec
     run.selection, run.passed = select(run.accepted.options, event.reports), {}
     if run.selection.choices:
         return _choose(run, run.selection, phase.spared)
+    if run.selection.drained:
+        return _behind_drained(run, all_drained(run.selection), now)
     if not phase.fresh and not is_settled(event.reports):
         # What a worker could a while ago proves nothing: it is asked anew before the run fails.
         return go(run, m.Selecting(fresh=True, spared=phase.spared))
@@ -129,6 +131,11 @@ def _choose(run: m.Run, selection: m.Selection, spared: Iterable[str]) -> Effect
         run.selection = msgspec.structs.replace(selection, choices=choices, refused=refused)
         return go(run, m.Reserving())
     return stand_back(run, f"{', '.join(left)}: {_LEFT}")
+
+
+def _behind_drained(run: m.Run, why: Failure, now: str) -> Effects:
+    """Wait until one of them is drained no more: whoever may not wait ends as at a busy worker."""
+    return stand_back(run, why.message) if run.accepted.options.queue else fail(run, now, why)
 
 
 def stand_back(run: m.Run, reason: str) -> Effects:

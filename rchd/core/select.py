@@ -24,6 +24,7 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
     kinds: dict[str, str] = {}
     hosts: dict[str, str] = {}
     failures: list[ProbeFailure] = []
+    drained: list[str] = []
     for report in sorted(reports, key=lambda each: (each.priority, each.worker)):
         if not is_meant(options, report):
             continue
@@ -31,6 +32,9 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
         missing = [tag for tag in options.tags if tag not in report.tags]
         if missing:
             refused[report.worker] = f"{_LACKS_TAG} {missing[0]!r}"
+        elif report.drained is not None and _could(options, report):
+            refused[report.worker] = drained_text(report.drained)
+            drained.append(report.worker)
         elif report.result is None:
             error = report.error or "no answer"
             failed = ProbeFailure(
@@ -45,10 +49,8 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
                 choices.append((report, _choice(options, report)))
             except Failure as failure:
                 refused[report.worker] = failure.message
-                if failure.kind is Kind.ATTESTATION:
-                    kinds[report.worker] = str(failure.kind)
-                elif failure.kind is Kind.WORKER_INCOMPATIBLE and failure.subkind:
-                    kinds[report.worker] = failure.subkind
+                if (kind := _kind_of(failure)) is not None:
+                    kinds[report.worker] = kind
     weighed: dict[str, Weighed] = {}
     if options.selection_mode == ADAPTIVE:
         weighed = {choice.worker: _weighed(choice) for _, choice in choices}
@@ -60,7 +62,33 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
         probe_failures=tuple(failures),
         kinds=kinds,
         weighed=weighed,
+        drained=tuple(drained),
     )
+
+
+def drained_text(reason: str) -> str:
+    """Why a worker that could is given no new run."""
+    return f"drained: {reason}" if reason else "drained"
+
+
+def _could(options: RunOptions, report: ProbeReport) -> bool:
+    """Whether it could serve, were it not drained; who says nothing, as while it restarts, might."""
+    try:
+        return report.result is None or bool(_choice(options, report))
+    except Failure:
+        return False
+
+
+def all_drained(selection: Selection) -> Failure:
+    """Nobody is left but who is drained: a run waits for them, if it may wait."""
+    listed = "; ".join(f"{name}: {selection.refused[name]}" for name in selection.drained)
+    return Failure(Kind.WORKER_BUSY, listed, hint=f"rchctl workers undrain {selection.drained[0]}")
+
+
+def _kind_of(failure: Failure) -> str | None:
+    if failure.kind is Kind.ATTESTATION:
+        return str(failure.kind)
+    return failure.subkind if failure.kind is Kind.WORKER_INCOMPATIBLE else None
 
 
 def is_meant(options: RunOptions, report: ProbeReport) -> bool:

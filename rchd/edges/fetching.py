@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,19 +66,35 @@ def forget(into: Path) -> None:
 
 
 async def fetch(
-    way: Way, job_id: str, into: Path, max_bytes: int, progress: Progress | None, *, resumable: bool
+    way: Way,
+    job_id: str,
+    into: Path,
+    max_bytes: int,
+    progress: Progress | None,
+    *,
+    resumable: bool,
+    seconds: float = 0,
 ) -> FetchHeader:
-    """Receive a job's set into the file `into`; `resumable`: the worker goes on at an offset."""
+    """Receive a job's set into the file `into`; `resumable`: the worker goes on at an offset.
+
+    The bytes of a stream have `seconds` to come (0: no bound).
+    """
     for _ in range(SETS_IN_A_CALL):
         earlier = await to_thread.run_sync(begun, into) if resumable else None
-        header = await _fetch_once(way, job_id, into, max_bytes, progress, earlier)
+        header = await _fetch_once(way, job_id, into, max_bytes, progress, earlier, seconds or inf)
         if header is not None:
             return header
     raise protocol_error(f"worker {way.worker}: the artifacts of {job_id} change while they are fetched")
 
 
 async def _fetch_once(
-    way: Way, job_id: str, into: Path, max_bytes: int, progress: Progress | None, earlier: Begun | None
+    way: Way,
+    job_id: str,
+    into: Path,
+    max_bytes: int,
+    progress: Progress | None,
+    earlier: Begun | None,
+    longest: float,
 ) -> FetchHeader | None:
     """One stream, or None where an earlier one was begun that is no more."""
     seconds = way.patience.call
@@ -101,6 +118,7 @@ async def _fetch_once(
                 earlier=earlier,
                 after=after,
                 version=way.version,
+                longest=longest,
             )
         except RpcError as refusal:
             # Only a refusal of the offset names the set.
@@ -151,8 +169,11 @@ async def receive_artifacts(
     earlier: Begun | None = None,
     after: _After | None = None,
     version: int | None = None,
+    longest: float = inf,
 ) -> FetchHeader | None:
     """Write the stream that follows the header `line` to the file `into`, checked.
+
+    The next bytes have `stall` seconds to come, all of them `longest`.
 
     `earlier` is what the request's offset speaks of; None comes back when the header is that of
     another set, which has to be asked for from its beginning. `after` was asked right behind the
@@ -174,7 +195,9 @@ async def receive_artifacts(
     try:
         with await to_thread.run_sync(target.open, "ab" if header.offset else "wb") as file:
             digest = await to_thread.run_sync(_digest_of, target)
-            await _drain(wire, header, file, digest, stall, progress)
+            late = f"the artifacts of {job_id} did not come within {longest:g} s"
+            with within(longest, late):
+                await _drain(wire, header, file, digest, stall, progress)
         _check_digest(header, digest.hexdigest())
         await _check_end(wire, header, after)
         target.replace(into)

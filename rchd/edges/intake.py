@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
@@ -10,7 +9,6 @@ import posixpath
 import secrets
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,6 @@ from pathlib import Path
 import anyio
 import msgspec
 import uuid_utils
-from anyio import from_thread
 
 from rch.config.layers import Resolved, load_config
 from rch.config.root import MANIFEST_NAME, ProjectRoot, find_root
@@ -36,6 +33,7 @@ from rchd.edges.bases import Memory
 from rchd.edges.reach import Reach
 from rchd.edges.snapshot import Progress, Snapshot, SnapshotOptions, take
 from rchd.edges.spool import bundles_of, prune
+from rchd.edges.turn import Token, Turn, beside
 
 Tell = Callable[[Progress], None]
 KEPT_BUNDLES = 16
@@ -53,23 +51,34 @@ class Request:
     planned: Sequence[Planned]
 
 
+def plain_folder(place: Path) -> None:
+    """A run's folder as the usual daemon makes it."""
+    make_dirs(place, 0o755)
+
+
 class Intake:
     """Takes requests in; one snapshot at a time, so that two do not fight for the disk.
 
     Who has `take`n a run in says with `release` when it lives: until then its bundle is kept.
 
-    `live` names the spool files of the runs that are not over.
+    `live` names the spool files of the runs that are not over; `make` makes a run's folder.
     """
 
-    def __init__(self, paths: HostPaths, live: Callable[[], Collection[str]] = frozenset) -> None:
+    def __init__(
+        self,
+        paths: HostPaths,
+        live: Callable[[], Collection[str]] = frozenset,
+        *,
+        make: Callable[[Path], None] = plain_folder,
+    ) -> None:
         self._paths = paths
+        self._make = make
         self._live = live
         self._taken: dict[str, frozenset[str]] = {}
-        self._turn = anyio.CapacityLimiter(1)
+        self._turn = Turn(self._left_behind)
         self._looks = Reach()
         self._memory = Memory(paths.spool)
         self._has_base = anyio.Event()
-        self._git = ThreadPoolExecutor(1, "rchd-git")
 
     async def take(self, params: SubmitParams, tell: Tell | None = None) -> Accepted:
         """The accepted run, its bundle spooled and its source manifest durable.
@@ -79,9 +88,7 @@ class Intake:
         """
         _refuse_options(params)
         await self._reach(params.start)
-        accepted = await anyio.to_thread.run_sync(
-            self._take, params, tell, limiter=self._turn, abandon_on_cancel=False
-        )
+        accepted = await self._turn.run(partial(self._take, params, tell, self._memory))
         self._has_base.set()
         try:
             with anyio.CancelScope(shield=True):  # it is whole: what becomes of it is the caller's to say
@@ -105,11 +112,14 @@ class Intake:
     def close(self) -> None:
         """Let go of what is known of the trees."""
         self._memory.close()
-        self._git.shutdown(wait=False, cancel_futures=True)
+
+    def _left_behind(self) -> None:
+        """A snapshot's thread may come back at any time: what it knows of the trees is its own by now."""
+        self._memory = Memory(self._paths.spool)
 
     async def _prune(self) -> None:
         """Look who lives once no snapshot is under way: what was taken in meanwhile counts."""
-        async with self._turn:
+        async with self._turn.lock:
             kept = {*self._live(), *self._memory.names}.union(*self._taken.values())
             prune_old = partial(prune, self._paths.spool, kept, newest=KEPT_BUNDLES, max_bytes=KEPT_BYTES)
             await anyio.to_thread.run_sync(prune_old)
@@ -118,7 +128,7 @@ class Intake:
         """What `take` would accept; nothing of it is written but a bundle, which is no run's."""
         _refuse_options(params)
         await self._reach(params.start)
-        accepted, _ = await anyio.to_thread.run_sync(self._snapshot, params, None, limiter=self._turn)
+        accepted, _ = await self._turn.run(partial(self._snapshot, params, None, self._memory))
         await self._prune()
         return accepted
 
@@ -138,15 +148,15 @@ class Intake:
         planned = planned_steps(resolved, params.actions, params.argv, params.narrowing)
         return Request(root=root, resolved=resolved, planned=planned)
 
-    def _take(self, params: SubmitParams, tell: Tell | None) -> Accepted:
+    def _take(self, params: SubmitParams, tell: Tell | None, memory: Memory, token: Token) -> Accepted:
         began = time.monotonic()
-        accepted, snapshot = self._snapshot(params, tell)
+        accepted, snapshot = self._snapshot(params, tell, memory, token)
         accepted = msgspec.structs.replace(
             accepted,
             request_sha256=request_sha256(params),
             bundle_ms=round((time.monotonic() - began) * 1000),
         )
-        # Nobody prunes while this has its turn.
+        token.keep()  # nobody prunes while this has its turn
         self._taken[accepted.run_id] = bundles_of(accepted.source)
         try:
             self._write_manifest(accepted, snapshot)
@@ -155,7 +165,9 @@ class Intake:
             raise
         return accepted
 
-    def _snapshot(self, params: SubmitParams, tell: Tell | None) -> tuple[Accepted, Snapshot]:
+    def _snapshot(
+        self, params: SubmitParams, tell: Tell | None, memory: Memory, token: Token
+    ) -> tuple[Accepted, Snapshot]:
         request = self._read(params)
         root, resolved, planned = request.root, request.resolved, request.planned
         bundle, project = resolved.config.bundle, resolved.config.project
@@ -167,22 +179,22 @@ class Intake:
             max_bytes=bundle.max_bytes,
             keep=tuple(name for name in (project.workspace, project.project, package) if name),
         )
-        described = self._git.submit(git.describe, root.path)
+        described = beside(partial(git.describe, root.path))
         try:
             snapshot = take(
                 root.path,
                 options,
                 self._paths.spool,
                 progress=tell,
-                cancelled=_is_cancelled,
-                memory=self._memory,
+                cancelled=token.is_off,
+                memory=memory,
             )
         except Failure as failure:
             if failure.subkind == "NO_SPACE":
-                self._memory.drop_copies()
+                memory.drop_copies()
             raise
         _require_project(project, snapshot)
-        found = described.result()
+        found = described()
         minted = Minted(
             run_id=str(uuid_utils.uuid7()),
             job_ids=[str(uuid_utils.uuid7()) for _ in planned],
@@ -212,7 +224,7 @@ class Intake:
             entries=snapshot.entries,
         )
         try:
-            make_dirs(place, 0o755)
+            self._make(place)
             # Not indented: with a large tree that would take longer than all the rest.
             write_atomic(place / "source_manifest.json", msgspec.json.encode(manifest) + b"\n")
             write_atomic(place / "accepted.json", encode_record(accepted))
@@ -241,15 +253,6 @@ def request_sha256(params: SubmitParams) -> str:
     """What was asked for, so that a token used twice is seen to mean one thing or two."""
     body = msgspec.to_builtins(msgspec.structs.replace(params, client_token=None, progress=False))
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _is_cancelled() -> bool:
-    """Whether the task that waits for this thread is no longer wanted."""
-    try:
-        from_thread.check_cancelled()
-    except asyncio.CancelledError:
-        return True
-    return False
 
 
 def source_record(snapshot: Snapshot) -> Source:

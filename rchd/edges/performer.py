@@ -222,7 +222,7 @@ class Performer:
         await shortage.outlast(partial(artifacts.prepare, at))
         tell = _Progress(effect.run_id, "fetch", post)
         header = await self._client(effect).fetch(
-            job.job_id, into=at.stream, max_bytes=effect.max_bytes, progress=tell
+            job.job_id, into=at.stream, max_bytes=effect.max_bytes, progress=tell, seconds=effect.seconds
         )
         try:
             verified = await anyio.to_thread.run_sync(

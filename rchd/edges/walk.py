@@ -11,17 +11,28 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import islice
 from operator import attrgetter
 from typing import Literal
 
 import msgspec
 
 from rch.contract.errors import Failure, Kind
-from rch.contract.tar_names import MAX_DEPTH, LinkError, Names, TarError, resolve, safe_path, shown
+from rch.contract.tar_names import (
+    MAX_DEPTH,
+    LinkError,
+    Names,
+    TarError,
+    TooMuchError,
+    resolve,
+    safe_path,
+    shown,
+)
 from rch.files.descent import Descent
 from rchd.edges.ignore import RESULTS, Rules, nfc
 
 MAX_ENTRIES = 1_000_000
+"""Of files and links, of folders, and of what one folder lists: a worker takes no more either."""
 
 Stamp = tuple[int, int, int, int, int]
 _NAME: Callable[[os.DirEntry[str]], str] = attrgetter("name")
@@ -99,6 +110,7 @@ def walk(
     BUNDLER for what cannot be bundled.
     """
     found: list[Found] = []
+    entered = 0
     ahead = [("", "")]
     with Descent(root) as descent:
         while ahead:
@@ -116,8 +128,11 @@ def walk(
             except OSError as error:
                 raise read_failure(path or ".", error) from error
             ahead.extend(reversed(below))
+            entered += 1
             if len(found) > MAX_ENTRIES:
                 raise refusal("SIZE_EXCEEDED", f"more than {MAX_ENTRIES} files; {heaviest(found)}")
+            if entered + len(ahead) > MAX_ENTRIES + 1:  # the root is no folder of the tree's
+                raise refusal("SIZE_EXCEEDED", f"more than {MAX_ENTRIES} folders; {heaviest(found)}")
     found.sort(key=lambda one: one.path)
     return found
 
@@ -127,7 +142,9 @@ def _take_folder(
 ) -> list[tuple[str, str]]:
     """Add what a folder holds to `found`; its folders, as stored and as spelled on disk."""
     with os.scandir(fd) as listing:
-        entries = sorted(listing, key=_NAME)
+        entries = sorted(islice(listing, MAX_ENTRIES + 1), key=_NAME)
+    if len(entries) > MAX_ENTRIES:
+        raise refusal("SIZE_EXCEEDED", f"more than {MAX_ENTRIES} names in the folder {shown(path or '.')}")
     if path and any(entry.name == ".git" for entry in entries):
         rules.enter_checkout(path, disk)
     stored_below, disk_below = f"{path}/" if path else "", f"{disk}/" if disk else ""
@@ -197,8 +214,12 @@ def vet(found: list[Found]) -> dict[str, str]:
                 names.add_link(one.path, one.target)
         except LinkError as error:
             raise refusal("SYMLINK_ESCAPE", str(error)) from None
+        except TooMuchError as error:
+            raise refusal("SIZE_EXCEEDED", str(error)) from None
         except TarError as error:
             raise refusal("PATH_COLLISION", str(error)) from None
+    if names.folder_count > MAX_ENTRIES:  # where links were followed there are more than were walked
+        raise refusal("SIZE_EXCEEDED", f"more than {MAX_ENTRIES} folders; {heaviest(found)}")
     held = {one.path for one in found} | names.folders | {""}
     return {one.path: _destination(one, names, held) for one in found if one.target is not None}
 

@@ -228,13 +228,20 @@ class WorkerClient:
             )
 
     async def fetch(
-        self, job_id: str, into: Path, progress: Progress | None = None, *, max_bytes: int = 0
+        self,
+        job_id: str,
+        into: Path,
+        progress: Progress | None = None,
+        *,
+        max_bytes: int = 0,
+        seconds: float = 0,
     ) -> FetchHeader:
         """Receive a job's artifact stream into the file `into`, its digest checked.
 
-        `max_bytes` bounds the set's length (0: no bound). `Failure` TRANSFER when it ends too
-        early, ARTIFACTS / INTEGRITY_MISMATCH for another digest, ARTIFACTS / SIZE_EXCEEDED for
-        too long a stream; `into` is not there then. What a cut line left beside it is gone on with
+        `max_bytes` bounds the set's length, `seconds` how long its bytes may take to come, however
+        steadily they do (0: no bound). `Failure` SSH / UNREACHABLE when that is over, TRANSFER when it
+        ends too early, ARTIFACTS / INTEGRITY_MISMATCH for another digest, ARTIFACTS / SIZE_EXCEEDED
+        for too long a stream; `into` is not there then. What a cut line left beside it is gone on with
         by the next call, as long as the worker's set is the same.
         """
         version = await self.protocol_version()
@@ -242,7 +249,9 @@ class WorkerClient:
         async with self._side:
             return await self._on_a_spare(
                 version,
-                lambda way: fetching.fetch(way, job_id, into, max_bytes, progress, resumable=resumable),
+                lambda way: fetching.fetch(
+                    way, job_id, into, max_bytes, progress, resumable=resumable, seconds=seconds
+                ),
             )
 
     async def _on_a_spare(self, version: int, transfer: Callable[[Way], Awaitable[T]]) -> T:

@@ -5,7 +5,7 @@ import pytest
 from rch.contract.errors import Failure, Kind
 from rch.contract.records import Capabilities, Capacity, Limits, ToolchainEntry
 from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_toolchain_inputs
-from rch.contract.versions import numbers_of
+from rch.contract.versions import lags, numbers_of
 
 
 def swift(version: str, *, active: bool = False, path: str | None = None) -> ToolchainEntry:
@@ -123,3 +123,10 @@ def test_the_inputs_of_a_job_key_are_the_five_and_the_four() -> None:
 )
 def test_zeros_at_the_end_of_a_version_do_not_count(text: str, numbers: tuple[int, ...]) -> None:
     assert numbers_of(text) == numbers
+
+
+@pytest.mark.parametrize(
+    ("theirs", "late"), [("0.9", True), ("1.0", False), ("1.0.0", False), ("1.1", False), ("", False)]
+)
+def test_an_older_program_lags_and_one_that_says_nothing_does_not(theirs: str, *, late: bool) -> None:
+    assert lags(theirs, "1.0") is late

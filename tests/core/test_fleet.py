@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
 import pytest
-from support.playbook import Playbook, accepted, report, summary, unreachable
+from support.playbook import Playbook, accepted, capabilities, report, summary, unreachable
 
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
+from rchd.core import select
+from rchd.core.able import MAX_NEEDS
 from rchd.core.fleet import FLEET, LONGEST_ASIDE_SECONDS, STRIKES
 
 
@@ -407,9 +410,150 @@ def test_the_many_that_wait_are_judged_by_what_they_need_and_not_one_by_one() ->
     assert time.process_time() - began < 1.0
 
 
-def test_however_many_needs_there_are_little_is_kept() -> None:
+def asked_of_all(play: Fleet, needs: list[Any]) -> list[tuple[str, Any]]:
+    """What is known of each need: its answer, and whom it may get."""
+    fleet = play.core.fleet
+    return [(fleet.servable(each).answer, fleet.reach(each)) for each in needs]
+
+
+def busy_again(worker: str, number: int) -> ev.ProbeReport:
+    """The same worker at a later probe: another time, load and number of free slots."""
+    told = good(worker, age_seconds=number, duration_ms=number, skew_seconds=number, fresh=number % 2 == 0)
+    assert told.result is not None
+    capacity = msgspec.structs.replace(told.result.capabilities.capacity, slots_free=0, load_milli=number)
+    now = msgspec.structs.replace(told.result.capabilities, capacity=capacity, probed_at=f"{number}")
+    return msgspec.structs.replace(told, result=msgspec.structs.replace(told.result, capabilities=now))
+
+
+def test_a_probe_asks_anew_only_for_the_workers_that_say_something_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted: list[str] = []
+    real = select.select
+
+    def counting(options: Any, reports: Any) -> Any:
+        told = list(reports)
+        counted.extend(each.worker for each in told)
+        return real(options, told)
+
+    monkeypatch.setattr(select, "select", counting)
+    play = Fleet()
+    workers = [f"w{n}" for n in range(20)]
+    needs = [accepted(toolchain={"swift_version": version}).options for version in ("6.3", "6.3.1", "6")]
+    play.core.fleet.probed([good(each) for each in workers], play.at, whole=True)
+    before = asked_of_all(play, needs)
+    assert before == [("yes", frozenset(workers))] * 3
+    assert len(counted) == 60, "each worker once a need"
+    counted.clear()
+    for number in range(10):
+        play.core.fleet.probed([busy_again(each, number) for each in workers], play.at, whole=True)
+        assert asked_of_all(play, needs) == before
+    assert counted == [], "none of them said anything that a run goes by"
+    reports = [good(each) for each in workers[1:]]
+    other = capabilities(toolchains=())
+    assert reports[0].result is not None
+    result = msgspec.structs.replace(reports[0].result, capabilities=other)
+    play.core.fleet.probed([good("w0", result=result), *reports], play.at, whole=True)
+    assert asked_of_all(play, needs) == [("yes", frozenset(workers[1:]))] * 3
+    assert counted == ["w0"] * 3
+
+
+@pytest.mark.fault("W12")
+def test_who_falls_silent_comes_back_or_leaves_is_seen_at_once() -> None:
+    play, nine = Fleet(), [accepted(**SWIFT_9).options]
+    fleet = play.core.fleet
+    fleet.probed([good(), good("far")], play.at, whole=True)
+    assert asked_of_all(play, nine) == [("no", frozenset())]
+    fleet.probed([good(), good("far", result=None, error="gone")], play.at, whole=True)
+    assert asked_of_all(play, nine) == [("unknown", {"far"})]
+    fleet.probed([good(), good("far")], play.at, whole=True)
+    assert asked_of_all(play, nine) == [("no", frozenset())]
+    both = [accepted().options]
+    assert asked_of_all(play, both) == [("yes", {"mac", "far"})]
+    fleet.probed([good()], play.at, whole=True)
+    assert asked_of_all(play, both) == [("yes", {"mac"})]
+    fleet.probed([good(tags=("gpu",), mark="another")], play.at, whole=True)
+    assert asked_of_all(play, [accepted(tags=("gpu",)).options]) == [("yes", {"mac"})]
+
+
+@pytest.mark.parametrize(("count", "kept"), [(MAX_NEEDS, MAX_NEEDS), (MAX_NEEDS + 1, 1)])
+def test_so_many_needs_are_remembered_and_one_more_begins_anew(count: int, kept: int) -> None:
     play = Fleet()
     play.probed(report())
-    for n in range(1000):
-        play.core.fleet.servable(accepted(toolchain={"swift_version": f"6.{n}"}).options)
-    assert len(play.core.fleet._verdicts) <= 256
+    fleet = play.core.fleet
+    for n in range(count):
+        options = accepted(toolchain={"swift_version": f"6.{n}"}).options
+        fleet.servable(options)
+        fleet.reach(options)
+    assert len(fleet._verdicts) == len(fleet._reaches) == len(fleet._able._known["mac"]) == kept
+
+
+# --- drained --------------------------------------------------------------------------------
+
+
+def drain(play: Fleet, reason: str | None, worker: str = "mac") -> None:
+    play.feed(ev.WorkerDrained(at=play.at, worker=worker, reason=reason))
+
+
+@pytest.mark.spec("7")
+def test_a_drained_worker_gets_no_new_run_and_what_runs_there_goes_on() -> None:
+    play = Fleet()
+    first = play.submit(good(), good("other", priority=200))
+    play.grant(first, "mac")
+    drain(play, "a new Xcode")
+    play.answer(first, ev.SourceKnown, exists=True)
+    assert play.one(fx.Submit).target.worker == "mac"
+    second = play.submit(good(), good("other", priority=200))
+    assert play.one(fx.Reserve).target.worker == "other"
+    assert second.selection is not None
+    assert second.selection.refused == {"mac": "drained: a new Xcode"}
+
+
+@pytest.mark.spec("7")
+@pytest.mark.parametrize("told", [good(), unreachable()])
+def test_a_run_waits_for_its_only_worker_while_that_is_drained_or_restarts(told: ev.ProbeReport) -> None:
+    play = Fleet()
+    drain(play, "")
+    run = play.submit(told)
+    assert isinstance(run.phase, m.Waiting)
+    assert play.core.view(run).waiting == "mac: drained"
+    assert play.core.view(run).servable != "no"
+    drain(play, None)
+    assert play.one(fx.Probe).run_id == run.run_id
+    play.answer(run, ev.Probed, reports=(good(),), embedded=False)
+    assert play.one(fx.Reserve).target.worker == "mac"
+
+
+@pytest.mark.spec("7")
+def test_a_drain_holds_up_no_run_that_another_worker_serves() -> None:
+    play = Fleet()
+    drain(play, "for a while")
+    waits = play.submit(good(tags=("ios",)), good("other", priority=200), tags=("ios",))
+    assert isinstance(waits.phase, m.Waiting)
+    play.submit(good(tags=("ios",)), good("other", priority=200))
+    assert play.one(fx.Reserve).target.worker == "other"
+
+
+@pytest.mark.spec("7")
+def test_a_drained_worker_that_could_not_serve_is_not_waited_for() -> None:
+    play = Fleet()
+    drain(play, "for a while")
+    lacking = play.submit(good(), toolchain={"swift_version": "9"})
+    assert lacking.exit_code == 91
+
+
+@pytest.mark.spec("7")
+def test_a_run_that_may_not_wait_ends_as_at_a_busy_worker() -> None:
+    play = Fleet()
+    drain(play, "for a while")
+    run = play.submit(good(), queue=False)
+    assert run.trouble is not None
+    assert (run.exit_code, run.trouble.hint) == (90, "rchctl workers undrain mac")
+    assert "mac: drained: for a while" in run.human_summary
+
+
+@pytest.mark.spec("7")
+def test_a_start_that_is_told_of_a_drain_keeps_to_it() -> None:
+    play = Fleet()
+    play.feed(ev.Started(at=play.at, drained={"mac": "over the night"}))
+    assert play.core.view(play.submit(good())).waiting == "mac: drained: over the night"

@@ -11,7 +11,7 @@ from support.playbook import Playbook, accepted, capabilities, report, summary
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
-from rchd.core.ask import LAST_FETCH_SECONDS, MAX_ARTIFACT_BYTES, UNAWAITED
+from rchd.core.ask import LAST_FETCH_SECONDS, LEAST_FETCH_SECONDS, MAX_ARTIFACT_BYTES, UNAWAITED
 from rchd.core.fleet import STRIKES
 from rchd.core.mirror import LOG_SLACK_BYTES, MAX_LEAP, MAX_RESETS
 from rchd.core.upkeep import MAX_TTL_SECONDS
@@ -204,3 +204,38 @@ def test_the_set_of_a_cancelled_run_has_a_limited_time_to_come() -> None:
     assert isinstance(run.phase, m.Releasing)
     play.answer(run, ev.Released)
     assert (run.state, run.exit_code) == ("CANCELLED", 80)
+
+
+@pytest.mark.spec("4")
+@pytest.mark.fault("W7")
+@pytest.mark.parametrize(
+    ("overall", "meant"),
+    [(60, LEAST_FETCH_SECONDS), (3600, 3600.0), (3601, 3601.0), (86_400, 86_400.0)],
+)
+def test_a_set_may_take_as_long_as_its_job_and_an_hour_at_least(overall: int, meant: float) -> None:
+    play = Playbook()
+    run = play.accept(accepted(overall_seconds=overall))
+    play.to_step(run)
+    play.follow(run)
+    play.news(run, "SUCCEEDED", 3, None)
+    assert play.one(fx.Fetch).seconds == meant
+
+
+@pytest.mark.spec("4")
+@pytest.mark.fault("W7")
+def test_a_set_that_only_trickles_is_not_asked_for_longer_than_a_worker_is_waited_for() -> None:
+    play, run = following()
+    play.news(run, "SUCCEEDED", 3, None)
+    spent = 0.0
+    while isinstance(run.phase, m.Fetching):
+        fetch = play.one(fx.Fetch)
+        spent += fetch.seconds
+        late = {"kind": "SSH", "subkind": "UNREACHABLE", "message": "the artifacts did not come"}
+        play.answer(run, ev.LineCut, operation="fetch", ms=round(fetch.seconds * 1000), **late)
+        if isinstance(run.phase, m.Fetching):
+            timer = play.one(fx.StartTimer)
+            play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name=timer.name, op=timer.op))
+    options = run.accepted.options
+    assert spent <= options.max_wait_seconds + 2 * LEAST_FETCH_SECONDS
+    play.answer(run, ev.Released)
+    assert (run.state, run.exit_code) == ("FAILED", 20)

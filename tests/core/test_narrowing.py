@@ -202,6 +202,8 @@ def test_more_failures_than_are_listed_or_than_are_a_few_run_the_whole_again() -
         "2 are listed"
         in refusal(narrowing_to, run, {1: told(("A.B", "a"), ("A.B", "b"), failed=3)}).message
     )
+    few = told(*(("A.B", f"t{number}") for number in range(MOST_TESTS)))
+    assert len(narrowing_to(run, {1: few}).by_step[0]) == MOST_TESTS
     many = told(*(("A.B", f"t{number}") for number in range(MOST_TESTS + 1)))
     assert f"more than {MOST_TESTS}" in refusal(narrowing_to, run, {1: many}).message
 

@@ -14,7 +14,8 @@ from rch.contract.records import DeviceType
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
-from rchd.core.fleet import Fleet, need_of
+from rchd.core.able import need_of
+from rchd.core.fleet import Fleet
 from rchd.core.projections import projections
 from rchd.core.select import drifted, nobody, select
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rch import __version__
 from rch.doctor.findings import Finding, Fix, Level, exit_code_of
 from rch.doctor.host import Config, Daemon, Host, Place, Tool, host_findings
 from rch.doctor.workers import workers_findings
@@ -116,6 +117,7 @@ def test_a_tool_that_is_missing() -> None:
 def worker(**change: Any) -> dict[str, Any]:
     """A worker with which all is well; `change` goes to its capabilities where they have it."""
     capabilities: dict[str, Any] = {
+        "agent_version": __version__,
         "os_name": "macOS",
         "os_version": "15",
         "arch": "arm64",
@@ -174,6 +176,8 @@ def failure(subkind: str, code: int) -> dict[str, Any]:
         ({"probe": None, "failure": failure("HOST_KEY", 20)}, "host key", FAIL, 20),
         ({"probe": None, "failure": failure("PROTOCOL_ERROR", 40)}, "answers", FAIL, 40),
         ({"aside": "three breaks"}, "set aside", WARN, 0),
+        ({"drained": ""}, "drained", WARN, 0),
+        ({"agent_version": "0.0.9"}, "version", WARN, 0),
         ({"trusted_by": "known_hosts"}, "host key", OK, 0),
         ({"protocol_min": 2, "protocol_max": 3}, "protocol", FAIL, 91),
         ({"protocol_min": 1, "protocol_max": 3}, "protocol", OK, 0),

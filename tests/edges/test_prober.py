@@ -23,6 +23,7 @@ from rchd.api_workers import WorkersApi
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.edges import prober as edge
+from rchd.edges.drained import Drained
 from rchd.edges.pool import WorkerPool
 from rchd.edges.prober import Prober, mark_of
 from rchd.edges.timers import Timers, slept_seconds
@@ -180,7 +181,7 @@ async def test_the_views_say_why_a_worker_is_set_aside_and_until_when(tmp_path: 
     daemon: Any = Daemon()
     connection: Any = None
     async with prober(bad) as it:
-        workers = WorkersApi(path, it, daemon)
+        workers = WorkersApi(path, it, daemon, Drained(tmp_path / "drained.json"))
         (view,) = (await workers.listed(api.NoParams(), connection)).workers
         assert (view.aside, view.aside_until) == (None, None)
         for _ in range(3):

@@ -406,6 +406,18 @@ async def test_a_bad_body_is_refused_and_removed(
         assert it.living == []
 
 
+@pytest.mark.fault("S12")
+@pytest.mark.fault("W7")
+async def test_a_set_has_a_limited_time_to_come_however_steadily_it_does(tmp_path: Path) -> None:
+    async with fake(tmp_path, "trickles", deadlines=Deadlines(stall=60)) as it:
+        failure = await refused(it.client.fetch(JOB, tmp_path / "set", seconds=0.5))
+        assert failure.label == "SSH / UNREACHABLE"
+        assert "did not come within 0.5 s" in failure.message
+        assert it.living == []
+    async with fake(tmp_path) as it:
+        assert (await it.client.fetch(JOB, tmp_path / "set", seconds=60)).job_id == JOB
+
+
 async def test_a_set_over_the_limit_is_refused_by_its_header(tmp_path: Path) -> None:
     async with fake(tmp_path) as it:
         size = len(fake_worker.ARTIFACTS)

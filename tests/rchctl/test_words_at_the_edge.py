@@ -21,6 +21,7 @@ PIN = "SHA256:" + "a" * 43
 
 def given(**change: Any) -> argparse.Namespace:
     plain: dict[str, Any] = {
+        "what": "add",
         "name": "mini",
         "host": "h",
         "user": None,
@@ -68,9 +69,9 @@ def test_the_command_that_is_hinted_at_has_every_word_that_was_given(monkeypatch
     context: Any = _Context(args)
     key = {"type": "ssh-ed25519", "fingerprint": PIN, "short": False, "known": False}
     with pytest.raises(Failure) as refused:
-        workers_add._accepted(context, {"where": "h", "keys": [key]})
-    words = "rchctl workers add mini --host h --user ci --port 2222 --ssh-key 'k f' --tag a --tag b"
-    assert str(refused.value.hint).endswith(f"{words} --priority 0 --fingerprint {PIN}")
+        workers_add.accepted_key(context, {"where": "h", "keys": [key]})
+    words = "rchctl workers add mini --host h --user ci --port 2222 --tag a --tag b --priority 0"
+    assert str(refused.value.hint).endswith(f"{words} --ssh-key 'k f' --fingerprint {PIN}")
 
 
 @pytest.mark.spec("10")
@@ -80,7 +81,7 @@ def test_who_says_no_to_a_key_is_not_told_to_pin_it(monkeypatch: Any) -> None:
     context: Any = _Context(given())
     key = {"type": "ssh-ed25519", "fingerprint": PIN, "short": False, "known": False}
     with pytest.raises(Failure) as refused:
-        workers_add._accepted(context, {"where": "h", "keys": [key]})
+        workers_add.accepted_key(context, {"where": "h", "keys": [key]})
     assert "pin" not in str(refused.value.hint)
 
 
@@ -91,7 +92,7 @@ def test_a_machine_that_is_not_reached_while_it_is_added_is_no_worker_to_probe(m
     monkeypatch.setattr(Context, "call", silent)
     context = Context("workers", given(), Console({}), {})
     with pytest.raises(Failure) as refused:
-        workers_add._scanned(context, {})
+        workers_add.scanned(context, {})
     assert "--host HOST --port PORT" in str(refused.value.hint)
 
 

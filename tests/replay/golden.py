@@ -161,11 +161,13 @@ def resume() -> Recorded:
     return play
 
 
-def started_again(comment: str, before: Recorded, seconds: float = 60.0) -> Recorded:
+def started_again(
+    comment: str, before: Recorded, seconds: float = 60.0, drained: dict[str, str] | None = None
+) -> Recorded:
     """The daemon that comes after the one of `before`, which was killed."""
     runs = [decode_run(row) for row in before.rows.values()]
     play = Recorded(comment, *runs, last_seq=before.core.seq, at=before.at + seconds)
-    play.feed(ev.Started(at=play.at))
+    play.feed(ev.Started(at=play.at, drained=drained or {}))
     return play
 
 
@@ -250,6 +252,28 @@ def aside() -> Recorded:
     return play
 
 
+def drained() -> Recorded:
+    """A worker that somebody takes out of service, over a start."""
+    before = Recorded("")
+    before.feed(ev.WorkerDrained(at=before.at, worker="mac", reason="a new Xcode"))
+    waits = before.accept(accepted("run-00000001", actions=("build",)))
+    before.answer(waits, ev.Probed, reports=(report(),), embedded=False)
+    play = started_again(
+        "a start with a worker drained: a run waits for it, also while it says nothing, and is served then",
+        before,
+        drained={"mac": "a new Xcode"},
+    )
+    run = play.core.runs[waits.run_id]
+    play.answer(run, ev.Probed, reports=(unreachable(),), embedded=False)
+    play.feed(ev.WorkerDrained(at=play.at, worker="mac", reason=None))
+    play.answer(run, ev.Probed, reports=(report(),), embedded=False)
+    play.grant(run)
+    play.answer(run, ev.SourceKnown, exists=True)
+    play.finish_step(run, 0)
+    play.answer(run, ev.Released)
+    return play
+
+
 SCENES: Mapping[str, Callable[[], Recorded]] = {
     "success": success,
     "failure": failure,
@@ -258,6 +282,7 @@ SCENES: Mapping[str, Callable[[], Recorded]] = {
     "drift": drift,
     "changed": changed,
     "aside": aside,
+    "drained": drained,
 }
 
 

@@ -23,7 +23,9 @@ def repository(root: Path, row: str) -> Path:
         (root / folder).mkdir()
     (root / "docs" / "limits.md").write_text(f"| limit | value | unit |\n|---|---|---|\n{row}\n")
     (root / "tests" / "test_some.py").write_text("def test_it() -> None: ...\n")
-    (root / "rch" / "one.py").write_text("from rch.two import FAR\nNEAR = 1 << 20\nTWICE = 2 * FAR\n")
+    (root / "rch" / "one.py").write_text(
+        "from rch.two import FAR\nNEAR = 1 << 20\nTWICE = 2 * FAR\nALL = 2**53 - 1\n"
+    )
     (root / "rch" / "two.py").write_text(
         "FAR = 7\nShort = Annotated[str, Meta(max_length=NEAR)]\nNEAR = 5\n"
         "class Table:\n    key: Annotated[int, Meta(ge=0, le=9)] = 1\n    names: tuple[Short, ...] = ()\n"
@@ -43,6 +45,7 @@ def test_the_document_of_this_repository_holds() -> None:
         "| a | 1,048,576 | - | `rch/one.py:NEAR` | refused |",
         "| a | 2^20 | - | `rch/one.py:NEAR` | refused |",
         "| a | 14 | - | `rch/one.py:TWICE` | refused |",
+        "| a | 9,007,199,254,740,991 | - | `rch/one.py:ALL` | refused |",
         "| a | 9 | - | `rch/two.py:Table.key` | refused |",
         "| a | 5 | - | `rch/two.py:Table.names` | refused |",
     ],
@@ -72,3 +75,13 @@ def test_what_does_not_hold_is_named(tmp_path: Path, row: str, said: str) -> Non
     done = coverage(repository(tmp_path, row))
     assert done.returncode == 1
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("made", ["MAX_AGE = 7", "MOST = 3 << 2", "MOST_OF_ALL: int = 5"])
+def test_a_limit_that_no_row_names_is_told(tmp_path: Path, made: str) -> None:
+    root = repository(tmp_path, f"| a | 1 | MiB | `rch/one.py:NEAR` | refused | {TRIED} | {TRIED} |")
+    (root / "rch" / "new.py").write_text(f"{made}\nMAX_WORDS = ('a', 'b')\n")
+    done = coverage(root)
+    assert done.returncode == 1
+    named = made.partition(" ")[0].rstrip(":")
+    assert done.stderr.splitlines() == [f"docs/limits.md: no row speaks of `rch/new.py:{named}`"]

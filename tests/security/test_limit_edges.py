@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from rch.config import inventory, schema, worker_config
+from rch.config import daemon_config, inventory, notify, schema, worker_config
 from rch.contract.classifier import classify
 from rch.contract.errors import Failure
 from rch.contract.framing import (
@@ -260,8 +260,18 @@ KEYS: list[tuple[type[msgspec.Struct], dict[str, Any], str, Any, Any]] = [
     (schema.Selection, {}, "probe_ttl_seconds", 86_400, 86_401),
     (schema.Selection, {}, "tags", ["x" * 128], ["x" * 129]),
     (schema.Queue, {}, "max_wait_seconds", 604_800, 604_801),
+    (schema.Actions, {}, "verify", ["build"] * 100, ["build"] * 101),
+    (schema.Actions, {}, "step", [{"action": "build"}] * 100, [{"action": "build"}] * 101),
+    (schema.Bundle, {}, "max_bytes", 2**53 - 1, 2**53),
     (schema.Run, {}, "retry_tests", 5, 6),
     (schema.Run, {}, "retry_infrastructure", 1, 2),
+    (daemon_config.Gc, {}, "keep_runs", 100_000, 100_001),
+    (daemon_config.Gc, {}, "keep_days", 36_500, 36_501),
+    (daemon_config.Gc, {}, "max_runs", 1_000_000, 1_000_001),
+    (daemon_config.Log, {}, "keep", 100, 101),
+    (notify.Notify, {}, "timeout_seconds", 300, 301),
+    (notify.Notify, {}, "finished_after_seconds", 86_400, 86_401),
+    (daemon_config.Metrics, {}, "interval_seconds", 3600, 3601),
     (worker_config.WorkerConfig, {}, "max_concurrent_jobs", 64, 65),
     (worker_config.WorkerConfig, {}, "orphan_grace_seconds", 86_400, 86_401),
     (worker_config.WorkerConfig, {}, "cache_wait_seconds", 86_400, 86_401),

@@ -49,6 +49,7 @@ class World(RuleBasedStateMachine):
         self.released: set[str] = set()
         self.unlucky: set[str] = set()
         self.count = 0
+        self.drained: dict[str, str] = {}
 
     # --- what the driver does -----------------------------------------------------------
 
@@ -128,6 +129,11 @@ class World(RuleBasedStateMachine):
         probe = fx.Probe(run_id="", op=0, max_age=0, tags=(), deadline=1.0)
         self.feed(ev.WorkerProbed(at=self.at, report=self.worker.probe(probe)))
 
+    @rule(reason=st.sampled_from([None, "", "a new Xcode"]))
+    def take_the_worker_out_of_service(self, reason: str | None) -> None:
+        self.drained = {} if reason is None else {"mac": reason}
+        self.feed(ev.WorkerDrained(at=self.at, worker="mac", reason=reason))
+
     # --- what the machine does ----------------------------------------------------------
 
     @rule()
@@ -140,7 +146,7 @@ class World(RuleBasedStateMachine):
         live = [run for run in runs if not is_terminal(run.state)]
         self.core = Core("/artifacts", live, last_seq=self.core.seq)
         self.timers = {}
-        self.feed(ev.Started(at=self.at))
+        self.feed(ev.Started(at=self.at, drained=self.drained))
 
     @precondition(lambda self: self.timers)
     @rule(data=st.data(), slept=st.sampled_from([0, 0, 0, 600]))
@@ -281,6 +287,12 @@ class World(RuleBasedStateMachine):
         aside = self.core.fleet.aside("mac")
         if aside is not None:
             assert self.timers[FLEET, "mac"][1].op == aside.number
+
+    @invariant()
+    def nobody_waits_for_a_drained_worker_without_a_timer(self) -> None:
+        for run in self.core.runs.values():
+            if isinstance(run.phase, m.Waiting) and run.phase.timer:
+                assert self.timers[run.run_id, "busy"][1].op == run.op
 
     @invariant()
     def a_lease_is_held_by_its_run_or_on_its_way_back(self) -> None:

@@ -301,6 +301,12 @@ class FakeWorker:
         self.do_fetch(request, ARTIFACTS[:1000])
         time.sleep(3600)
 
+    def trickles_fetch(self, request: Request) -> None:
+        self.do_fetch(request, ARTIFACTS[:1000])
+        for at in range(1000, len(ARTIFACTS)):
+            self.write(ARTIFACTS[at : at + 1])
+            time.sleep(0.02)
+
 
 def main(argv: list[str]) -> int:
     """Follow the scenario that `argv` names."""

@@ -6,6 +6,9 @@
 
 The client's key may do nothing but run the command, as a worker's authorized_keys line says;
 with `forwarding` it may do nothing but forward, as on a jump host, and with `rights` what these say.
+
+With `home` it opens a shell that is at home there, and the keys of that folder's own authorized_keys are
+let in too, each with its own rights: a machine that somebody logs in to, as `account` where one is named.
 """
 
 from __future__ import annotations
@@ -50,9 +53,11 @@ class SshdServer:
         rights: str | None = None,
         log_level: str = "VERBOSE",
         options: Sequence[str] = (),
+        home: Path | None = None,
+        account: str | None = None,
     ) -> None:
         self.host = "127.0.0.1"
-        self.user = getpass.getuser()
+        self.user = account or getpass.getuser()
         self.port = 0
         self.fingerprints: dict[str, str] = {}
         self.host_key_lines: dict[str, str] = {}
@@ -66,7 +71,11 @@ class SshdServer:
             *options,
         ]
         self._forwarding = forwarding
-        self._rights = rights
+        self._rights = "" if home is not None else rights
+        self._keys = [directory / "authorized_keys"]
+        if home is not None:
+            self._keys.append(home / ".ssh" / "authorized_keys")
+            self._settings.append(f"SetEnv HOME={home}")
         self._log_level = log_level
         self._process: subprocess.Popen[str] | None = None
         self._said: deque[str] = deque(maxlen=400)
@@ -160,7 +169,7 @@ class SshdServer:
             f"Port {self.port}",
             f"ListenAddress {self.host}",
             *(f"HostKey {self._directory / f'host_{kind}'}" for kind in self._host_keys),
-            f"AuthorizedKeysFile {self._directory / 'authorized_keys'}",
+            f"AuthorizedKeysFile {' '.join(map(str, self._keys))}",
             "StrictModes no",
             "UsePAM no",
             "PidFile none",

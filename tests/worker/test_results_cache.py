@@ -339,6 +339,24 @@ def test_entries_go_with_their_origins_and_keep_none_of_them(
     assert json.loads(left.read_bytes())["job_id"] == jobs[2].job_id
 
 
+def test_a_set_answers_for_later_jobs_up_to_its_limit(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(bench.env)
+    with bench.pipe() as pipe:
+        job = asked(bench, pipe)
+        submit_and_end(pipe, job)
+    folder = worker.jobs.artifacts(job.job_id)
+    assert folder is not None
+    listed = decode_record((folder / "manifest.json").read_bytes(), Manifest)
+    size, key = sum(each.size for each in listed.entries), entries(bench)[0].stem
+    for beyond, kept in ((1, 0), (0, 1)):
+        cache.drop(worker, key)
+        monkeypatch.setattr(cache, "MAX_BYTES", size - beyond)
+        cache.store(worker, key, job, "2026-01-01T00:00:00.000Z")
+        assert len(entries(bench)) == kept
+
+
 # --- an owner that dies ---------------------------------------------------------------
 
 _DYING = """
