@@ -12,6 +12,11 @@ def number(value: object) -> int:
     return int(value) if isinstance(value, (int, float)) else 0
 
 
+def counted(count: int, name: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
+
+
 def live_amount(data: dict[str, Any], done: int, total: int) -> str:
     """`41% of 45.0 MB, 3.2 MB/s, 8.0 s left, 12 files`: what is known of it, what matters most first."""
     if not total:

@@ -42,6 +42,8 @@ class Board(Progress):
         self._began = 0.0
         self._text = self._sum = ""
         self._run: dict[str, Any] = {}
+        # Why the run does nothing now; news of a stage are newer than that.
+        self._held = ""
         self._step: StepMeter | None = None
         self._newest: Callable[[], list[dict[str, Any]]] | None = None
         self._asked = -_ASK_AGAIN_SECONDS
@@ -54,7 +56,7 @@ class Board(Progress):
 
     def stage(self, data: dict[str, Any]) -> None:
         """Bytes that are bundled, sent or fetched."""
-        name = one_line(data.get("stage", ""))
+        name, self._held = one_line(data.get("stage", "")), ""
         done, total = number(data.get("done")), number(data.get("total"))
         self._enter(name)
         self._sum = plain_amount(data, done, total)
@@ -68,10 +70,14 @@ class Board(Progress):
             self._leave()
             return
         phase, action = str(run.get("phase") or ""), _action(run)
+        waits = run.get("state") == "QUEUED"
+        if self._name == _QUEUE and not waits:
+            self._leave()
+        self._held = "" if waits or run.get("waiting") in NO_REASON else position(run)
         if run.get("cancel_requested"):
             self._enter("cancel")
             self._show("")
-        elif run.get("state") == "QUEUED":
+        elif waits:
             self._enter(_QUEUE)
             self._wait()
         elif phase in _WORKS and action and run.get("waiting") in NO_REASON:
@@ -80,9 +86,8 @@ class Board(Progress):
         elif phase in _LEAVES:
             self._enter("fetch")
             self._show("and verify")
-        elif phase in _BEFORE_WORK and self._name == _QUEUE:
-            self._leave()
-            self._console.status(position(run))
+        elif self._name and self._held:
+            self._show(self._text)
         elif self._name != "upload" or phase != "uploading":
             self._console.status(position(run))
 
@@ -124,6 +129,8 @@ class Board(Progress):
     def _leave(self) -> None:
         """The line that a stage leaves behind."""
         name, took = self._name, time.monotonic() - self._began
+        if self._step is not None:
+            self._step.read_rest(self._run)
         told = self._step.summary() if self._step is not None else self._sum
         self.end()
         self._step = None
@@ -135,7 +142,7 @@ class Board(Progress):
         self._text = text
         gone = int(time.monotonic() - self._began)
         since = f"  {_seconds(gone)}" if gone else ""
-        self._console.status(f"{self._name} {text}".strip() + since)
+        self._console.status((self._held or f"{self._name} {text}".strip()) + since)
 
     def _work(self) -> None:
         if self._step is not None:

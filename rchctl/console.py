@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import stat
 from collections.abc import Mapping
 
 from rchctl.cells import fitted, width_of
@@ -52,6 +53,8 @@ class Console:
         self.out_is_terminal = os.isatty(out)
         self.err_is_terminal = os.isatty(err)
         self.live = self.err_is_terminal and not _is_plain(env) and not env.get("NO_COLOR")
+        # Who reads a pipe may write to the same terminal, and later than this process does (`| tee`).
+        self._out_is_pipe = _is_pipe(out)
         self.broken = False
         # Why data did not reach stdout though somebody wanted it, in the system's words.
         self.lost: str | None = None
@@ -89,12 +92,13 @@ class Console:
         self.out_bytes(text.encode("utf-8", "surrogateescape"))
 
     def out_bytes(self, data: bytes) -> None:
-        """Data in bytes, as they are."""
+        """Data in bytes, as they are. Once a pipe got some, there is no updating line any more."""
         if not data or self.broken:
             return
         status = self._status
-        if self.out_is_terminal:
+        if self.out_is_terminal or self._out_is_pipe:
             self.clear_status()
+            self.live = self.live and not self._out_is_pipe
         error = _write(self._out, self._marked(data, at_start=self._at_line_start))
         self.broken = error is not None
         if error is not None and error.errno not in _LEFT and not self.out_is_terminal:
@@ -164,6 +168,14 @@ class Console:
         taken = width_of(self._status)
         rows = (taken - 1) // max(self._columns(), 1) if taken else 0
         return f"\x1b[{rows}A\r\x1b[J" if rows > 0 else _ERASE
+
+
+def _is_pipe(fd: int) -> bool:
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def _write(fd: int, data: bytes) -> OSError | None:

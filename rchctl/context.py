@@ -75,9 +75,11 @@ class Context:
             self.paths, self.env, self.console, may_start=start and self.may_start, within=seconds
         )
 
-    def call(self, method: str, params: dict[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
-        """One request on a connection of its own."""
-        client = self.connect()
+    def call(
+        self, method: str, params: dict[str, Any], *, timeout: float | None = None, start: bool = True
+    ) -> dict[str, Any]:
+        """One request on a connection of its own; `start` as in `connect`."""
+        client = self.connect(start=start)
         try:
             return client.call(method, params) if timeout is None else client.call(method, params, timeout)
         finally:

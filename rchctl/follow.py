@@ -183,6 +183,8 @@ class Follower:
         self._subscription = view.get("subscription")
         self._seq = view.get("seq")
         for run in view.get("runs", ()):
+            if self._logs is not None and self._run is not None and run.get("run_id") == self.run_id:
+                self._logs.catch_up(run)  # what came meanwhile stands before the end of its stage
             self._see(run)
         if self._logs is not None and self._run is not None:
             self._logs.catch_up(self._run)

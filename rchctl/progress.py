@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from rch.contract.states import NOBODY_ASKED
 from rchctl.amounts import amount, number, plain_amount
 from rchctl.console import Console
 from rchctl.render import duration, is_over, worker_name
@@ -32,6 +34,9 @@ _LONG_SECONDS = 2.0
 _BRIEF = frozenset(
     {"fetching", "reserving", "checkingsource", "uploading", "submitting", "publishing", "releasing"}
 )
+# Who waits comes by the same few lines at every try: each is said again after so long.
+_AGAIN_SECONDS = 300.0
+_FEW = 4
 # What a queue says of a run that it has only just looked at.
 NO_REASON = frozenset({None, "", "accepted", "resumed"})
 _WAITING = {"worker_unreachable": "the worker is out of reach"}
@@ -47,7 +52,7 @@ class Progress:
         self._console = console
         self._enabled = enabled
         self._stage = ""
-        self._said = ""
+        self._said: deque[tuple[str, float]] = deque(maxlen=_FEW)
         self._timed = ""
         self._since = self._lasted = 0.0
         self._worker = ""
@@ -135,9 +140,14 @@ class Progress:
             self._held = ""
 
     def _line(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
-            self._console.note(text)
+        """Say it, unless it is the newest line, or one of the last few and not long ago."""
+        now = time.monotonic()
+        if self._said and self._said[-1][0] == text:
+            return
+        if any(text == said and now - at < _AGAIN_SECONDS for said, at in self._said):
+            return
+        self._said.append((text, now))
+        self._console.note(text)
 
 
 def position(run: dict[str, Any]) -> str:
@@ -159,13 +169,15 @@ def position(run: dict[str, Any]) -> str:
 
 
 def unservable(run: dict[str, Any]) -> str:
-    """That no worker could ever serve a waiting run, or that it is not known; else nothing."""
+    """That no worker could ever serve a waiting run, or that asking them did not tell; else nothing."""
     words = {
         "no": "no worker can ever serve it",
         "unknown": "it is not known whether any worker can serve it",
     }
     said = words.get(str(run.get("servable")), "")
     why = run.get("servable_why")
+    if why == NOBODY_ASKED:
+        return ""
     return f"{said} ({why})" if said and why else said
 
 

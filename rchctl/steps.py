@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
+from rchctl.amounts import counted
 from rchctl.terminal import one_line
 from rchctl.tool_log import ToolLog
 
@@ -22,6 +24,7 @@ class StepMeter:
         self._job_id = step.get("job_id")
         self._log = ToolLog()
         self._offset = 0
+        self._path: str | None = None
         self._phase = ""
         self._tests = {"passed": 0, "failed": 0, "skipped": 0}
         self._messages = {"error": 0, "warning": 0}
@@ -37,8 +40,17 @@ class StepMeter:
             return False
         begin = max(min(self._offset, offset) if self._offset else offset, offset + length - _MOST_READ)
         self._log.feed(_part(path, begin, offset + length))
-        self._offset = offset + length
+        self._offset, self._path = offset + length, path
         return True
+
+    def read_rest(self, run: dict[str, Any]) -> None:
+        """Read what the log has beyond the last event: who was not connected missed the others."""
+        mine = (each for each in run.get("steps", ()) if each.get("job_id") == self._job_id)
+        for path in (self._path, *(each.get("log_path") for each in mine)):
+            more = _size(path) - self._offset if isinstance(path, str) else 0
+            if more > 0:
+                self.grew({"job_id": self._job_id, "path": path, "offset": self._offset, "length": more})
+                return
 
     def told(self, data: dict[str, Any]) -> bool:
         """Count what a `job` event says; whether it is of this step."""
@@ -83,7 +95,7 @@ class StepMeter:
             return []
         of = f" of {log.targets_total}" if log.targets_total > log.targets else ""
         targets = f"{log.targets}{of} {'target' if log.targets == 1 and not of else 'targets'}"
-        return [f"{_count(log.done, 'command')} in {targets}"]
+        return [f"{counted(log.done, 'command')} in {targets}"]
 
     def _test_counts(self) -> list[str]:
         told = [f"{count} {name}" for name, count in self._tests.items() if count]
@@ -103,11 +115,14 @@ class StepMeter:
         return [f"~{left} left"] if left > 0 else []
 
     def _problems(self) -> list[str]:
-        return [_count(count, name) for name, count in self._messages.items() if count]
+        return [counted(count, name) for name, count in self._messages.items() if count]
 
 
-def _count(count: int, name: str) -> str:
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"
+def _size(path: str) -> int:
+    try:
+        return Path(path).lstat().st_size
+    except OSError:
+        return 0
 
 
 def _part(path: str, begin: int, end: int) -> bytes:

@@ -34,7 +34,7 @@ def teller(connection: Connection) -> Callable[[Progress], None]:
 
 def _data(progress: Progress, pace: Pace) -> dict[str, Any]:
     speed = pace.at(progress.bytes_done, progress.bytes_total)
-    files = f"{progress.files} files"
+    files = f"{progress.files} file{'' if progress.files == 1 else 's'}"
     if progress.files_total > progress.files:
         files = f"{progress.files} of {progress.files_total} files"
     data: dict[str, Any] = {

@@ -88,7 +88,8 @@ class WorkersApi:
             raise Failure(Kind.USAGE, f"a reason is one line of at most {MOST_REASON} characters")
         drain = None
         if not params.off:
-            kept = before is not None and before.reason == params.reason
+            # Once more, without a word, is no other reason.
+            kept = before is not None and params.reason in {"", before.reason}
             drain = before if kept else Drain(reason=params.reason, since=timestamp(time.time()))
         await to_thread.run_sync(self._drained.set, name, drain)
         reason = None if drain is None else drain.reason
@@ -107,7 +108,8 @@ class WorkersApi:
         if drain is None:
             return view
         said = drained_text(drain.reason)
-        detail = f"{said}; {view.detail}" if view.detail else f"{said} since {drain.since}"
+        since = drain.since[:16].replace("T", " ") + "Z"  # as `list` shows a run's
+        detail = f"{said}; {view.detail}" if view.detail else f"{said} since {since}"
         return msgspec.structs.replace(view, detail=detail, drained=drain.reason)
 
     def _with_standing(self, view: WorkerView) -> WorkerView:

@@ -176,7 +176,7 @@ class Leases:
             return RpcError(Code.NO_SPACE, missing)
         free = self._slots - self._taken(table)
         if free <= 0:
-            return _busy(f"all {self._slots} slots are taken")
+            return _busy(self._all_taken())
         if held is None and turns.before(table.waiting, run_id, host_id) >= free:
             return _busy("the free slot is kept for another host, which asked before")
         return None
@@ -253,7 +253,10 @@ class Leases:
 
     def _require_slot(self, table: Table) -> None:
         if self._taken(table) >= self._slots:
-            raise _busy(f"all {self._slots} slots are taken")
+            raise _busy(self._all_taken())
+
+    def _all_taken(self) -> str:
+        return "its only slot is taken" if self._slots == 1 else f"all {self._slots} slots are taken"
 
     def _taken(self, table: Table) -> int:
         live = {lease.lease_id for lease in table.leases if self.is_live(lease)}

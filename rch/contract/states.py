@@ -83,3 +83,7 @@ def can_mirror(state: JobState, seq: int, to: JobState, to_seq: int) -> bool:
     return (
         to_seq > seq and not is_terminal(state) and not (to == JobState.QUEUED and state != JobState.QUEUED)
     )
+
+
+NOBODY_ASKED = "no worker has been asked yet"
+"""Why it is not known whether a run can be served, before the first answer of any worker."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rch.contract.errors import Failure, Kind
+from rchctl.amounts import counted
 from rchctl.context import Context, Outcome, error_body
 from rchctl.parser import UsageError, VerbParser, one_of
 from rchctl.terminal import one_line
@@ -134,7 +135,9 @@ def _told(looked: Looked, context: Context) -> str:
     if looked.result == "verified" or (looked.pins.origin and not looked.pins.keys):
         lines.append(f"  pins: {one_line(looked.pins.origin)}")
     if looked.files:
-        lines.append(f"  {looked.files} files, {looked.size} bytes; statements: {_kinds(looked)}")
+        lines.append(
+            f"  {counted(looked.files, 'file')}, {counted(looked.size, 'byte')}; statements: {_kinds(looked)}"
+        )
     lines += [f"  note: {one_line(note)}" for note in looked.notes]
     return "\n".join(lines) + "\n"
 

@@ -80,6 +80,7 @@ def _tests(run: PastRun) -> str:
 
 
 def _trend(found: Trend | None, runs: list[PastRun]) -> str:
+    from rchctl.amounts import counted
     from rchctl.render import duration
     from rchctl.terminal import one_line
 
@@ -88,7 +89,7 @@ def _trend(found: Trend | None, runs: list[PastRun]) -> str:
     lengths = [each.duration_ms for each in reversed(runs[:_SPARKS])]
     middle = duration(found.median_ms)
     what = "+".join(one_line(each) for each in found.actions)
-    told = f"trend: {spark(lengths)}  {what}, executed whole, passed {found.runs} times,"
+    told = f"trend: {spark(lengths)}  {what}, executed whole, passed {counted(found.runs, 'time')},"
     told += f" the middle one in {middle}"
     if found.change_percent is None:
         return f"{told}\n"

@@ -47,7 +47,7 @@ class Feed(Protocol):
 
 
 class DaemonFeed:
-    """The daemon of the usual places, met again when it goes away."""
+    """The daemon of the usual places, met again when it is back: nobody starts it behind its back."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -64,7 +64,7 @@ class DaemonFeed:
     def cancel(self, run_id: str) -> str:
         """On a connection of its own."""
         try:
-            view = self._context.call("runs.cancel", {"run": run_id, "reason": "USER"})
+            view = self._context.call("runs.cancel", {"run": run_id, "reason": "USER"}, start=False)
         except Failure as failure:
             return f"not cancelled: {failure.message}"
         return f"run {view.get('run_id')}: {'cancelling' if view.get('cancel_requested') else 'is over'}"
@@ -79,7 +79,7 @@ class DaemonFeed:
         """How the workers are, which may take its time and is no reason to miss news."""
         while not self._over.is_set():
             with suppress(Failure):
-                known = self._context.call("workers.probe", {}, timeout=_PROBE_PATIENCE)
+                known = self._context.call("workers.probe", {}, timeout=_PROBE_PATIENCE, start=False)
                 screen.take_workers(known.get("workers", []))
             self._over.wait(_PROBE_SECONDS)
 
@@ -87,7 +87,7 @@ class DaemonFeed:
         pause = _FIRST_PAUSE
         while not self._over.is_set():
             try:
-                client = self._context.connect()
+                client = self._context.connect(start=False)
                 try:
                     screen.take_daemon(f"rchd {client.server.get('version', '')}")
                     pause = _FIRST_PAUSE

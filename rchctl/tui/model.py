@@ -142,7 +142,10 @@ class Model:
         for name_of_part in ("capabilities", "capacity"):
             facts = facts.get(name_of_part, facts) if isinstance(facts, dict) else {}
         total, free = (facts.get(key) for key in ("slots_total", "slots_free"))
-        slots = f"{free} of {total} free" if isinstance(total, int) and isinstance(free, int) else "-"
+        slots = "-"
+        if isinstance(total, int) and isinstance(free, int):
+            # The probe may be older than the rows above it: what runs there takes a slot each.
+            slots = f"{max(min(free, total - here), 0)} of {total} free"
         detail = worker.get("aside") or worker.get("detail") or ""
         cells = (name, worker.get("status", ""), slots, here or "", detail)
         return Row(name, tuple(one_line(each) for each in cells))

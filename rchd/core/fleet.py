@@ -16,7 +16,7 @@ import msgspec
 from rch.contract.errors import Kind
 from rch.contract.ids import timestamp
 from rch.contract.records import RunOptions, Summary
-from rch.contract.states import RunState
+from rch.contract.states import NOBODY_ASKED, RunState
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
@@ -282,7 +282,7 @@ class Fleet:
 
     def _verdict(self, options: RunOptions, need: Need) -> Servable:
         if not self._reports:
-            return Servable(answer="unknown", why="no worker has been asked yet")
+            return Servable(answer="unknown", why=NOBODY_ASKED)
         if any(self._able.serves(options, need, report) for report in self._reports.values()):
             return Servable(answer="yes")
         selection = select.select(options, self._reports.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ def test_a_drained_worker_gets_no_run_over_a_restart_until_it_is_undrained(tmp_p
         said = user.rchctl("workers", "drain", "local", "--reason", "a new Xcode")
         assert said.returncode == 0, said.stderr
         assert "local is drained: a new Xcode; it gets no new run until" in said.stdout
+        again = user.json("workers", "drain", "local")["data"]
+        assert again["reason"] == "a new Xcode", "once more without a reason is no other one"
         run = user.json("submit", "--action", "build", cwd=project)["data"]["run_id"]
         assert user.rchctl("daemon", "restart").returncode == 0
 
@@ -29,6 +32,7 @@ def test_a_drained_worker_gets_no_run_over_a_restart_until_it_is_undrained(tmp_p
             "a new Xcode",
             "drained: a new Xcode",
         )
+        assert re.search(r" since \d{4}-\d\d-\d\d \d\d:\d\dZ$", listed["detail"])
         explained = user.json("workers", "explain", cwd=project)
         assert (explained["exit_code"], explained["error"]["hint"]) == (90, "rchctl workers undrain local")
         findings = user.json("doctor")["data"]["findings"]

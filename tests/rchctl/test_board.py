@@ -176,6 +176,46 @@ def test_a_log_that_cannot_be_read_costs_the_count_alone(board: Board, terminal:
     assert terminal.lines() == ["build"]
 
 
+def test_what_a_lost_connection_hid_of_a_log_counts_at_the_end_of_its_stage(
+    board: Board, terminal: Terminal, tmp_path: Path
+) -> None:
+    board.run(running())
+    log(board, tmp_path / "log", b"[3/4] Compiling App Main.swift\n")
+    with (tmp_path / "log").open("ab") as file:
+        file.write(b"[5/5] Linking App\n")
+    board.run(running(steps=[step_view(0, "build", "SUCCEEDED"), step_view(1, "test", "RUNNING")]))
+    assert terminal.lines()[0].startswith("rchctl: build 5/5 in ")
+
+
+def test_a_worker_out_of_reach_is_told_until_it_is_back(
+    board: Board, clock: Clock, terminal: Terminal
+) -> None:
+    board.run(running())
+    board.run(running(waiting="worker_unreachable"))
+    clock.now += 2
+    board.tick()
+    assert terminal.lines() == ["build: the worker is out of reach  2 s"]
+    board.run(running())
+    assert terminal.lines() == ["build  2 s"]
+
+
+@pytest.mark.parametrize("piped", [True, False])
+def test_nothing_is_left_below_data_that_a_pipes_reader_shows_on_this_terminal(
+    terminal: Terminal, tmp_path: Path, *, piped: bool
+) -> None:
+    reads, out = os.pipe() if piped else (None, os.open(tmp_path / "out", os.O_CREAT | os.O_WRONLY))
+    console = Console({"TERM": "xterm"}, out=out, err=terminal.slave)
+    console.status("upload 50%")
+    console.out("one\n")
+    console.status("build 1/3")
+    console.note("worker mini")
+    wanted = "\r\x1b[Kupload 50%\r\x1b[K" if piped else "\r\x1b[Kupload 50%\r\x1b[Kbuild 1/3\r\x1b[K"
+    assert terminal.take().startswith(wanted + "rchctl: worker mini\n")
+    for fd in (reads, out):
+        if fd is not None:
+            os.close(fd)
+
+
 def test_a_line_that_wraps_since_the_terminal_was_narrowed_is_taken_away_whole(terminal: Terminal) -> None:
     console = Console({"TERM": "xterm"}, out=terminal.slave, err=terminal.slave)
     console.status("x" * 60)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from rch.contract.states import NOBODY_ASKED
 from rchctl import progress as shown
 from rchctl.console import Console
-from rchctl.progress import Progress
+from rchctl.progress import Progress, position
 
 UPLOAD = {"stage": "upload", "total": 45_000_000, "unit": "bytes"}
 
@@ -57,3 +58,21 @@ def test_a_short_stage_has_one(tmp_path: Path, clock: Clock) -> None:
 def test_the_same_stage_of_the_next_step_is_timed_by_itself(tmp_path: Path, clock: Clock) -> None:
     steps = (0, 0), (1.0, 45_000_000), (9.0, 0), (1.0, 45_000_000)
     assert said(tmp_path / "err", clock, *steps) == ["rchctl: upload 45.0 MB"]
+
+
+def test_a_run_that_is_tried_again_and_again_says_so_now_and_then(tmp_path: Path, clock: Clock) -> None:
+    fd = os.open(tmp_path / "err", os.O_RDWR | os.O_CREAT)
+    progress = Progress(Console({}, out=fd, err=fd))
+    for _ in range(100):
+        for view in ({"phase": "selecting"}, {"state": "QUEUED", "waiting": "here is busy"}):
+            clock.now += 5
+            progress.run(view)
+    os.close(fd)
+    told = (tmp_path / "err").read_text().splitlines()
+    assert told == ["rchctl: selecting a worker", "rchctl: queued: here is busy"] * 4
+
+
+def test_what_is_not_known_before_anybody_was_asked_is_not_said() -> None:
+    view = {"phase": "selecting", "servable": "unknown", "servable_why": NOBODY_ASKED}
+    assert position(view) == "selecting a worker"
+    assert "not known" in position({**view, "servable_why": "mini: out of reach"})

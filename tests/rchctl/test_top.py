@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,7 +169,9 @@ async def test_against_a_real_daemon(tmp_path: Path) -> None:
         project = user.project()
         args = argparse.Namespace(json=False, no_autostart=False)
         null = os.open(os.devnull, os.O_WRONLY)
-        feed = DaemonFeed(Context("top", args, Console({}, null, null), user.env))
+        context = Context("top", args, Console({}, null, null), user.env)
+        context.connect().close()
+        feed = DaemonFeed(context)
         async with Top(feed).run_test(size=(140, 40)) as pilot:
             app = pilot.app
             assert isinstance(app, Top)
@@ -183,6 +187,52 @@ async def test_against_a_real_daemon(tmp_path: Path) -> None:
             )
             await until(lambda: cells(app, "workers")[0][2].endswith("free"))
         os.close(null)
+
+
+class NoScreen:
+    """Notes how it is with the daemon."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.seen = threading.Event()
+
+    def take_snapshot(self, runs: list[dict[str, Any]]) -> None:
+        pass
+
+    def take_workers(self, workers: list[dict[str, Any]]) -> None:
+        pass
+
+    def take_event(self, event: dict[str, Any]) -> None:
+        pass
+
+    def take_daemon(self, words: str) -> None:
+        self.told.append(words)
+        self.seen.set()
+
+
+@pytest.mark.spec("4")
+def test_an_open_screen_does_not_start_a_daemon_that_was_stopped(cli: Cli) -> None:
+    started = cli.home / "started"
+    cli.env["RCH_RCHD"] = shlex.join([sys.executable, "-c", f"open({str(started)!r}, 'w')"])
+    args = argparse.Namespace(json=False, no_autostart=False)
+    null = os.open(os.devnull, os.O_WRONLY)
+    feed = DaemonFeed(Context("top", args, Console({}, null, null), cli.environment))
+    screen = NoScreen()
+    feed.start(screen)
+    assert screen.seen.wait(60)
+    assert feed.cancel(RUN_ID).startswith("not cancelled: ")
+    feed.stop()
+    os.close(null)
+    assert screen.told[0].startswith("no daemon: ")
+    assert not started.exists()
+
+
+def test_free_slots_do_not_contradict_the_runs_that_are_shown() -> None:
+    model = Model()
+    model.snapshot([running(worker="mini")])
+    capacity = {"slots_total": 2, "slots_free": 2}
+    model.workers([{"name": "mini", "status": "ok", "probe": {"capabilities": {"capacity": capacity}}}])
+    assert model.worker_rows()[0].cells[2:4] == ("1 of 2 free", "1")
 
 
 def test_without_its_package_one_line_says_what_to_type(cli: Cli) -> None:
