@@ -56,22 +56,33 @@ def leaves(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
 
 def check_tree(tree: Mapping[str, object], cls: type[msgspec.Struct], file: str, prefix: str = "") -> None:
     """Refuse unknown keys and values of a wrong type or out of bounds; missing ones are fine."""
-    _check_table(tree, file, prefix, known_keys(cls, prefix))
+    for failure in mistakes_of(tree, cls, file, prefix):
+        raise failure
 
 
-def _check_table(
+def mistakes_of(
+    tree: Mapping[str, object], cls: type[msgspec.Struct], file: str, prefix: str = ""
+) -> Iterator[Failure]:
+    """What `check_tree` would refuse, a key at a time, in the table's order."""
+    yield from _mistakes(tree, file, prefix, known_keys(cls, prefix))
+
+
+def _mistakes(
     tree: Mapping[str, object], file: str, prefix: str, known: Mapping[str, Annotation]
-) -> None:
+) -> Iterator[Failure]:
     for key, value in tree.items():
         dotted = f"{prefix}{key}"
         if dotted not in known:
-            raise unknown_key(file, dotted, known)
-        if not is_table(known[dotted]):
-            check_value(value, known[dotted], file, dotted)
+            yield unknown_key(file, dotted, known)
+        elif not is_table(known[dotted]):
+            try:
+                check_value(value, known[dotted], file, dotted)
+            except Failure as failure:
+                yield failure
         elif isinstance(value, Mapping):
-            _check_table(value, file, f"{dotted}.", known)
+            yield from _mistakes(value, file, f"{dotted}.", known)
         else:
-            raise bad_value(file, dotted, f"is a table: write [{dotted}]")
+            yield bad_value(file, dotted, f"is a table: write [{dotted}]")
 
 
 def check_value(value: object, annotation: Annotation, file: str, key: str) -> None:
@@ -92,7 +103,7 @@ def check_value(value: object, annotation: Annotation, file: str, key: str) -> N
     except msgspec.ValidationError as error:
         if missing := re.search(r"missing required field `(\w+)`(?: - at `\$(.*)`)?", str(error)):
             raise bad_value(file, f"{key}{missing[2] or ''}", f"needs {missing[1]}") from error
-        text = f"= {shown(value)} is not {describe(annotation)}"
+        text = f"= {shown(value)} is not {describe(annotation)}{_meant(value, annotation)}"
         raise bad_value(file, key, text) from error
 
 
@@ -134,6 +145,16 @@ def from_text(text: str, annotation: Annotation, file: str, key: str) -> object:
     if set(read) != {"value"}:
         raise bad_value(file, key, f"= {shown(text)} is not {describe(annotation)}")
     return read["value"]
+
+
+def _meant(value: object, annotation: Annotation) -> str:
+    """The word that a value was probably meant to be, where there are but a few."""
+    kind = _without_none(inspect.type_info(annotation))
+    if not isinstance(kind, inspect.LiteralType) or not isinstance(value, str):
+        return ""
+    words = [str(each) for each in kind.values]
+    near = difflib.get_close_matches(value[:_LONGEST_KEY].lower(), words, 1, 0.5)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def describe(annotation: Annotation) -> str:

@@ -6,7 +6,7 @@ What nobody says and the project root tells fills the gaps as `implied`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from rch.config.keys import (
     is_table,
     known_keys,
     leaves,
+    mistakes_of,
     shown,
     unknown_key,
 )
@@ -76,6 +77,27 @@ def load_config(
         return _resolve(layers, root.path)
     except Failure as failure:
         raise _placed(failure, {CONFIG_NAME: root.config_path, str(host_config): host_config}) from failure
+
+
+def all_mistakes(
+    root: ProjectRoot, *, host_config: Path | None, overrides: Mapping[str, object]
+) -> list[Failure]:
+    """What is wrong with each layer by itself, the first of each key; nothing of how they go together."""
+    found: dict[tuple[object, object], Failure] = {}
+    readers: tuple[Callable[[], list[Layer]], ...] = (
+        lambda: _host(host_config),
+        lambda: _repo(root),
+        lambda: _command_line(overrides),
+    )
+    for read in readers:
+        try:
+            told = [each for layer in read() for each in _mistakes(layer)]
+        except Failure as failure:
+            told = [failure]
+        for each in told:
+            found.setdefault((each.data.get("file"), each.data.get("key")), each)
+    files = {CONFIG_NAME: root.config_path, str(host_config): host_config}
+    return [_placed(each, files) for each in found.values()]
 
 
 def _placed(failure: Failure, files: Mapping[str, Path | None]) -> Failure:
@@ -169,12 +191,21 @@ def _digest(tree: Mapping[str, object]) -> str:
 
 
 def _check(layer: Layer) -> None:
+    for failure in _mistakes(layer):
+        raise failure
+
+
+def _mistakes(layer: Layer) -> Iterator[Failure]:
+    """What is wrong with one layer by itself."""
     if layer.origin in {Origin.REPO, Origin.CLI}:
         for table in sorted({"policy", *DAEMON_TABLES} & layer.tree.keys()):
-            raise _locked(layer.file, table, f"the table [{table}] is the host's alone")
+            yield _locked(layer.file, table, f"the table [{table}] is the host's alone")
     for key, value in leaves(layer.tree):
-        refuse_not_offered(key, value, layer.file)
-    check_tree(layer.tree, Config, layer.file)
+        try:
+            refuse_not_offered(key, value, layer.file)
+        except Failure as failure:
+            yield failure
+    yield from mistakes_of(layer.tree, Config, layer.file)
 
 
 def _check_locks(layers: list[Layer]) -> None:

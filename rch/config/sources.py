@@ -19,6 +19,7 @@ from rch.contract.errors import Failure, Kind
 MAX_BYTES = 1 << 20
 _MOST_PARTS = 32
 _BROKEN = "mend that line: text stands in quotes, lists in [ ], tables begin with [name]"
+_AT = re.compile(r" \(at line (\d+), column (\d+)\)\Z")
 # A dotted key of more parts than any table has: it costs the reader its square. Possessive, so that
 # looking for one costs the length of the file.
 _DEEP_KEY = re.compile(
@@ -93,10 +94,14 @@ def parse_toml(data: bytes, file: str) -> dict[str, object]:
     try:
         return tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:  # a number can be too long for the language itself
-        message = f"{file}: is not TOML: {error}".replace("\n", " ")
-        raise Failure(
-            Kind.CONFIG, message, subkind="BAD_VALUE", hint=_BROKEN, data={"file": file}
-        ) from error
+        why = str(error).replace("\n", " ")
+        facts: dict[str, object] = {"file": file}
+        place = file
+        if found := _AT.search(why):
+            facts["line"] = int(found[1])
+            place, why = f"{file}:{found[1]}", f"{why[: found.start()]} (column {found[2]})"
+        message = f"{place}: is not TOML: {why}"
+        raise Failure(Kind.CONFIG, message, subkind="BAD_VALUE", hint=_BROKEN, data=facts) from error
 
 
 def file_layer(path: Path, origin: Origin, *, recorded_as: str | None = None) -> Layer:

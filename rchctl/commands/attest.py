@@ -135,9 +135,8 @@ def _told(looked: Looked, context: Context) -> str:
     if looked.result == "verified" or (looked.pins.origin and not looked.pins.keys):
         lines.append(f"  pins: {one_line(looked.pins.origin)}")
     if looked.files:
-        lines.append(
-            f"  {counted(looked.files, 'file')}, {counted(looked.size, 'byte')}; statements: {_kinds(looked)}"
-        )
+        held = f"{counted(looked.files, 'file')}, {counted(looked.size, 'byte')}"
+        lines.append(f"  {held}; statements: {_kinds(looked)}")
     lines += [f"  note: {one_line(note)}" for note in looked.notes]
     return "\n".join(lines) + "\n"
 

@@ -117,6 +117,21 @@ def _value(value: Any) -> str:
 # --- validate --------------------------------------------------------------------------
 
 
+def _all_mistakes(context: Context) -> list[Failure]:
+    """Each unknown key and bad value; nothing where the files are well, each by itself."""
+    from rch.config.layers import all_mistakes
+    from rch.config.root import find_root
+
+    try:
+        return all_mistakes(
+            find_root(Path.cwd()),
+            host_config=context.paths.config_toml,
+            overrides=overrides("config", context.args.set),
+        )
+    except Failure:
+        return []
+
+
 def _validate(context: Context) -> Outcome:
     """Every file is looked at, so that one mistake does not hide another's file."""
     from rch.config.inventory import load_inventory
@@ -126,7 +141,7 @@ def _validate(context: Context) -> Outcome:
         resolved = _load(context)
         good += [str(each.path) for each in resolved.sources if each.path]
     except Failure as failure:
-        refused.append(failure)
+        refused += _all_mistakes(context) or [failure]
     try:
         inventory = load_inventory(paths.workers_toml)
         if not inventory.implied_local:

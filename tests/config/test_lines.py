@@ -107,4 +107,4 @@ def test_the_hosts_file_has_lines_too(package: Path) -> None:
 
 
 def test_what_is_no_toml_is_told_with_its_line(package: Path) -> None:
-    assert "line 2" in refusal(package, "backend = 'swiftpm'\n[timeouts\n").message
+    assert ".rch/xcode.toml:2: is not" in refusal(package, "backend = 'swiftpm'\n[timeouts\n").message

@@ -104,6 +104,30 @@ def test_every_file_that_is_wrong_is_told_with_its_line(cli: Cli) -> None:
     assert envelope["data"]["errors"][0]["line"] == 2
 
 
+@pytest.mark.spec("6")
+def test_each_mistake_of_a_file_is_told(cli: Cli) -> None:
+    (cli.home / ".rch/xcode.toml").write_text(
+        'backend = "swiftmp"\n[timeouts]\noverall_second = 5\nidle_log_seconds = "x"\n'
+    )
+    (cli.home / "config/config.toml").write_text("[selection]\ntags = 5\n")
+    errors = json.loads(cli("config", "validate", "--json").stdout)["data"]["errors"]
+    assert [each["key"] for each in errors] == [
+        "selection.tags",
+        "backend",
+        "timeouts.overall_second",
+        "timeouts.idle_log_seconds",
+    ]
+    assert [each["line"] for each in errors] == [2, 1, 3, 4]
+    assert "did you mean swiftpm?" in errors[1]["message"]
+
+
+@pytest.mark.spec("6")
+def test_what_is_no_toml_is_told_with_its_line(cli: Cli) -> None:
+    (cli.home / ".rch/xcode.toml").write_text("schema_version = 1\nbackend = swiftpm\n")
+    done = cli("config", "validate")
+    assert done.stderr.startswith("rchctl: .rch/xcode.toml:2: is not TOML: Invalid value (column 11)\n")
+
+
 def test_a_wrong_word_and_a_folder_without_a_project(cli: Cli, tmp_path: Path) -> None:
     done = cli("config", "shew")
     assert (done.returncode, done.stderr) == (
