@@ -39,6 +39,7 @@ from rchd.core.views import run_view
 from rchd.driver import Driver, decode_run
 from rchd.edges.hub import Held, Hub, with_text
 from rchd.edges.intake import Intake, request_sha256
+from rchd.edges.private import marked_run
 from rchd.edges.socket import Connection
 from rchd.edges.store import RunRow, StateStore
 
@@ -344,13 +345,25 @@ class Api:
         prefix = None if name == "latest" else name
         rows = await anyio.to_thread.run_sync(lambda: self._store.runs(2, prefix=prefix))
         if not rows:
-            raise Failure(Kind.USAGE, f"no run {name[:80]!r} is known", subkind="UNKNOWN_RUN")
+            raise await anyio.to_thread.run_sync(self._unknown, name)
         if prefix is not None and len(rows) > 1 and rows[0].run_id != name:
             both = ", ".join(row.run_id for row in rows)
             raise Failure(
                 Kind.USAGE, f"{name[:80]!r} begins more than one run: {both}", subkind="UNKNOWN_RUN"
             )
         return rows[0].run_id
+
+    def _unknown(self, name: str) -> Failure:
+        """Why there is no such run; of those without a daemon there is a folder."""
+        own = marked_run(self._paths.artifacts, "" if name == "latest" else name)
+        if own is None:
+            return Failure(Kind.USAGE, f"no run {name[:80]!r} is known", subkind="UNKNOWN_RUN")
+        return Failure(
+            Kind.USAGE,
+            f"no run {name[:80]!r} is known here: {own} is a --no-daemon run, its call shows and ends it",
+            subkind="UNKNOWN_RUN",
+            hint=f"rchctl report {own}, or rchctl artifacts {own}",
+        )
 
     async def _by_id(self, run_id: str) -> api.RunView:
         view = await self._if_known(run_id)

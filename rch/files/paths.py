@@ -228,3 +228,7 @@ def check_socket_path(path: Path) -> None:
             f" {_SUN_PATH_BYTES}: set RCH_SOCKET or RCH_HOME to a shorter path",
             subkind="SOCKET_PATH",
         )
+
+
+NO_DAEMON_MARK = "no_daemon.json"
+"""In the folder of a run that `--no-daemon` made: the usual daemon does not know it."""

@@ -7,14 +7,17 @@ from importlib import import_module
 from itertools import islice
 from typing import Any
 
+from rch.files.paths import NO_DAEMON_MARK
 from rchctl.context import Context, Outcome
 from rchctl.parser import VerbParser, one_of
 from rchctl.verbs import VERBS
 
 SHELLS = ("bash", "zsh", "fish")
-RUNS = "runs"
+RUNS, KNOWN = "runs", "known"
 _NEWEST = 50
-_RUNS_COMMAND = f"rchctl completion {RUNS} 2>/dev/null"
+_COMMAND = "rchctl completion {} 2>/dev/null"
+# They ask the daemon, which knows no `--no-daemon` run; the others look at the folders.
+_ASK_THE_DAEMON = frozenset({"cancel", "rerun", "status", "tail", "wait", "watch"})
 
 
 def configure(parser: VerbParser) -> None:
@@ -22,7 +25,7 @@ def configure(parser: VerbParser) -> None:
     parser.hide("--json")
     parser.hide("--no-autostart")
     parser.add_argument(
-        "shell", metavar="|".join(SHELLS), help=f"print its script ({RUNS}: the words for RUN)"
+        "shell", metavar="|".join(SHELLS), help=f"print its script ({RUNS}, {KNOWN}: the words for RUN)"
     )
     parser.examples(
         'eval "$(rchctl completion bash)"                                in ~/.bashrc',
@@ -33,9 +36,9 @@ def configure(parser: VerbParser) -> None:
 
 def run(context: Context) -> Outcome:
     """Needs no daemon and starts none."""
-    shell = one_of("completion", "shell", context.args.shell, (*SHELLS, RUNS))
-    if shell == RUNS:
-        names = _runs(context)
+    shell = one_of("completion", "shell", context.args.shell, (*SHELLS, RUNS, KNOWN))
+    if shell in {RUNS, KNOWN}:
+        names = _runs(context, known=shell == KNOWN)
         context.say("".join(f"{name}\n" for name in names))
         return Outcome({"runs": names})
     import shtab
@@ -45,12 +48,15 @@ def run(context: Context) -> Outcome:
     return Outcome({"shell": shell, "script": script})
 
 
-def _runs(context: Context) -> list[str]:
+def _runs(context: Context, *, known: bool) -> list[str]:
     """What may stand for RUN: the newest folders. A shell expands these words: ids alone are safe."""
     from rch.contract.ids import is_id
     from rchctl.report.places import run_folders
 
-    newest = islice(run_folders(context.paths.artifacts), _NEWEST)
+    folders = run_folders(context.paths.artifacts)
+    newest = islice(
+        (each for each in folders if not known or not (each / NO_DAEMON_MARK).exists()), _NEWEST
+    )
     return ["latest", *(each.name for each in newest if is_id(each.name))]
 
 
@@ -64,7 +70,7 @@ def whole_parser() -> argparse.ArgumentParser:
         parser = verbs.add_parser(name, help=verb.summary.replace("\n", " "), verb=name)
         import_module(verb.module).configure(parser)
         for action in parser._actions:  # noqa: SLF001  (argparse has no other way to them)
-            _teach(action)
+            _teach(action, KNOWN if name in _ASK_THE_DAEMON else RUNS)
     return root
 
 
@@ -75,8 +81,8 @@ class _OfVerb(VerbParser):
         super().__init__(verb, VERBS[verb].summary, 100)
 
 
-def _teach(action: argparse.Action) -> None:
-    """What an argument's words are, as far as its metavar tells."""
+def _teach(action: argparse.Action, runs: str) -> None:
+    """What an argument's words are, as far as its metavar tells; `runs` lists those of RUN."""
     import shtab
 
     from rchctl.commands.list import STATES
@@ -90,7 +96,7 @@ def _teach(action: argparse.Action) -> None:
         "WHAT": ("report", "log", "folder", "junit", "xcresult"),
     }
     if metavar == "RUN":
-        action.complete = shtab.cmd(_RUNS_COMMAND)  # type: ignore[attr-defined]  # shtab reads it there
+        action.complete = shtab.cmd(_COMMAND.format(runs))  # type: ignore[attr-defined]  # shtab reads it there
     elif metavar == "FILE":
         action.complete = shtab.FILE  # type: ignore[attr-defined]  # as above
     elif metavar in fixed:

@@ -17,15 +17,16 @@ import anyio
 import msgspec
 import structlog
 
+from rch.contract.ids import is_id
 from rch.contract.states import is_terminal
 from rch.files.durable import make_dirs, sync_dir, temp_name, write_atomic
 from rch.files.locks import is_free
+from rch.files.paths import NO_DAEMON_MARK
 from rchd.core import events as ev
 from rchd.core import model as m
 
 log = structlog.get_logger("rchd")
 
-MARK = "no_daemon.json"
 _TRIES = 100
 _LOOK_SECONDS = 0.05
 # How long cancelled jobs may take to their end; then the worker is left to end them.
@@ -49,7 +50,7 @@ def make_marked(folder: Path, lock: Path) -> None:
         draft = temp_name(folder)
         try:
             draft.mkdir(0o755)
-            write_atomic(draft / MARK, msgspec.json.encode(Mark(lock=str(lock))) + b"\n")
+            write_atomic(draft / NO_DAEMON_MARK, msgspec.json.encode(Mark(lock=str(lock))) + b"\n")
             draft.rename(folder)
         except FileNotFoundError:
             if not left:
@@ -61,13 +62,23 @@ def make_marked(folder: Path, lock: Path) -> None:
 
 def is_marked(folder: Path | str) -> bool:
     """Whether the run of this folder is a private daemon's."""
-    return Path(folder, MARK).exists()
+    return Path(folder, NO_DAEMON_MARK).exists()
+
+
+def marked_run(artifacts: Path, beginning: str) -> str | None:
+    """The newest run of a private daemon whose id begins so; None also where the folder cannot be read."""
+    try:
+        names = sorted((each.name for each in artifacts.iterdir()), reverse=True)
+    except OSError:
+        return None
+    found = (each for each in names if each.startswith(beginning) and is_id(each))
+    return next((each for each in found if is_marked(artifacts / each)), None)
 
 
 def is_served(folder: Path | str) -> bool:
     """Whether the private daemon of a marked folder lives."""
     try:
-        mark = msgspec.json.decode(Path(folder, MARK).read_bytes(), type=Mark)
+        mark = msgspec.json.decode(Path(folder, NO_DAEMON_MARK).read_bytes(), type=Mark)
         return not is_free(mark.lock)
     except (OSError, ValueError):
         return False

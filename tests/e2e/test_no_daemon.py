@@ -17,7 +17,7 @@ from support.lab import Lab, lab
 from support.until import until
 
 from rch.files.locks import FileLock, is_free
-from rch.files.paths import host_paths
+from rch.files.paths import NO_DAEMON_MARK, host_paths
 from rchd.edges import leavings, private
 from rchd.edges.store import SqliteStore
 
@@ -175,7 +175,7 @@ def test_a_run_that_was_cut_off_with_its_daemon_is_told_by_check(user: Lab) -> N
     (run_dir / "run_summary.json").unlink()
     found = user.json("check")["data"]["findings"]
     assert [(each["severity"], each["run_id"]) for each in found] == [("warning", run_dir.name)]
-    mark = json.loads((run_dir / private.MARK).read_text())
+    mark = json.loads((run_dir / NO_DAEMON_MARK).read_text())
     lock = Path(mark["lock"])
     with FileLock(lock):
         assert user.json("check")["data"]["findings"] == []

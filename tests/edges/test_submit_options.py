@@ -16,7 +16,7 @@ import pytest
 from support.trees import make
 
 from rch.contract.states import is_terminal
-from rch.files.paths import HostPaths, host_paths
+from rch.files.paths import NO_DAEMON_MARK, HostPaths, host_paths
 from rchd import app
 from rchd.edges import intake, snapshot
 
@@ -283,3 +283,17 @@ async def test_so_many_runs_are_taken_and_no_more_until_one_is_over(
         await it.call("runs.cancel", run=first)
         assert (await it.ended(first))["state"] == "CANCELLED"
         await it.submit(project)
+
+
+@pytest.mark.spec("4")
+async def test_a_run_without_a_daemon_is_named_as_such(paths: HostPaths) -> None:
+    own = "0198c2f0-7a11-7c3e-9b52-3f6f5d1e0a01"
+    async with daemon(paths), client(paths) as user:
+        (paths.artifacts / own).mkdir()
+        for name in (own, own[:13], "latest"):
+            assert "--no-daemon" not in (await user.ask("runs.get", run=name))["error"]["message"]
+        (paths.artifacts / own / NO_DAEMON_MARK).touch()
+        for name in (own, own[:13], "latest"):
+            error = (await user.ask("runs.get", run=name))["error"]
+            assert f"{own} is a --no-daemon run" in error["message"]
+            assert error["data"]["hint"] == f"rchctl report {own}, or rchctl artifacts {own}"

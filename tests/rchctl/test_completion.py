@@ -57,6 +57,9 @@ def test_a_real_bash_completes_verbs_flags_words_and_runs(cli: Cli, script: Path
     assert completed(cli, script, "verify", "--no-d") == {"--no-daemon"}
     assert completed(cli, script, "list", "--state", "f") == {"failed"}
     assert completed(cli, script, "daemon", "re") == {"restart", "resume"}
+    RunFolder(artifacts, number=3).write()
+    (artifacts / run_id(3) / "no_daemon.json").touch()
+    assert run_id(3) in completed(cli, script, "report", "")
     assert completed(cli, script, "tail", "") == {"latest", run_id(1), run_id(2)}
     assert completed(cli, script, "wait", "latest", run_id(1)) == {run_id(1)}
 
