@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import rch
 from rch.contract.errors import Failure, Kind
 from rch.files.paths import HostPaths
-from rchctl.client import RESTART, Client, NoDaemon
+from rchctl.client import RESTART, Client, NoAnswer, NoDaemon
 from rchctl.console import Console
 from rchctl.signals import window
 from rchctl.terminal import neutral
@@ -77,12 +77,30 @@ def connect(
         client = _start(paths, env, within)
     try:
         server = client.hello(silence=within)
+    except NoAnswer as failure:
+        client.close()
+        if (pid := holder_of(paths)) is None:
+            raise
+        raise NoAnswer(f"{failure.message} (pid {pid})", hint=hung_hint(pid)) from failure
     except BaseException:
         client.close()
         raise
     if (version := server.get("version")) != rch.__version__:
         console.note(f"note: rchd {version} is running, this is {rch.__version__}: {RESTART}")
     return client
+
+
+def holder_of(paths: HostPaths) -> int | None:
+    """The pid of the daemon that holds the state folder, whether it answers or not."""
+    from rch.files.locks import FileLock
+
+    words = (FileLock(paths.lock, "").holder() or "").split()
+    return int(words[1]) if len(words) > 1 and words[0] == "pid" and words[1].isdecimal() else None
+
+
+def hung_hint(pid: int) -> str:
+    """What to do about a daemon that is there and does not answer."""
+    return f"if it stays so: kill {pid} (kill -9 {pid} if need be); the next daemon goes on with its runs"
 
 
 def _start(paths: HostPaths, env: Mapping[str, str], within: float) -> Client:

@@ -37,8 +37,12 @@ Notify = Callable[[dict[str, Any]], None]
 class ConnectionLost(Failure):
     """The daemon went away, or what it sends is no longer understood."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(Kind.DAEMON, message, hint="rchctl daemon status")
+    def __init__(self, message: str, hint: str = "rchctl daemon status") -> None:
+        super().__init__(Kind.DAEMON, message, hint=hint)
+
+
+class NoAnswer(ConnectionLost):
+    """The daemon is there and says nothing."""
 
 
 class NoDaemon(Failure):
@@ -195,7 +199,7 @@ class Client:
                 notify(self._notes.popleft())
             left = until - time.monotonic()
             if left <= 0 or not self._receive(min(silence, left)):
-                raise ConnectionLost(f"the daemon did not answer within {min(silence, left):.0f} s")
+                raise NoAnswer(f"the daemon did not answer within {min(silence, left):.0f} s")
         while notify is not None and self._notes:
             notify(self._notes.popleft())
         answer = self._answers.pop(request)

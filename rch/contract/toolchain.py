@@ -140,9 +140,13 @@ def _rank(entry: ToolchainEntry) -> tuple[bool, Numbers, bool, str]:
     return is_release(entry.version), numbers_of(entry.version), entry.active, entry.path
 
 
+NO_XCODE = "an Xcode is wanted"
+"""Begins the refusal of a worker that has none at all."""
+
+
 def _any(capabilities: Capabilities, there: list[ToolchainEntry], kind: str) -> ToolchainEntry:
     if not there:
-        wish = "a Swift toolchain is wanted" if kind == "swift" else "an Xcode is wanted"
+        wish = "a Swift toolchain is wanted" if kind == "swift" else NO_XCODE
         raise _incompatible(capabilities, wish, there)
     return next((entry for entry in there if entry.active), there[0])
 

@@ -10,6 +10,7 @@ import rch
 from rch.contract.errors import Failure, Kind
 from rch.files.locks import is_free
 from rchctl import autostart
+from rchctl.autostart import holder_of, hung_hint
 from rchctl.client import RESTART, Client, ConnectionLost, NoDaemon
 from rchctl.commands.status import health_line
 from rchctl.context import Context, Outcome, error_body
@@ -181,7 +182,13 @@ def _awaited(run: dict[str, Any]) -> str:
 
 
 def _stranger(context: Context, why: str) -> Failure:
-    """What listens does not answer as a daemon does."""
+    """What listens does not answer as a daemon does; of a daemon that hangs, how to be rid of it."""
+    if (pid := holder_of(context.paths)) is not None:
+        return Failure(
+            Kind.DAEMON,
+            f"the daemon (pid {pid}) at {context.paths.socket} does not answer: {why}",
+            hint=hung_hint(pid),
+        )
     return Failure(
         Kind.DAEMON,
         f"what listens at {context.paths.socket} does not answer as rchd: {why}",

@@ -96,7 +96,7 @@ def word_of(context: Context) -> str:
 
 def typed(args: argparse.Namespace, without: tuple[str, ...] = ()) -> list[str]:
     """The words of a call, for the same once more; `without` some flags."""
-    words = ["rchctl", "workers", args.what, args.name]
+    words = ["rchctl", "workers", args.what, args.name or ""]
     for flag, goes_with, _, _ in _GOES_WITH:
         if args.what not in goes_with or flag in without:
             continue

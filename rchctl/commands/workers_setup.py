@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rch.contract.errors import Failure, Kind
 from rchctl.commands.workers_add import accepted_key, address_of, scanned, with_tags
+from rchctl.commands.workers_flags import typed
 from rchctl.commands.workers_key import key_path, line_of, make_key, public_of
 from rchctl.context import Context, Outcome, error_body
 from rchctl.inventory_file import refuse_unfit
@@ -109,8 +110,14 @@ def _let_in(context: Context, address: dict[str, Any], name: str) -> tuple[str, 
         Kind.SSH,
         f"worker {name}: authorized_keys there lets no key of this host run rch-worker alone",
         subkind="SETUP",
-        hint=f"rchctl workers setup {name} --apply",
+        hint=_setup_of(context, name),
     )
+
+
+def _setup_of(context: Context, name: str) -> str:
+    """The `setup` that mends what `upgrade` found, with every flag that was typed."""
+    flags = typed(context.args)[4:]
+    return shlex.join(["rchctl", "workers", "setup", name, *flags, "--apply"])
 
 
 # --- where it is ------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rch.contract.destinations import destination_change
 from rch.contract.errors import Failure, Kind, lookup
 from rch.contract.records import ProbeFailure, RunOptions, Weighed
-from rch.contract.toolchain import toolchain_change, toolchain_inputs
+from rch.contract.toolchain import NO_XCODE, toolchain_change, toolchain_inputs
 from rch.contract.worker_envelope import negotiate
 from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN, Feature, ProbeResult
 from rchd.core.events import ProbeReport
@@ -242,14 +242,19 @@ def nobody(selection: Selection, reports: Iterable[ProbeReport]) -> Failure:
     subkind = lacking.pop() if len(lacking) == 1 else ""
     # A simulation is no substitute: where one stands beside the others, the way to real tools is told.
     hint = lookup(Kind.WORKER_INCOMPATIBLE, SIMULATED).remedy if SIMULATED in lacking else _LACKING
+    if subkind:
+        bare = any(words in listed for words in (NO_XCODE, _NO_BACKEND))
+        hint = f"{lookup(Kind.WORKER_INCOMPATIBLE, subkind).remedy}; {_TRY}" if bare else ""
     return Failure(
         Kind.WORKER_INCOMPATIBLE,
         f"no worker can serve this run: {listed}",
         subkind=subkind or None,
-        hint=hint if not subkind else None,
+        hint=hint or None,
     )
 
 
+_NO_BACKEND = "does not offer the backend xcodebuild"
+_TRY = "to try it with stand-ins, without a verdict: --simulate"
 _LACKS_TAG = "lacks the tag"
 _WRONG_KEY = "learn on the worker itself which key is right: rch-worker key"
 _LACKING = "rchctl workers explain has each worker's reason"

@@ -53,6 +53,15 @@ def test_what_nobody_has_fails_at_once_and_is_named(told: ev.ProbeReport, subkin
 
 
 @pytest.mark.spec("7")
+def test_where_no_worker_has_an_xcode_the_way_to_try_it_is_told() -> None:
+    for reports in ((mac_report(told=mac(toolchains=())),), (report("c"),)):
+        hint = nobody(select(xcode_run().options, reports), reports).hint
+        assert hint is not None
+        assert "workers.toml" in hint
+        assert hint.endswith("--simulate")
+
+
+@pytest.mark.spec("7")
 def test_several_workers_lack_several_things_and_each_is_named() -> None:
     reports = (
         mac_report("a", mac(toolchains=())),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,3 +209,26 @@ def test_what_is_no_daemon_is_told_so(cli: Cli, daemon: FakeDaemon) -> None:
     err = cli("daemon", "status").stderr
     assert "does not answer as rchd" in err
     assert "hint: rchctl daemon status" not in err
+
+
+def test_a_daemon_that_hangs_is_told_with_its_pid_and_how_to_end_it(
+    cli: Cli, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(autostart, "START_SECONDS", 0.1)
+    for name, value in cli.environment.items():
+        monkeypatch.setenv(name, value)
+    over = threading.Event()
+
+    def hang(_params: dict[str, Any], _connection: Connection) -> dict[str, Any]:
+        over.wait(60)
+        return {}
+
+    daemon.on("hello", hang)
+    paths = host_paths(cli.environment)
+    paths.lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(paths.lock, "rchd"):
+        assert main(["list"]) == 4
+    over.set()
+    err = capfd.readouterr().err
+    assert f"did not answer within 0 s (pid {os.getpid()})" in err
+    assert f"hint: if it stays so: kill {os.getpid()}" in err
