@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.cli import Cli
@@ -22,6 +23,7 @@ from rch.contract.errors import Failure
 from rchctl import follow
 from rchctl.console import Console
 from rchctl.context import Context
+from rchctl.logs import Logs
 from rchctl.progress import Progress
 
 
@@ -135,3 +137,36 @@ def test_health_counts_the_connections(user: Lab) -> None:
     assert user.json("daemon", "status")["data"]["connections"] == before + 5
     for each in others:
         each.close()
+
+
+class _Order(Progress, Logs):
+    """Notes what is told first: the log, or the run's new stage."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def run(self, run: dict[str, Any]) -> None:
+        self.told.append("run" if run else "")
+
+    def asks(self, runs: object) -> None:
+        pass
+
+    def catch_up(self, run: dict[str, Any]) -> None:
+        self.told.append("log" if run else "")
+
+
+def test_after_a_lost_connection_the_log_comes_before_the_end_of_its_stage(
+    cli: Cli, daemon: FakeDaemon
+) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    args = argparse.Namespace(json=False, no_autostart=True)
+    call = Context("wait", args, Console({}, null, null), cli.environment)
+    order = _Order()
+    following = follow.Follower(call, call.connect(), RUN_ID, progress=order, logs=order)
+    following._watch()
+    order.told.clear()
+    daemon.change(state="SUCCEEDED", exit_code=0)
+    following._watch()
+    following.drop()
+    os.close(null)
+    assert order.told[:2] == ["log", "run"]
