@@ -26,7 +26,7 @@ from rch.files import durable
 from rch.files.paths import HostPaths, host_paths
 from rchd import api_taking, app
 from rchd.edges import intake as intake_edge
-from rchd.edges import packing
+from rchd.edges import packing, turn
 from rchd.edges.intake import KEPT_BUNDLES, Intake, request_sha256
 from rchd.edges.snapshot import Progress, take
 
@@ -292,6 +292,37 @@ async def test_a_client_that_has_gone_holds_up_nobody_with_its_snapshot(
         (again,) = await ask(paths, "runs.submit", params)
         (listed,) = await ask(paths, "runs.list", {})
     assert [run["run_id"] for run in listed["result"]["runs"]] == [again["result"]["run_id"]]
+
+
+@pytest.mark.fault("C4")
+async def test_a_client_that_has_gone_holds_up_nobody_with_its_plan(
+    paths: HostPaths, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch)
+    async with daemon(paths):
+        async with connection(paths) as (_, writer):
+            writer.write(_line("hello", {"client": "test", "version": "1"}, 0))
+            writer.write(_line("runs.plan", {"start": str(project)}, 1))
+            await seen(held.began)
+        await seen(held.ended)
+
+
+@pytest.mark.spec("12")
+async def test_who_waits_for_the_snapshots_of_others_hears_of_it(
+    paths: HostPaths, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "WAIT_SECONDS", 0.01)
+    held = Held(monkeypatch)
+    async with daemon(paths), connection(paths) as (reader, writer):
+        writer.write(_line("hello", {"client": "test", "version": "1"}, 0))
+        writer.write(_line("runs.submit", {"start": str(project)}, 1))
+        await seen(held.began)
+        writer.write(_line("runs.submit", {"start": str(project), "progress": True}, 2))
+        said: dict[str, Any] = {}
+        while said.get("params", {}).get("type") != "stage":
+            said = json.loads(await asyncio.wait_for(reader.readline(), 30))
+        held.let_go = True
+    assert said["params"]["data"]["detail"] == "waits for other snapshots"
 
 
 @pytest.mark.fault("C5")
