@@ -225,7 +225,8 @@ class StepRun(msgspec.Struct, kw_only=True):
     """One step's progress. `state` is null until its turn comes.
 
     `told` is the highest `seq` that the worker has named: above 0 the job was on the worker. `over` is
-    the end that it told of, before its set was verified; `resets` counts how often its log began anew.
+    the end that it told of, before its set was verified; `resets` counts how often its log began anew,
+    `rises` how often its `seq` rose.
     `empty` counts quick answers in a row that told nothing, `overdue` time-outs told in vain.
     `lease_renewed`: this hand-over of it has had its one new lease.
     """
@@ -244,6 +245,7 @@ class StepRun(msgspec.Struct, kw_only=True):
     told: int = 0
     over: JobState | None = None
     resets: int = 0
+    rises: int = 0
     empty: int = 0
     overdue: int = 0
     timings: dict[str, int] = {}
