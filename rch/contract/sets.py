@@ -17,7 +17,9 @@ from rch.contract.attestation import Trust
 from rch.contract.attested import Known, attested
 from rch.contract.canonical import jcs, jcs_sha256
 from rch.contract.errors import Kind, lookup
+from rch.contract.framing import count_values
 from rch.contract.ids import is_id
+from rch.contract.junit_names import MAX_BYTES as MAX_JUNIT_BYTES
 from rch.contract.manifest import UNLISTED, differences, root_sha256
 from rch.contract.provenance import Told
 from rch.contract.records import (
@@ -84,6 +86,20 @@ READ = UNLISTED | {
 }
 """The files whose bytes an examination wants."""
 
+MAX_SMALL_BYTES = 1 << 20
+"""Of the attestation and the index, which no manifest lists: what they hold comes with a request's line."""
+MAX_RECORD_BYTES = 16 << 20
+MAX_MANIFEST_BYTES = 128 << 20
+"""Twice the longest header: here the manifest is indented."""
+MAX_VALUES = 1 << 16
+"""Of an attestation, of whatever kind: it is read as a whole, for all its members are signed."""
+_MOST = {
+    "manifest.json": MAX_MANIFEST_BYTES,
+    "attestation.json": MAX_SMALL_BYTES,
+    "job_index.json": MAX_SMALL_BYTES,
+    "junit.xml": MAX_JUNIT_BYTES,
+}
+
 _STATE_OF_STATUS = {"success": "SUCCEEDED", "failed": "FAILED", "cancelled": "CANCELLED"}
 _R = TypeVar("_R", bound=Record)
 
@@ -124,6 +140,11 @@ class Examined:
     def failure(self) -> tuple[list[str], bool]:
         """The lines to tell, and whether they are about the attestation alone."""
         return (self.errors, False) if self.errors else (self.distrust, True)
+
+
+def most_bytes(name: str) -> int:
+    """How long the file `name`, one of `READ`, may be to be read into memory."""
+    return _MOST.get(name, MAX_RECORD_BYTES)
 
 
 def outline(found: Found, known: Known) -> Examined:
@@ -190,11 +211,13 @@ class _Examination:
         out = self.outline()
         if self._manifest is None:
             return out
+        # What is known to be bad is not worth the attestation's signature and statements.
+        sound = not out.errors
         job = self._job()
         out.summary = self._read("summary.json", Summary, out.errors)
         out.state = self._read("job_state.json", JobStateRecord, out.errors)
         tests = None
-        if "test_summary.json" in self._found.records:
+        if "test_summary.json" in self._names:
             tests = self._read("test_summary.json", TestSummary, out.errors)
         records = [self._manifest, self._index, out.summary, out.state, tests]
         if job is not None:
@@ -203,7 +226,7 @@ class _Examination:
             out.errors += self._profiles(job)
         if out.summary is not None and out.state is not None:
             out.errors += incoherent(out.summary, out.state)
-        if job is not None:
+        if job is not None and sound:
             self._attested(job, tests)
         return out
 
@@ -212,6 +235,9 @@ class _Examination:
         if data is None:
             there = name in self._names
             self._out.errors.append(f"{name}: {'is no file that can be read' if there else 'missing'}")
+            return None
+        if kind is Attestation and count_values(data, MAX_VALUES) > MAX_VALUES:
+            errors.append(f"{name}: has more than {MAX_VALUES} values")
             return None
         try:
             return decode_record(data, kind)

@@ -59,11 +59,13 @@ _OCTAL = frozenset(b"01234567")
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How much a set may hold: entries of any kind, and bytes of all files together.
 
-    Folders that only stand in names are no entries; there may be as many of them besides.
+    Folders that only stand in names are no entries; there may be as many of them besides. `most_of` is
+    how many bytes the file of a name may have.
     """
 
     max_entries: int
     max_bytes: int
+    most_of: Callable[[str], int] | None = None
 
 
 class _Pax(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,6 +189,10 @@ class TarReader:
             raise TarError(f"more than {self._limits.max_entries} folders")
         if self.bytes > self._limits.max_bytes:
             raise TarError(f"more than {self._limits.max_bytes} bytes of content")
+        if self._limits.most_of is not None and member.size > (most := self._limits.most_of(member.path)):
+            raise TarError(
+                f"{shown(member.path)} has {member.size} bytes, over the {most} that it may have"
+            )
         self._left, self._pad = member.size, -member.size % BLOCK
         self._step = self._in_content if member.size else self._at_header
         return member

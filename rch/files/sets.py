@@ -14,9 +14,8 @@ from pathlib import Path
 
 from rch.contract.manifest import UNLISTED
 from rch.contract.records import Entry
-from rch.contract.sets import READ, Found
+from rch.contract.sets import READ, Found, most_bytes
 
-MAX_RECORD_BYTES = 256 << 20
 _PIECE = 1 << 20
 
 Read = Callable[[int], None]
@@ -44,7 +43,7 @@ def read_records(folder: Path, names: Iterable[str] = READ) -> dict[str, bytes]:
     """The bytes of those that are regular files of a size that a record has."""
     found = {}
     for name in sorted(names):
-        data = _bytes_of(folder / name)
+        data = _bytes_of(folder / name, most_bytes(name))
         if data is not None:
             found[name] = data
     return found
@@ -60,7 +59,7 @@ def with_records(entries: Iterable[Entry], records: Mapping[str, bytes]) -> tupl
     )
 
 
-def _bytes_of(path: Path) -> bytes | None:
+def _bytes_of(path: Path, most: int) -> bytes | None:
     try:
         # A pipe must not hold anybody up.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -68,10 +67,10 @@ def _bytes_of(path: Path) -> bytes | None:
         return None  # told as missing, or as what it is
     try:
         told = os.fstat(fd)
-        if not stat.S_ISREG(told.st_mode) or told.st_size > MAX_RECORD_BYTES:
+        if not stat.S_ISREG(told.st_mode) or told.st_size > most:
             return None
         with open(fd, "rb", closefd=False) as file:
-            return file.read(MAX_RECORD_BYTES)
+            return file.read(most)
     finally:
         os.close(fd)
 
