@@ -70,7 +70,7 @@ def _bytes_of(path: Path, most: int) -> bytes | None:
         if not stat.S_ISREG(told.st_mode) or told.st_size > most:
             return None
         with open(fd, "rb", closefd=False) as file:
-            return file.read(most)
+            return file.read(told.st_size)
     finally:
         os.close(fd)
 
