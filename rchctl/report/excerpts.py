@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rch.contract.records import SourceEntry, SourceManifest
-from rchctl.report.files import open_regular
+from rch.files.regular import open_regular
 
 MOST = 200
 """So many places are shown with their source; more make the page heavy."""
