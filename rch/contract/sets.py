@@ -19,8 +19,7 @@ from rch.contract.canonical import jcs, jcs_sha256
 from rch.contract.errors import Kind, lookup
 from rch.contract.framing import count_values
 from rch.contract.ids import is_id
-from rch.contract.junit_names import MAX_BYTES as MAX_JUNIT_BYTES
-from rch.contract.manifest import UNLISTED, differences, root_sha256
+from rch.contract.manifest import UNLISTED, differences, one_short_line, root_sha256, shortly
 from rch.contract.provenance import Told
 from rch.contract.records import (
     Attestation,
@@ -35,6 +34,7 @@ from rch.contract.records import (
     decode_record,
     schema_id_of,
 )
+from rch.contract.set_limits import MAX_VALUES
 from rch.contract.states import is_terminal
 
 INDEXED = {
@@ -86,20 +86,6 @@ READ = UNLISTED | {
 }
 """The files whose bytes an examination wants."""
 
-MAX_SMALL_BYTES = 1 << 20
-"""Of the attestation and the index, which no manifest lists: what they hold comes with a request's line."""
-MAX_RECORD_BYTES = 16 << 20
-MAX_MANIFEST_BYTES = 128 << 20
-"""Twice the longest header: here the manifest is indented."""
-MAX_VALUES = 1 << 16
-"""Of an attestation, of whatever kind: it is read as a whole, for all its members are signed."""
-_MOST = {
-    "manifest.json": MAX_MANIFEST_BYTES,
-    "attestation.json": MAX_SMALL_BYTES,
-    "job_index.json": MAX_SMALL_BYTES,
-    "junit.xml": MAX_JUNIT_BYTES,
-}
-
 _STATE_OF_STATUS = {"success": "SUCCEEDED", "failed": "FAILED", "cancelled": "CANCELLED"}
 _R = TypeVar("_R", bound=Record)
 
@@ -142,19 +128,21 @@ class Examined:
         return (self.errors, False) if self.errors else (self.distrust, True)
 
 
-def most_bytes(name: str) -> int:
-    """How long the file `name`, one of `READ`, may be to be read into memory."""
-    return _MOST.get(name, MAX_RECORD_BYTES)
-
-
 def outline(found: Found, known: Known) -> Examined:
     """Names, kinds, sizes, digests, and what is on record of the three files that no manifest lists."""
-    return _Examination(found, known).outline()
+    return _short(_Examination(found, known).outline())
 
 
 def examine(found: Found, known: Known) -> Examined:
     """All of it: the outline, what the records say, the attestation, its signature and envelopes."""
-    return _Examination(found, known).whole()
+    return _short(_Examination(found, known).whole())
+
+
+def _short(looked: Examined) -> Examined:
+    """What a set says is in many lines, and is to be a short one in each."""
+    for lines in (looked.errors, looked.distrust, looked.notes):
+        lines[:] = map(one_short_line, lines)
+    return looked
 
 
 def digest(data: bytes) -> str:
@@ -188,7 +176,7 @@ class _Examination:
             out.errors.append("manifest.json: artifact_root_sha256 is not that of its entries")
         self._index = self._read("job_index.json", JobIndex, out.errors)
         if self._index is not None:
-            out.errors += _index_faults(self._index, self._names.keys())
+            out.errors += shortly(_index_faults(self._index, self._names.keys()))
         said = self._attestation = self._read("attestation.json", Attestation, out.distrust)
         manifest_sha256 = digest(self._found.records["manifest.json"])
         if said is not None and said.manifest_sha256 != manifest_sha256:
@@ -312,7 +300,7 @@ class _Examination:
             junit=records.get("junit.xml"),
         )
         verdict = attested(told, records["attestation.json"], self._known)
-        out.distrust += verdict.errors
+        out.distrust += shortly(verdict.errors)
         out.notes += verdict.notes
         out.trust, out.statements = verdict.trust, verdict.statements
 

@@ -53,6 +53,7 @@ _NUMBERS = {
 _ZEROS = bytes(BLOCK)
 _PADDINGS = tuple(map(bytes, range(BLOCK)))
 _PAX_FLAG = ord("x")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _OCTAL = frozenset(b"01234567")
 
 
@@ -82,8 +83,9 @@ class TarReader:
     """Takes a tar in pieces; gives each `Member`, then its content as memoryviews, in order.
 
     `canonical` asks for a source: exactly the bytes that our own writer would make. Otherwise
-    plain ustar with PAX names, sizes and times passes too, folders are allowed and links are not:
-    an artifact set. Every refusal is a `TarError`; after one the reader is of no further use.
+    plain ustar with PAX names, sizes and times passes too, folders are allowed, links and control
+    characters in names are not: an artifact set. Every refusal is a `TarError`; after one the reader is
+    of no further use.
     """
 
     def __init__(self, *, limits: Limits, canonical: bool) -> None:
@@ -180,6 +182,8 @@ class TarReader:
             member = _parse_member(block, pax, canonical=False)
             if member.kind == "symlink":
                 raise TarError(f"{shown(member.path)} is a link, which this set may not hold")
+            if _CONTROL.search(member.path):
+                raise TarError(f"the name {shown(member.path)} holds a control character")
         take_name(self.names, member)
         self.entries += 1
         self.bytes += member.size

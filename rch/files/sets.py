@@ -13,7 +13,8 @@ from pathlib import Path
 
 from rch.contract.manifest import UNLISTED
 from rch.contract.records import Entry
-from rch.contract.sets import READ, Found, most_bytes
+from rch.contract.set_limits import most_bytes
+from rch.contract.sets import READ, Found
 from rch.contract.tar_names import MAX_DEPTH
 from rch.files.regular import open_regular
 

@@ -27,14 +27,8 @@ from rch.contract.records import (
     encode_record,
     marked,
 )
-from rch.contract.sets import (
-    MAX_MANIFEST_BYTES,
-    MAX_SMALL_BYTES,
-    Examined,
-    Found,
-    digest,
-    examine,
-)
+from rch.contract.set_limits import MAX_MANIFEST_BYTES, MAX_SMALL_BYTES
+from rch.contract.sets import Examined, Found, digest, examine
 from rch.contract.worker_rpc import FetchHeader
 from rch.files.durable import make_dirs, remove_tree, sync_dir, write_atomic
 from rch.files.extract import Extracted, ExtractError, Limits, extract

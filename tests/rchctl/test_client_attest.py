@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -241,19 +241,25 @@ def test_a_pipe_in_place_of_a_record_holds_nobody_up(cli: Cli, kept: Kept, name:
     assert (code, f"{path.name}: is no regular file" in json.dumps(answer["data"])) == (70, True)
 
 
-def test_folders_deeper_than_a_set_may_be_are_told_and_not_walked(cli: Cli, kept: Kept) -> None:
+@pytest.fixture(name="deep")
+def fixture_deep(kept: Kept) -> Iterator[Kept]:
+    """Folders in the set, deeper than the interpreter's stack; gone after it, for others walk here too."""
     at = os.open(kept.step, os.O_RDONLY)
     for _ in range(1500):
         os.mkdir("d", dir_fd=at)
         at, above = os.open("d", os.O_RDONLY, dir_fd=at), at
         os.close(above)
     os.close(at)
-    code, answer = told(cli, "verify", str(kept.step))
+    yield kept
+    subprocess.run(["rm", "-rf", str(kept.step / "d")], check=True)
+
+
+def test_folders_deeper_than_a_set_may_be_are_told_and_not_walked(cli: Cli, deep: Kept) -> None:
+    code, answer = told(cli, "verify", str(deep.step))
     errors = answer["data"]["sets"][0]["errors"]
     assert code == 70
-    assert "d: not in the manifest" in errors
-    assert len(errors) < 200
-    subprocess.run(["rm", "-rf", str(kept.step / "d")], check=True)
+    assert "and 79 more" in errors
+    assert len(errors) < 100
 
 
 def test_an_unsigned_and_a_simulated_set_are_told_for_what_they_are(cli: Cli, tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from support.sets import ArtifactSet, a_job, compressed, header_of, places_of, r
 from rch.contract.attested import Known
 from rch.contract.errors import Failure
 from rch.contract.junit_names import MAX_NAMES, names_in
-from rch.contract.manifest import sort_entries
+from rch.contract.manifest import MAX_ERROR_CHARS, MAX_ERRORS, sort_entries
 from rch.contract.records import Entry, Manifest
-from rch.contract.sets import MAX_SMALL_BYTES, MAX_VALUES, examine
+from rch.contract.set_limits import MAX_SMALL_BYTES, MAX_VALUES
+from rch.contract.sets import examine
 from rch.contract.worker_envelope import MAX_SET_ENTRIES, decode_fetch_header
 from rch.files.sets import read_set
 from rchd.edges import artifacts
@@ -138,3 +139,52 @@ def test_of_many_test_names_only_those_that_are_told_are_kept() -> None:
         found = names_in(junit)
     assert found is not None
     assert (len(found.passed), found.left_out) == (MAX_NAMES, 100_000 - MAX_NAMES)
+
+
+@pytest.mark.spec("8")
+def test_of_many_things_that_are_wrong_the_first_are_told_and_in_short_lines(at: Places) -> None:
+    made = right_set()
+    strange = [
+        Entry(path=f"f{number:05}\x1b[31m" + "<b>" * 300, type="file", size=1, sha256="0" * 64)
+        for number in range(5000)
+    ]
+    manifest = made.put_manifest(sort_entries([*made.entries(), *strange]))
+    made.put_attestation()
+    made.put_index({f"x{number}": "nowhere\n" for number in range(5000)})
+    stream = compressed(made.tar())
+    at.stream.write_bytes(stream)
+    with pytest.raises(Mismatch) as caught:
+        artifacts.unpack_and_verify(
+            at, header_of(manifest, stream), Known(job=a_job()), max_bytes=1 << 30, now="x"
+        )
+    errors = caught.value.errors
+    assert f"and {5000 - MAX_ERRORS} more" in errors
+    assert len(errors) < 3 * MAX_ERRORS
+    assert all(len(line) <= MAX_ERROR_CHARS + 1 and line.isprintable() for line in errors)
+
+
+@pytest.mark.spec("8")
+@pytest.mark.parametrize("name", ["a\x1b[31m", "a\nb", "a\x7f", "a\x9bm"])
+def test_a_name_with_a_control_character_is_not_published(at: Places, name: str) -> None:
+    made = right_set()
+    made.files[f"result.xcresult/{name}"] = b"x"
+    manifest = made.seal()
+    stream = compressed(made.tar())
+    at.stream.write_bytes(stream)
+    with pytest.raises(Mismatch, match="holds a control character") as caught:
+        artifacts.unpack_and_verify(
+            at, header_of(manifest, stream), Known(job=a_job()), max_bytes=1 << 30, now="x"
+        )
+    assert all(line.isprintable() for line in caught.value.errors)
+
+
+@pytest.mark.spec("8")
+def test_names_of_all_writing_systems_are_published(at: Places) -> None:
+    made = right_set()
+    for name in ("Ünïcode ñame", "日本語", "👩\u200d💻", "data.0~x_-=+@(1)"):
+        made.files[f"result.xcresult/{name}"] = b"x"
+    manifest = made.seal()
+    stream = compressed(made.tar())
+    at.stream.write_bytes(stream)
+    known = Known(job=a_job(), host_nonce=made.nonce)
+    artifacts.unpack_and_verify(at, header_of(manifest, stream), known, max_bytes=1 << 30, now="x")
