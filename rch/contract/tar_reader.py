@@ -182,9 +182,9 @@ class TarReader:
             member = _parse_member(block, pax, canonical=False)
             if member.kind == "symlink":
                 raise TarError(f"{shown(member.path)} is a link, which this set may not hold")
-            if _CONTROL.search(member.path):
-                raise TarError(f"the name {shown(member.path)} holds a control character")
         take_name(self.names, member)
+        if not self._canonical and _CONTROL.search(member.path):
+            raise TarError(f"the name {shown(member.path)} holds a control character")
         self.entries += 1
         self.bytes += member.size
         if self.entries > self._limits.max_entries:
