@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import load
 import structlog
 from bundle import bundle
+from client import client
 from edit import edit
 from line import ssh, status
 from memory import memory
@@ -45,6 +46,7 @@ FAST: dict[str, Benchmark] = {
     "tail": tail,
     "memory": memory,
     "edit": edit,
+    "client": client,
 }
 LOAD: dict[str, Callable[[argparse.Namespace, int], load.Table]] = {
     "start": lambda args, rounds: load.start(args.runs, rounds),

@@ -34,6 +34,7 @@ PLACES = frozenset(
     {
         "RCH_HOME",
         "RCH_SOCKET",
+        "RCH_STATE_DIR",
         "RCH_WORKER_HOME",
         "XDG_CONFIG_HOME",
         "XDG_DATA_HOME",
@@ -132,12 +133,23 @@ def _start_locked(paths: HostPaths, env: Mapping[str, str], deadline: float) -> 
             f" and does not listen at {paths.socket}; was it started with another RCH_SOCKET?",
         )
     begin = paths.log.stat().st_size if paths.log.exists() else 0
-    process = _spawn(paths, env)
+    process = spawn(paths, env)
+    client = until_it_listens(process, paths, begin, deadline)
+    # It is meant to outlive this process: nobody waits for it here.
+    process.returncode = process.returncode or 0
+    return client
+
+
+def until_it_listens(
+    process: subprocess.Popen[bytes], paths: HostPaths, begin: int, deadline: float
+) -> Client:
+    """A connection to the daemon that was started; `Failure` DAEMON says why there is none.
+
+    `begin` is where its log began, `deadline` is on the monotonic clock.
+    """
     while True:
         ended = process.poll()
         if (client := _listening(paths)) is not None:
-            # It is meant to outlive this process: nobody waits for it here.
-            process.returncode = process.returncode or 0
             return client
         if ended is not None:
             raise _ended_at_once(ended, paths, begin)
@@ -180,16 +192,18 @@ def daemon_command(env: Mapping[str, str]) -> list[str]:
     return [sys.executable, "-P", "-m", "rchd", "run"]
 
 
-def _spawn(paths: HostPaths, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """The daemon in a session of its own, its output in its log, none of our descriptors open."""
+def spawn(
+    paths: HostPaths, env: Mapping[str, str], *flags: str, stdin: int | None = None
+) -> subprocess.Popen[bytes]:
+    """The daemon in a session of its own, its output in its log, none of our descriptors but `stdin`."""
     import subprocess
 
     paths.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = os.open(paths.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         return subprocess.Popen(
-            daemon_command(env),
-            stdin=subprocess.DEVNULL,
+            [*daemon_command(env), *flags],
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=log,
             stderr=log,
             cwd="/",

@@ -13,6 +13,7 @@ import os
 import select
 from collections.abc import Mapping
 
+from rchctl.cells import fitted, width_of
 from rchctl.signals import window
 from rchctl.terminal import STYLES, one_line, screen
 
@@ -148,27 +149,21 @@ class Console:
         """Set the one updating line; nothing where stderr is no terminal."""
         if not self.live or (self.out_is_terminal and not self._at_line_start):
             return
-        text = self.mark + _fitting(one_line(text), max(self.width - 1, 1))
+        text = self.mark + fitted(one_line(text), max(self.width - 1, 1))
+        _write(self._err, f"{self._erase()}{text}".encode())
         self._status = text
-        _write(self._err, f"{_ERASE}{text}".encode())
 
     def clear_status(self) -> None:
         """Take the updating line away."""
         if self._status:
-            self._status = ""
-            _write(self._err, _ERASE.encode())
+            erase, self._status = self._erase(), ""
+            _write(self._err, erase.encode())
 
-
-def _fitting(text: str, columns: int) -> str:
-    """As much as fits into one line: what is no ASCII may take two columns."""
-    if text.isascii():
-        return text[:columns]
-    used = 0
-    for at, char in enumerate(text):
-        used += 1 if char.isascii() else 2
-        if used > columns:
-            return text[:at]
-    return text
+    def _erase(self) -> str:
+        """What takes the updating line away, also where it wraps since the terminal was narrowed."""
+        taken = width_of(self._status)
+        rows = (taken - 1) // max(self._columns(), 1) if taken else 0
+        return f"\x1b[{rows}A\r\x1b[J" if rows > 0 else _ERASE
 
 
 def _write(fd: int, data: bytes) -> OSError | None:

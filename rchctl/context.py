@@ -37,6 +37,9 @@ def error_body(failure: Failure) -> dict[str, Any]:
 class Context:
     """One call of the client: its arguments, its terminal and its places."""
 
+    private = False
+    """Whether its daemon is for this call alone, and ends with it."""
+
     def __init__(
         self, verb: str, args: argparse.Namespace, console: Console, env: Mapping[str, str]
     ) -> None:

@@ -19,7 +19,12 @@ from rchctl.signals import window
 # Heartbeats come more often than this; after it the daemon is asked whether it is there.
 SILENCE_SECONDS = 30.0
 RECONNECT_SECONDS = 30.0
+TICK_SECONDS = 1.0
+# Of so many runs the queue and its usual times are told.
+_NEWEST = 200
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+# Another try would not help.
+_FOR_GOOD = frozenset({"PROTOCOL", "PRIVATE_ENDED"})
 _UNREACHABLE = "worker_unreachable"
 # A line that is cut and mended within this time is no reason to leave.
 UNREACHABLE_SECONDS = 60.0
@@ -47,6 +52,7 @@ class Follower:
         self._context = context
         self.run_id = run_id
         self._progress = progress
+        progress.asks(self._newest)
         self._logs = logs
         self._leave_unreachable = leave_unreachable
         self._for_reader = for_reader
@@ -74,11 +80,34 @@ class Follower:
     def _step(self) -> None:
         """Take one notification, or ask after a long silence."""
         client = self._connected()
-        event = client.notification(self._patience())
+        event = self._next(client)
         if event is None:
-            self._see(client.call("runs.get", {"run": self.run_id}))
-        elif event.get("subscription") == self._subscription:
+            self._ask(client)
+        elif self._is_mine(event):
             self._take(event)
+
+    def _ask(self, client: Client) -> None:
+        self._see(client.call("runs.get", {"run": self.run_id}))
+
+    def _is_mine(self, event: dict[str, Any]) -> bool:
+        return event.get("subscription") == self._subscription
+
+    def _next(self, client: Client) -> dict[str, Any] | None:
+        """The next notification, the progress told of each second until then; None after the patience."""
+        patience = self._patience()
+        if not self._progress.ticks:
+            return client.notification(patience)
+        until = time.monotonic() + patience
+        while (left := until - time.monotonic()) > 0:
+            event = client.notification(min(left, TICK_SECONDS))
+            if event is not None:
+                return event
+            self._progress.tick()
+        return None
+
+    def _newest(self) -> list[dict[str, Any]]:
+        """The newest runs, newest first."""
+        return list(self._connected().call("runs.list", {"limit": _NEWEST}).get("runs", ()))
 
     def _take(self, event: dict[str, Any]) -> None:
         kind, data = event.get("type"), event.get("data")
@@ -89,8 +118,12 @@ class Follower:
             self._see(run)
         if kind == "stage":
             self._progress.stage(facts)
-        elif kind == "log" and self._logs is not None:
-            self._logs.event(facts, self._run)
+        elif kind == "log":
+            if self._logs is not None:
+                self._logs.event(facts, self._run)
+            self._progress.log(facts)
+        elif kind == "job":
+            self._progress.job(facts)
         elif kind == "heartbeat":
             self._hear(facts.get("trouble"))
         elif kind == "end" and facts.get("reason") == "shutdown":
@@ -196,7 +229,7 @@ class Follower:
                 self._watch()
             except Failure as failure:
                 self.drop()
-                if failure.kind is not Kind.DAEMON or failure.subkind == "PROTOCOL":
+                if failure.kind is not Kind.DAEMON or failure.subkind in _FOR_GOOD:
                     raise
                 if time.monotonic() + pause > deadline:
                     raise self._left_alone(failure) from failure

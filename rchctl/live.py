@@ -8,13 +8,16 @@ import time
 from typing import Any
 
 from rch.contract.errors import Failure, Kind
+from rchctl import quick
+from rchctl.board import shown
 from rchctl.client import Client, ConnectionLost, RemoteFailure
 from rchctl.context import Context, Outcome, error_body
 from rchctl.ending import AtEnd
+from rchctl.findings import closing
 from rchctl.follow import Follower
 from rchctl.logs import Logs
 from rchctl.progress import Progress
-from rchctl.render import exit_code, run_error, verdict
+from rchctl.render import exit_code, run_error
 from rchctl.signals import Guard, Interrupted, owes, window
 
 ACKNOWLEDGE_SECONDS = 10.0
@@ -35,7 +38,8 @@ class Submission:
         self._method = method
         self._progress = progress
         # Progress is asked for even where it is not shown: it tells a busy daemon from a lost one.
-        self._params = {"client_token": os.urandom(16).hex(), **params, "progress": True}
+        token = quick.token or os.urandom(16).hex()
+        self._params = {"client_token": token, **params, "progress": True}
         self._pending: int | None = None
         self.client: Client | None = None
         # Whether the daemon may have the run.
@@ -117,7 +121,8 @@ class LiveRun:
         self._context = context
         self._at_end = at_end
         context.mark({"simulated": params.get("simulate")})
-        self._progress = Progress(context.console, enabled=show_progress)
+        self._progress = shown(context.console, enabled=show_progress)
+        self._quiet = not show_progress
         self._submission = Submission(context, params, self._progress, method)
         self._show_log = show_log
         self._run: dict[str, Any] | None = None
@@ -155,8 +160,8 @@ class LiveRun:
         return self._ended(run)
 
     def _ended(self, run: dict[str, Any]) -> Outcome:
-        self._context.console.clear_status()
-        self._context.say(verdict(run, self._context.console))
+        self._progress.end()
+        self._context.say(closing(run, self._context, quiet=self._quiet))
         if self._at_end is not None:
             self._at_end(run)
         return Outcome(run, exit_code(run), run_error(run))
@@ -207,6 +212,10 @@ class LiveRun:
 
     def _cancelled(self, run: dict[str, Any]) -> Outcome:
         run_id = run.get("run_id")
+        if self._context.private:  # its end is this call's: nobody else could wait for it
+            client = self._context.connect()
+            follower = Follower(self._context, client, str(run_id), progress=self._progress)
+            return self._ended(follower.follow())
         message = f"run {run_id} is being cancelled; its end: rchctl wait {run_id}"
         if not self._context.json:
             self._context.console.note(message)

@@ -1,12 +1,14 @@
-"""Where a run is, on stderr: one updating line on a terminal, else a line a transition."""
+"""Where a run is, on stderr: a line a transition. On a terminal `board` stands in its place."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
+from rchctl.amounts import amount, number, plain_amount
 from rchctl.console import Console
-from rchctl.render import duration, is_over, size, worker_name
+from rchctl.render import duration, is_over, worker_name
 from rchctl.terminal import one_line
 
 _PHASES = {
@@ -31,12 +33,15 @@ _BRIEF = frozenset(
     {"fetching", "reserving", "checkingsource", "uploading", "submitting", "publishing", "releasing"}
 )
 # What a queue says of a run that it has only just looked at.
-_NO_REASON = frozenset({None, "", "accepted", "resumed"})
+NO_REASON = frozenset({None, "", "accepted", "resumed"})
 _WAITING = {"worker_unreachable": "the worker is out of reach"}
 
 
 class Progress:
     """Says each thing once. `enabled=False`: warnings alone."""
+
+    ticks = False
+    """Whether it wants to be told that time goes by."""
 
     def __init__(self, console: Console, *, enabled: bool = True) -> None:
         self._console = console
@@ -61,15 +66,12 @@ class Progress:
         if not self._enabled:
             return
         name = one_line(data.get("stage", ""))
-        done, total = _number(data.get("done")), _number(data.get("total"))
+        done, total = number(data.get("done")), number(data.get("total"))
         self._time(name, done, total)
-        if self._console.live:
-            self._console.status(f"{name} {_live_amount(data, done, total)}".strip())
-            return
         if total and done >= total and self._lasted >= _LONG_SECONDS:
-            self._line(f"{name} done: {_amount(total, data)} in {duration(int(self._lasted * 1000))}")
+            self._line(f"{name} done: {amount(total, data)} in {duration(int(self._lasted * 1000))}")
             return
-        text = f"{name} {_plain_amount(data, done, total)}".strip()
+        text = f"{name} {plain_amount(data, done, total)}".strip()
         if name != self._stage:
             self._release()
             self._stage, self._held_since = name, time.monotonic()
@@ -94,25 +96,40 @@ class Progress:
 
     def run(self, run: dict[str, Any]) -> None:
         """A run's view changed."""
+        self._announce(run)
+        if not self._enabled or is_over(run):
+            return
+        if run.get("waiting") not in NO_REASON or run.get("phase") not in _BRIEF:
+            self._release()
+            self._line(position(run))
+
+    def log(self, data: dict[str, Any]) -> None:
+        """A step's log grew (`log` events)."""
+
+    def job(self, data: dict[str, Any]) -> None:
+        """A worker told of a job (`job` events)."""
+
+    def tick(self) -> None:
+        """A second went by without news."""
+
+    def asks(self, runs: Callable[[], list[dict[str, Any]]]) -> None:
+        """Take `runs`, which gives the newest runs there are, newest first."""
+
+    def end(self) -> None:
+        """Whoever followed the run leaves it."""
+
+    def _announce(self, run: dict[str, Any]) -> None:
+        """New warnings, and the worker once it is known."""
         for warning in run.get("warnings", ()):
             if warning not in self._warned:
                 self._warned.add(warning)
                 self._console.note(f"warning: {warning}")
-        if not self._enabled:
-            return
-        if run.get("worker") and (name := worker_name(run)) != self._worker:
+        if self._enabled and run.get("worker") and (name := worker_name(run)) != self._worker:
             self._worker = name
             self._console.note(f"worker {name}")
-        if is_over(run):
-            self._console.clear_status()
-            return
-        if self._console.live:
-            self._console.status(position(run))
-        elif run.get("waiting") not in _NO_REASON or run.get("phase") not in _BRIEF:
-            self._release()
-            self._line(position(run))
 
     def _release(self) -> None:
+        """Say what was held back."""
         if self._held:
             self._line(self._held)
             self._held = ""
@@ -128,9 +145,9 @@ def position(run: dict[str, Any]) -> str:
     if run.get("cancel_requested"):
         return "cancelling"
     waiting = run.get("waiting")
-    reason = "" if waiting in _NO_REASON else _WAITING.get(str(waiting), str(waiting))
+    reason = "" if waiting in NO_REASON else _WAITING.get(str(waiting), str(waiting))
     phase = str(run.get("phase") or "").lower()
-    action = _current_action(run)
+    action = current_action(run)
     if run.get("state") == "QUEUED" and phase in {"", "waiting", "coalescing"}:
         name = "queued"
     elif phase in {"fetching", "publishing"} and action:
@@ -152,33 +169,7 @@ def unservable(run: dict[str, Any]) -> str:
     return f"{said} ({why})" if said and why else said
 
 
-def _current_action(run: dict[str, Any]) -> str:
+def current_action(run: dict[str, Any]) -> str:
+    """The step that runs now; empty where none does."""
     steps = [step for step in run.get("steps", ()) if step.get("state") in {"RUNNING", "CANCEL_REQUESTED"}]
     return str(steps[-1].get("action")) if steps else ""
-
-
-def _number(value: object) -> int:
-    return int(value) if isinstance(value, (int, float)) else 0
-
-
-def _live_amount(data: dict[str, Any], done: int, total: int) -> str:
-    """`41% of 45.0 MB, 3.2 MB/s, 8.0 s left, 12 files`: what is known of it, what matters most first."""
-    if not total:
-        return _plain_amount(data, done, total)
-    rate, left = _number(data.get("rate")), data.get("left_seconds")
-    share = f"{min(100 * done // total, 100)}%"
-    parts = [f"{share} of {_amount(total, data)}, {_amount(rate, data)}/s" if rate else share]
-    if rate and isinstance(left, (int, float)) and done < total:
-        parts.append(f"{duration(int(left * 1000))} left")
-    detail = str(data.get("detail") or "")
-    return f"{', '.join(parts)}{',' if rate and detail else ''} {detail}".strip()
-
-
-def _plain_amount(data: dict[str, Any], done: int, total: int) -> str:
-    amount = _amount(total or done, data) if total or done else ""
-    return f"{amount} {data.get('detail') or ''}".strip()
-
-
-def _amount(count: int, data: dict[str, Any]) -> str:
-    unit = str(data.get("unit") or "")
-    return size(count) if unit == "bytes" else f"{count} {unit}".strip()

@@ -1,4 +1,4 @@
-"""The verbs: one line each, the module that serves it, and what is promised for later."""
+"""The verbs: one line each, and the module that serves it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ VERBS: dict[str, Verb] = {
     "watch": Verb("rchctl.commands.watch", "stay and tell what runs do and find, as it comes"),
     "list": Verb("rchctl.commands.list", "the newest runs"),
     "status": Verb("rchctl.commands.status", "the daemon and what it runs now, or one run"),
+    "top": Verb("rchctl.commands.top", "all runs and workers on one screen"),
     "tail": Verb("rchctl.commands.tail", "the log of a run"),
     "cancel": Verb("rchctl.commands.cancel", "end a run"),
     "artifacts": Verb("rchctl.commands.artifacts", "the verified files of a run"),
@@ -49,18 +50,12 @@ VERBS: dict[str, Verb] = {
         "rchctl.commands.doctor", "what is wrong with the set-up and its workers, and what mends it"
     ),
     "rpc": Verb("rchctl.commands.rpc", "the daemon's JSON-RPC on stdin and stdout, or its methods"),
+    "completion": Verb("rchctl.commands.completion", "what a shell completes: bash, zsh or fish"),
     "daemon": Verb("rchctl.commands.daemon", "start, stop, install or look at the daemon"),
     "bugreport": Verb("rchctl.commands.bugreport", "versions, config, state and log in one redacted file"),
     "metrics": Verb("rchctl.commands.metrics", "the daemon's numbers in Prometheus' format"),
     "gc": Verb("rchctl.commands.gc", "remove old runs from this machine, or name them"),
 }
-
-NOT_OFFERED = frozenset(
-    {
-        "top",
-        "completion",
-    }
-)
 
 OVERVIEW = """\
 usage: rchctl VERB [options]        rchctl VERB --help tells more
@@ -84,4 +79,4 @@ environment: RCH_HOME, RCH_SOCKET, RCH_NO_AUTOSTART=1, NO_COLOR, RCH_DEBUG=1
 
 def overview() -> str:
     """The text of `rchctl --help`."""
-    return OVERVIEW.format(verbs="\n".join(f"  {name:<10} {verb.summary}" for name, verb in VERBS.items()))
+    return OVERVIEW.format(verbs="\n".join(f"  {name:<11} {verb.summary}" for name, verb in VERBS.items()))

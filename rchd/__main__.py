@@ -43,6 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run in the foreground until SIGTERM")
     run.add_argument("--record", metavar="PATH", type=Path, help="write a transcript, up to 256 MiB")
+    run.add_argument(
+        "--private",
+        action="store_true",
+        help="for one client: end with standard input, and cancel what runs then",
+    )
     replay = commands.add_parser("replay", help="replay a transcript: 0 where identical, else 1")
     replay.add_argument("file", metavar="FILE", type=Path)
     check = commands.add_parser(
@@ -127,7 +132,7 @@ def _run(args: argparse.Namespace) -> int:
     from rchd.edges.logfile import configure_log, go_to_file
     from rchd.edges.service import Service
 
-    service = Service.from_env(os.environ)
+    service = Service() if args.private else Service.from_env(os.environ)
     paths = host_paths(os.environ)
     try:
         if service.kind == "launchd":
@@ -136,7 +141,8 @@ def _run(args: argparse.Namespace) -> int:
         configure_log(os.environ, settings.log)
         if service.watchdog_seconds:
             faulthandler.enable()  # the manager's SIGABRT then leaves every thread's place in the log
-        anyio.run(serve, paths, lambda: None, args.record, service, settings)
+        client = sys.stdin.fileno() if args.private else None
+        anyio.run(serve, paths, lambda: None, args.record, service, settings, client)
     except Failure as failure:
         return _say(failure)
     except OSError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 
 from rch.config.daemon_config import DaemonConfig, load_daemon_config
 from rch.config.inventory import WorkerEntry, load_inventory
@@ -31,13 +32,14 @@ from rchd.core import events as ev
 from rchd.core.ask import farewell
 from rchd.core.daemon import Core
 from rchd.driver import Driver, Record, load_core
-from rchd.edges import known_types, leavings, logfile, process, store_health
+from rchd.edges import known_types, leavings, logfile, private, process, store_health
 from rchd.edges.agents import Agents
 from rchd.edges.clock import now
 from rchd.edges.drained import Drained
 from rchd.edges.host_id import host_id
 from rchd.edges.housekeeping import Housekeeper
 from rchd.edges.hub import Hub
+from rchd.edges.intake import plain_folder
 from rchd.edges.listener import Listener, listening
 from rchd.edges.meters import Meters
 from rchd.edges.notify import Notifier
@@ -64,11 +66,13 @@ async def serve(
     transcript: Path | None = None,
     service: Service | None = None,
     settings: DaemonConfig | None = None,
+    client: int | None = None,
 ) -> None:
     """Run the daemon until it is told to stop; `ready` is called when it answers.
 
     With `transcript`, what happens is recorded there (docs/transcripts.md). `service` is the manager
-    that started it, `settings` its own part of the config.
+    that started it, `settings` its own part of the config. With `client` it is a private daemon, and ends
+    when that descriptor does (`edges/private.py`).
     `Failure` DAEMON where another daemon runs on this state or socket, or state is unusable.
     """
     service, settings = service or Service(), settings or DaemonConfig()
@@ -86,14 +90,15 @@ async def serve(
         )
     with lock:
         # Before it listens: who connects finds a daemon that has its state, or none.
-        store_health.refuse_a_lost_one(paths.database, paths.artifacts)
+        if client is None:
+            store_health.refuse_a_lost_one(paths.database, paths.artifacts)
         store = SqliteStore.open(paths.database)
         try:
             core = load_core(store, paths.artifacts)
             given = service.socket_at(paths.socket)
             with listening(paths.socket, given) as listener, recording(transcript, core) as record:
                 _own_disk("socket's folder", paths.socket.parent, "RCH_SOCKET")
-                await _run(paths, store, core, record, listener, ready, service, settings)
+                await _run(paths, store, core, record, listener, ready, service, settings, client)
         finally:
             store.close()
             process.has_left()
@@ -131,6 +136,7 @@ async def _run(
     ready: Callable[[], None],
     service: Service,
     settings: DaemonConfig,
+    client: int | None,
 ) -> None:
     notifier = Notifier(paths.config_toml)
     observer = Observer(on_end=lambda run: notifier.ended(core.view(run)))
@@ -143,8 +149,8 @@ async def _run(
     prober = Prober(pool, lambda: load_inventory(paths.workers_toml))
     hub, replies = Hub(str(paths.artifacts)), Replies()
     keeper = Housekeeper(paths.artifacts, store)
-    await anyio.to_thread.run_sync(keeper.finish)
-    await anyio.to_thread.run_sync(leavings.clear, paths, store, tuple(core.runs.values()))
+    if client is None:  # else what lies there is the usual daemon's
+        await anyio.to_thread.run_sync(_clear, keeper, paths, store, core)
     performer = PatientPerformer(
         pool=pool,
         prober=prober,
@@ -182,8 +188,7 @@ async def _run(
                 service=service,
                 agents=agents,
             )
-            intake = ObservedIntake(paths, partial(_live_bundles, core))
-            intake.observer = observer
+            intake = _intake(paths, core, observer, client)
 
             def meters() -> Meters:
                 held = driver.trouble is not None
@@ -225,20 +230,43 @@ async def _run(
             )
             server = Server(group, observer.around(api.answer), cap=descriptors // 2)
             whole.start_soon(process.until_signals, stop, listener.close)
-            for task in (notifier.run, driver.run, observer.feel_lag, host_gc.tend):
+            for task in (notifier.run, driver.run, observer.feel_lag):
                 group.start_soon(task)
             group.start_soon(_heartbeat, hub, driver)
             group.start_soon(service.tend, driver, daemon.status_line)
             group.start_soon(logfile.keep_small, paths.log, settings.log)
-            if settings.metrics.textfile is not None:
-                place, seconds = Path(settings.metrics.textfile), settings.metrics.interval_seconds
-                group.start_soon(keep_textfile, place, float(seconds), meters)
+            if client is None:
+                group.start_soon(host_gc.tend)
+                _export(group, settings, meters)
+            else:
+                group.start_soon(private.until_left, client, core, daemon, driver.post, stop)
             driver.post(ev.Started(at=now(), drained=drained.reasons()))
             log.info("daemon.started", socket=str(paths.socket), runs=len(core.runs))
             await server.serve(listener, answers)
         intake.close()
         await _leave(core, performer, pool)
         whole.cancel_scope.cancel()
+
+
+def _clear(keeper: Housekeeper, paths: HostPaths, store: SqliteStore, core: Core) -> None:
+    """What an earlier daemon left half-done."""
+    keeper.finish()
+    leavings.clear(paths, store, tuple(core.runs.values()))
+
+
+def _intake(paths: HostPaths, core: Core, observer: Observer, client: int | None) -> ObservedIntake:
+    """What takes runs in; those of a private daemon are marked as such."""
+    make = plain_folder if client is None else partial(private.make_marked, lock=paths.lock)
+    intake = ObservedIntake(paths, partial(_live_bundles, core), make=make)
+    intake.observer = observer
+    return intake
+
+
+def _export(group: TaskGroup, settings: DaemonConfig, meters: Callable[[], Meters]) -> None:
+    """Keep the file of numbers, if one is asked for."""
+    if settings.metrics.textfile is not None:
+        place, seconds = Path(settings.metrics.textfile), settings.metrics.interval_seconds
+        group.start_soon(keep_textfile, place, float(seconds), meters)
 
 
 async def _leave(core: Core, performer: Performer, pool: WorkerPool) -> None:

@@ -258,6 +258,7 @@ class RunView(View, frozen=True, kw_only=True):
     servable: str | None = None
     servable_why: str = ""
     scope: tuple[str, ...] = ()
+    group: str | None = None
 
 
 class RunListView(View, frozen=True, kw_only=True):

@@ -175,7 +175,7 @@ def _place(env: Mapping[str, str], name: str) -> Path | None:
 
 
 def host_paths(env: Mapping[str, str]) -> HostPaths:
-    """The host's places under `env` (`RCH_HOME`, `XDG_*`, `RCH_SOCKET`, `HOME`)."""
+    """The host's places under `env` (`RCH_HOME`, `XDG_*`, `RCH_STATE_DIR`, `RCH_SOCKET`, `HOME`)."""
     socket = _place(env, "RCH_SOCKET")
     if (base := _place(env, "RCH_HOME")) is not None:
         config, data, state, run = base / "config", base / "data", base / "state", base / "run"
@@ -186,6 +186,8 @@ def host_paths(env: Mapping[str, str]) -> HostPaths:
         state = (_place(env, "XDG_STATE_HOME") or home / ".local/state") / "rch"
         runtime = _place(env, "XDG_RUNTIME_DIR")
         run = runtime / "rch" if runtime is not None else state / "run"
+    if (private := _place(env, "RCH_STATE_DIR")) is not None:
+        state, run = private, private
     if socket is None:
         socket = run / "rchd.sock"
     return HostPaths(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rch.contract.errors import Failure, Kind
 from rchctl.context import Context, Outcome
-from rchctl.indices import Item, items
+from rchctl.indices import Item, items, run_index
 from rchctl.parser import VerbParser, nearest
 from rchctl.render import size, table
+from rchctl.report.places import find_run
 from rchctl.terminal import one_line
 
 
@@ -27,7 +29,7 @@ def configure(parser: VerbParser) -> None:
 
 def run(context: Context) -> Outcome:
     """Exits 70 when a file that an index names is not there."""
-    view = context.call("runs.get", {"run": context.args.run})
+    view = _on_disk(context) or context.call("runs.get", {"run": context.args.run})
     context.mark(view)
     run_id, run_dir = str(view.get("run_id")), Path(str(view.get("run_dir")))
     found = items(run_dir)
@@ -46,6 +48,16 @@ def run(context: Context) -> Outcome:
         )
     data = {"run_id": run_id, "run_dir": str(run_dir), "files": [item.as_json() for item in found]}
     return Outcome({**data, "simulated": bool(view.get("simulated"))})
+
+
+def _on_disk(context: Context) -> dict[str, Any] | None:
+    """The run as its folder has it, which needs no daemon; None where there is no such folder."""
+    try:
+        run_dir = find_run(context.args.run, context.paths.artifacts, context.paths.artifacts)
+        index = run_index(run_dir)
+    except Failure:
+        return None
+    return {"run_id": run_dir.name, "run_dir": str(run_dir), "simulated": index.get("simulated")}
 
 
 def _named(found: list[Item], wanted: str, run_id: str) -> Item:

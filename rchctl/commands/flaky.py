@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rchctl.context import Context, Outcome
+from rchctl.moments import since
 from rchctl.parser import VerbParser
 from rchctl.report import asked
 from rchctl.report.past import with_outcomes
@@ -29,7 +30,7 @@ def run(context: Context) -> Outcome:
     """Exit 0 whatever was found; a test passed and failed on one source, or passed only on a retry."""
     runs = asked.asked_runs(context)
     if context.args.since:
-        moment = asked.since(context.args.since, datetime.now(UTC))
+        moment = since("flaky", context.args.since, datetime.now(UTC))
         runs = [each for each in runs if each.created_at >= moment]
     context.mark({"simulated": bool(context.args.simulate)})
     found = flaky(with_outcomes(runs, doubtful_groups(runs)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rchctl.context import Context, Outcome
-from rchctl.ending import add_end_options, at_end
+from rchctl.ending import AtEnd, add_end_options, at_end
 from rchctl.live import LiveRun
 from rchctl.parser import UsageError, VerbParser
 from rchctl.plan import dry_run
@@ -15,6 +17,11 @@ def configure(parser: VerbParser) -> None:
     add_run_options(parser)
     parser.add_argument("--dry-run", action="store_true", help=DRY_RUN)
     parser.add_argument("--detach", action="store_true", help="leave the run to the daemon, print its id")
+    parser.add_argument(
+        "--no-daemon",
+        action="store_true",
+        help="for CI: with a daemon of its own, which ends with this call and leaves the artifacts",
+    )
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="no log and no progress: the verdict alone"
     )
@@ -39,6 +46,7 @@ def configure(parser: VerbParser) -> None:
         "rchctl verify --simulate                   on stand-in tools: no verdict at all",
         "rchctl verify --detach                     go on working; rchctl wait latest",
         "rchctl verify --on-disconnect cancel       no run outlives this terminal",
+        "rchctl verify --no-daemon                  in CI: no process is left behind",
         "rchctl verify --set timeouts.overall_seconds=600",
     )
 
@@ -50,12 +58,26 @@ def run(context: Context) -> Outcome:
         raise UsageError("run: an action is missing: type 'rchctl run --action build'")
     if args.dry_run:
         return dry_run(context, submit_params(context, stays=True))
-    console = context.console
+    params, act = submit_params(context, stays=not args.detach), at_end(context)
+    if not args.no_daemon:
+        return _live(context, params, act)
+    if args.detach:
+        raise UsageError(
+            f"{context.verb}: with --no-daemon nobody is left who could go on: leave out --detach"
+        )
+    from rchctl.private import own_daemon
+
+    with own_daemon(context) as alone:
+        return _live(alone, {**params, "on_disconnect": "cancel"}, act)
+
+
+def _live(context: Context, params: dict[str, Any], act: AtEnd | None) -> Outcome:
+    args, console = context.args, context.console
     live = LiveRun(
         context,
-        submit_params(context, stays=not args.detach),
+        params,
         show_log=not args.quiet and (not context.json or args.verbose) and not args.detach,
         show_progress=not args.quiet and (not context.json or args.verbose or console.live),
-        at_end=at_end(context),
+        at_end=act,
     )
     return live.detach() if args.detach else live.execute()

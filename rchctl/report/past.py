@@ -22,11 +22,13 @@ MOST_FOLDERS = 5000
 """So many runs are looked at, the newest first."""
 
 
-def past_runs(artifacts: Path, of_project: Callable[[str, str], bool], limit: int) -> Iterator[PastRun]:
-    """At most `limit` ended runs of a project, told by name and root, newest first."""
+def past_runs(
+    artifacts: Path, of_project: Callable[[str, str], bool], limit: int, *, most: int | None = None
+) -> Iterator[PastRun]:
+    """At most `limit` ended runs of a project, told by name and root, newest first, of `most` looked at."""
     found = 0
     for looked, folder in enumerate(run_folders(artifacts)):
-        if found >= limit or looked >= MOST_FOLDERS:
+        if found >= limit or looked >= (MOST_FOLDERS if most is None else most):
             return
         run = _run(folder, of_project)
         if run is not None:

@@ -50,6 +50,7 @@ def run_view(
         servable=None if servable is None else servable.answer,
         servable_why="" if servable is None else servable.why,
         scope=scope_of(run.accepted),
+        group=run.accepted.group,
     )
 
 

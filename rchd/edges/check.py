@@ -33,6 +33,7 @@ from rchd.core.compare import (
 from rchd.edges import store_health
 from rchd.edges.check_rows import Rows
 from rchd.edges.check_sets import examine_set
+from rchd.edges.private import is_marked, is_served
 
 LOOKS = 4  # at what differs, before it is told
 PAUSE_SECONDS = 0.25
@@ -78,6 +79,7 @@ class _Check:
         if rows is None:
             self._total = len(folders)
             for name in folders:
+                self._tell(self._cut_off(name))
                 self._tell(self._sets_alone(name))
                 self._one_done()
         else:
@@ -94,8 +96,9 @@ class _Check:
         try:
             with store_health.told(path):
                 is_new = store_health.is_new(path)
-            if is_new and folders:
-                what = f"is missing, and {len(folders)} folders of runs are there"
+            own = [name for name in folders if not is_marked(self._paths.artifacts / name)]
+            if is_new and own:
+                what = f"is missing, and {len(own)} folders of runs are there"
                 self._add("error", "database", path, what, REBUILD)
             return None if is_new else Rows(path)
         except Failure as failure:
@@ -233,7 +236,9 @@ class _Check:
 
     def _unknown(self, name: str) -> Iterator[Finding]:
         folder = self._paths.artifacts / name
-        if (folder / "run_index.json").exists():
+        if is_marked(folder):
+            yield from self._cut_off(name)
+        elif (folder / "run_index.json").exists():
             yield Finding(
                 severity="error",
                 area="folder",
@@ -249,6 +254,19 @@ class _Check:
                 path=name,
                 what="holds a run that was never accepted",
                 remedy=f"{RESTART}: the start removes what it made itself; or rm -r {folder}",
+            )
+
+    def _cut_off(self, name: str) -> Iterator[Finding]:
+        """A run of `--no-daemon` that nobody brings to its end any more; of others nothing is wrong."""
+        folder = self._paths.artifacts / name
+        if is_marked(folder) and not (folder / "run_summary.json").exists() and not is_served(folder):
+            yield Finding(
+                severity="warning",
+                area="folder",
+                path=name,
+                what="holds a run of --no-daemon that was cut off",
+                remedy=f"rm -r {folder}",
+                run_id=name,
             )
 
     def _temporary(self) -> Iterator[Finding]:

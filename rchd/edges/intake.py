@@ -50,16 +50,28 @@ class Request:
     planned: Sequence[Planned]
 
 
+def plain_folder(place: Path) -> None:
+    """A run's folder as the usual daemon makes it."""
+    make_dirs(place, 0o755)
+
+
 class Intake:
     """Takes requests in; one snapshot at a time, so that two do not fight for the disk.
 
     Who has `take`n a run in says with `release` when it lives: until then its bundle is kept.
 
-    `live` names the spool files of the runs that are not over.
+    `live` names the spool files of the runs that are not over; `make` makes a run's folder.
     """
 
-    def __init__(self, paths: HostPaths, live: Callable[[], Collection[str]] = frozenset) -> None:
+    def __init__(
+        self,
+        paths: HostPaths,
+        live: Callable[[], Collection[str]] = frozenset,
+        *,
+        make: Callable[[Path], None] = plain_folder,
+    ) -> None:
         self._paths = paths
+        self._make = make
         self._live = live
         self._taken: dict[str, frozenset[str]] = {}
         self._turn = Turn(self._left_behind)
@@ -211,7 +223,7 @@ class Intake:
             entries=snapshot.entries,
         )
         try:
-            make_dirs(place, 0o755)
+            self._make(place)
             # Not indented: with a large tree that would take longer than all the rest.
             write_atomic(place / "source_manifest.json", msgspec.json.encode(manifest) + b"\n")
             write_atomic(place / "accepted.json", encode_record(accepted))

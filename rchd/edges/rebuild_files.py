@@ -13,6 +13,7 @@ from rchd.core import model as m
 from rchd.core.ask import step_dir
 from rchd.core.restore import Restored, Unknown, restore
 from rchd.edges.check_sets import examine_set
+from rchd.edges.private import is_marked
 from rchd.edges.spool import bundles_of
 
 MAX_BYTES = 64 << 20
@@ -45,9 +46,13 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def folders(artifacts: Path) -> list[str]:
-    """The names of what may be runs."""
+    """The names of what may be runs, but for those of private daemons."""
     try:
-        return sorted(each.name for each in artifacts.iterdir() if each.is_dir() and not each.is_symlink())
+        return sorted(
+            each.name
+            for each in artifacts.iterdir()
+            if each.is_dir() and not each.is_symlink() and not is_marked(each)
+        )
     except FileNotFoundError:
         return []
 

@@ -22,6 +22,7 @@ from rch.contract.errors import Failure, Kind
 from rch.files import durable
 from rch.files.locks import FileLock, is_free
 from rchd.edges import store_schema
+from rchd.edges.private import is_marked
 
 NO_SPACE = "NO_SPACE"
 STATE = "STATE"
@@ -171,7 +172,7 @@ def refuse_a_lost_one(path: Path, artifacts: Path) -> None:
     """No database where there were runs: one that begins anew would drop them without a word (fault H9)."""
     if not is_new(path):
         return
-    runs = sum(1 for _ in artifacts.glob("*/accepted.json"))
+    runs = sum(not is_marked(path.parent) for path in artifacts.glob("*/accepted.json"))
     if runs:
         raise _lost(path, f"is missing, and {runs} runs that it knew lie in {artifacts}")
 

@@ -51,6 +51,7 @@ OF_A_SOURCE = ("bundle", "change"), ("unchanged", "upload")
 OF_THE_LINE = {
     ("status", "memory"): {"status", "memory of rchd", "memory of the largest worker process"},
     ("ssh", "tail", "sync"): {"ssh", "tail", "sync"},
+    ("client",): {"client"},
 }
 LONG = pytest.mark.faults_long  # the first of each pair loads all modules and uses most of what they share
 
@@ -66,7 +67,13 @@ def test_the_benchmarks_of_a_source_on_its_way_run(place: Path, names: tuple[str
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "names", [("status", "memory"), pytest.param(("ssh", "tail", "sync"), marks=LONG)], ids=" ".join
+    "names",
+    [
+        ("status", "memory"),
+        pytest.param(("ssh", "tail", "sync"), marks=LONG),
+        pytest.param(("client",), marks=LONG),
+    ],
+    ids=" ".join,
 )
 def test_the_benchmarks_of_the_line_run(place: Path, names: tuple[str, ...]) -> None:
     found = quick(place, *names)

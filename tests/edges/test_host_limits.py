@@ -16,7 +16,7 @@ from support.trees import checkout, git, make
 from rch.contract import local_api, local_gc
 from rch.contract.errors import Failure, Kind
 from rch.contract.worker_rpc import GcEntry
-from rchd import api, api_gc, api_hostgc, api_pages, api_rerun
+from rchd import api, api_gc, api_hostgc, api_pages, api_rerun, api_setup, api_workers
 from rchd.api_gc import _cut
 from rchd.api_hostgc import HostGcApi
 from rchd.api_pages import REPLAY_LIMIT, past_events
@@ -25,7 +25,9 @@ from rchd.core.daemon import Core
 from rchd.edges import (
     agents,
     bases,
+    drained,
     ignore,
+    landing_site,
     prober,
     rebuild_files,
     recorder,
@@ -380,6 +382,48 @@ def sleep(seconds: int, *_: Any) -> bool:
     return made._sleep() == 0
 
 
+def said_in_a_set_up(size: int, _: Path, patch: Patch) -> bool:
+    """Whether all that a machine says is heard."""
+    patch.setattr(landing_site, "MAX_ANSWER", 10)
+    left = [b"x"] * size
+
+    async def nothing(*_: object) -> None: ...
+
+    async def receive() -> bytes:
+        return left.pop() if left else b""
+
+    channel: Any = SimpleNamespace(send=nothing, send_eof=nothing, receive=receive)
+    return len(anyio.run(landing_site._spoken, channel, [])) == size
+
+
+def wheels(size: int, place: Path, patch: Patch) -> bool:
+    patch.setattr(api_setup, "MOST_WHEELS", 100)
+    patch.setattr(api_setup, "needed", lambda *_: [])
+    (place / "a.whl").write_bytes(b"x" * size)
+    return not refused(lambda: api_setup._wheels(SimpleNamespace(), SimpleNamespace(), str(place)))  # type: ignore[arg-type]
+
+
+def reason_of_a_drain(length: int, _: Path, patch: Patch) -> bool:
+    class TakenError(Exception):
+        pass
+
+    def known(**_: object) -> None:
+        raise TakenError
+
+    patch.setattr(api_workers, "Drain", known)
+    stub: Any = SimpleNamespace(_drained=SimpleNamespace(get=lambda _name: SimpleNamespace(reason="x")))
+    asked: Any = SimpleNamespace(name="mini", reason="r" * length, off=False)
+    with pytest.raises((TakenError, Failure)) as caught:
+        anyio.run(api_workers.WorkersApi._drain, stub, asked)
+    return caught.type is TakenError
+
+
+def who_is_drained(size: int, place: Path, patch: Patch) -> bool:
+    patch.setattr(drained, "MAX_BYTES", 100)
+    (place / "d.json").write_bytes(b" " * (size - 2) + b"{}")
+    return not refused(lambda: drained.Drained(place / "d.json"))
+
+
 Row = tuple[Holds, int]
 ROWS: dict[str, Row] = {
     "patterns": (patterns, ignore._MAX_RULES),
@@ -407,6 +451,10 @@ ROWS: dict[str, Row] = {
     "agents": (agents_known, agents.MOST),
     "jump hosts": (jumps, ssh._MOST_JUMPS),
     "side channels": (side_channels, worker_client.MAX_SIDE_CHANNELS),
+    "what a set-up hears": (said_in_a_set_up, 10),
+    "wheels": (wheels, 100),
+    "the reason of a drain": (reason_of_a_drain, api_workers.MOST_REASON),
+    "who is drained": (who_is_drained, 100),
     "a clock that is off": (skew, int(prober.MAX_CLOCK_SKEW_SECONDS)),
     "a sleep": (sleep, int(timers.SLEEP_SECONDS)),
 }

@@ -12,7 +12,7 @@ import pytest
 from rch.contract import local_api
 from rch.contract.errors import Failure
 from rch.contract.worker_rpc import TailRequest
-from rchd import api_daemon, app
+from rchd import api_daemon, api_setup, app
 from rchd.core import effects as fx
 from rchd.edges import performer
 
@@ -109,3 +109,21 @@ async def test_a_drain_may_take_as_long_as_the_limit_and_no_longer(tmp_path: Pat
     refused = pytest.raises(Failure, match="is not 0 to 604800")
     with refused if beyond else pytest.raises(AskedError):
         await api_daemon.DaemonApi.drain(stub, asked, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.spec("3.1")
+@pytest.mark.parametrize("op", ["look", "authorize"])
+async def test_each_step_of_a_set_up_has_a_time_of_its_own(op: str) -> None:
+    given: list[float] = []
+
+    async def call(_op: str, _request: object, *, python: str, seconds: float) -> None:
+        del python
+        given.append(seconds)
+        raise AskedError
+
+    site: Any = SimpleNamespace(call=call)
+    with pytest.raises(AskedError):
+        await (
+            api_setup._look(site, None, None) if op == "look" else api_setup._step(site, op, {}, "python3")
+        )
+    assert given == [api_setup.LOOK_SECONDS if op == "look" else api_setup.STEP_SECONDS]

@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from rch.contract import framing
+from rch.contract.errors import Failure
 from rch.contract.records import SourceEntry, SourceManifest
-from rchctl import client, request
+from rchctl import bridge, client, findings, request
 from rchctl.commands import bugreport, daemon_logs
 from rchctl.commands import list as list_verb
+from rchctl.diagnose import finding, gather, merge
+from rchctl.diagnose import places as diagnosed_places
 from rchctl.parser import UsageError
 from rchctl.report import asked, excerpts, past, past_model, records, step_model
 from rchctl.report import junit as junit_module
@@ -25,6 +28,7 @@ from rchctl.report.past_model import past_page
 from rchctl.report.records import Reading
 from rchctl.report.text import cut
 from rchctl.report.trends import PastRun
+from rchctl.tui.model import MOST_RUNS, Model
 
 pytestmark = pytest.mark.spec("12")
 
@@ -139,7 +143,9 @@ def past_asked(count: int, _: Path, patch: Patch) -> bool:
 
 def listed(count: int, _: Path, patch: Patch) -> bool:
     patch.setattr(list_verb, "_newest", lambda *_: [])
-    context: Any = SimpleNamespace(args=SimpleNamespace(limit=str(count), state=None), json=True)
+    others = dict.fromkeys(("state", "project", "origin", "group", "since", "columns"))
+    args = SimpleNamespace(limit=str(count), **others)
+    context: Any = SimpleNamespace(args=args, json=True, connect=lambda: SimpleNamespace(close=int))
     return taken(lambda: list_verb.run(context))
 
 
@@ -182,6 +188,65 @@ def answer_of_the_daemon(size: int, _: Path, patch: Patch) -> bool:
         return False
 
 
+def bridged(kind: str) -> Holds:
+    """Whether a message of so many bytes passes the bridge, up from stdin or down from the daemon."""
+
+    def holds(size: int, _: Path, patch: Patch) -> bool:
+        patch.setattr(bridge, "MAX_MESSAGE" if kind == "up" else "MAX_ANSWER", 100)
+        incoming = bridge.Incoming()
+        way: Any = incoming if kind == "up" else bridge.Outgoing(incoming)
+        try:
+            return bool(way.feed(b'{"id":1,"method":"' + b"x" * (size - 20) + b'"}\n'))
+        except framing.FrameError:
+            return False
+
+    return holds
+
+
+def open_answers(seconds: int, _: Path, patch: Patch) -> bool:
+    """Whether answers are waited for so long after the end of stdin."""
+    patch.setattr(bridge, "time", SimpleNamespace(monotonic=lambda: float(seconds)))
+    stub: Any = SimpleNamespace(
+        _at_end=True, _up=b"", _down=b"", _last=0.0, _incoming=SimpleNamespace(awaited=1)
+    )
+    try:
+        return not bridge.Bridge._is_done(stub)
+    except Failure:
+        return False
+
+
+def diagnosed_source(size: int, place: Path, patch: Patch) -> bool:
+    patch.setattr(diagnosed_places, "MAX_SOURCE", 100)
+    (place / "a").write_bytes(b"x" * size)
+    return diagnosed_places.Project(str(place))._contents(str(place / "a"), "a")[0] is not None
+
+
+def diagnosed_record(size: int, place: Path, patch: Patch) -> bool:
+    patch.setattr(gather, "MAX_BYTES", 100)
+    (place / "a.json").write_bytes(b" " * (size - 7) + b'{"a":1}')
+    stub: Any = SimpleNamespace(notes=[])
+    return bool(gather._Reading.record(stub, place / "a.json"))
+
+
+def merged_junit(size: int, place: Path, patch: Patch) -> bool:
+    patch.setattr(merge, "MAX_BYTES", 100)
+    whole = b"<testsuites></testsuites>"
+    (place / "junit.xml").write_bytes(whole + b" " * (size - len(whole)))
+    return merge._read(place / "junit.xml", []) is not None
+
+
+def failures_named(count: int, *_: Any) -> bool:
+    context: Any = SimpleNamespace(console=SimpleNamespace(style=lambda text, _kind: text))
+    said = [finding.failure({"name": f"t{number}", "message": "x"}, "test") for number in range(count)]
+    return "more: rchctl report" not in findings._list("failed tests", said, context)
+
+
+def runs_on_screen(count: int, *_: Any) -> bool:
+    model = Model()
+    model.snapshot([{"run_id": f"run-{number:08}", "state": "FAILED"} for number in range(count)])
+    return len(model.runs) == count
+
+
 Row = tuple[Holds, int]
 ROWS: dict[str, Row] = {
     "a record": (record_bytes, 100),
@@ -201,8 +266,16 @@ ROWS: dict[str, Row] = {
     "lines of the daemon's log": (lines_of_the_daemon, daemon_logs._MOST_LINES),
     "bytes of the daemon's log": (bytes_of_the_daemon, 20),
     "a file of a bug report": (reported_bytes, 20),
+    "a request of the bridge": (bridged("up"), 100),
+    "an answer of the bridge": (bridged("down"), 100),
+    "answers that are open": (open_answers, int(bridge.EOF_SECONDS)),
+    "a source of diagnostics": (diagnosed_source, 100),
+    "a record of diagnostics": (diagnosed_record, 100),
+    "a junit.xml that is merged": (merged_junit, 100),
     "a name": (name_length, request._LONGEST_NAME),
     "a number": (number, request._MOST),
+    "failures before a verdict": (failures_named, findings.MOST),
+    "runs on the screen": (runs_on_screen, MOST_RUNS),
     "an answer": (answer_of_the_daemon, 100),
 }
 

@@ -12,7 +12,7 @@ from support.fake_daemon import FakeDaemon
 import rch
 from rch.contract.errors import Failure, Kind
 from rchctl.__main__ import main
-from rchctl.verbs import NOT_OFFERED, VERBS
+from rchctl.verbs import VERBS
 
 Captured = pytest.CaptureFixture[str]
 
@@ -108,11 +108,6 @@ def said(argv: list[str], capfd: Captured) -> tuple[int, str, str]:
 )  # fmt: skip
 def test_a_wrong_command_line_gets_one_line_and_exit_2(argv: list[str], line: str, capfd: Captured) -> None:
     assert said(argv, capfd) == (2, "", f"rchctl: {line}\n")
-
-
-@pytest.mark.parametrize("verb", sorted(NOT_OFFERED))
-def test_what_is_not_built_yet_refuses_by_name(verb: str, capfd: Captured) -> None:
-    assert said([verb], capfd) == (2, "", f"rchctl: {verb!r} is not offered yet in 0.1.0\n")
 
 
 @pytest.mark.parametrize("value", ['["a", 9007199254740993]', "[1e99]", "[NaN]", f"[{'9' * 5000}]"])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rchctl.moments import since
 from rchctl.parser import UsageError
-from rchctl.report.asked import since
 from rchctl.report.past_model import past_page, word
 from rchctl.report.trends import PastRun, PastStep, doubtful_groups, flaky, spark, trend
 
@@ -168,13 +168,13 @@ NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
     ],
 )
 def test_since_is_an_age_or_a_date(asked: str, moment: str) -> None:
-    assert since(asked, NOW) == moment
+    assert since("flaky", asked, NOW) == moment
 
 
 @pytest.mark.parametrize("asked", ["", "soon", "7", "d", "-7d", "99999w", "2026-13-01", "7d "])
 def test_since_is_nothing_else(asked: str) -> None:
     with pytest.raises(UsageError, match="--since"):
-        since(asked, NOW)
+        since("flaky", asked, NOW)
 
 
 def test_only_a_whole_executed_real_pass_is_called_one() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from rch.config import daemon_config, inventory, schema, worker_config
+from rch.config import daemon_config, inventory, notify, schema, worker_config
 from rch.contract.classifier import classify
 from rch.contract.errors import Failure
 from rch.contract.framing import (
@@ -269,6 +269,8 @@ KEYS: list[tuple[type[msgspec.Struct], dict[str, Any], str, Any, Any]] = [
     (daemon_config.Gc, {}, "keep_days", 36_500, 36_501),
     (daemon_config.Gc, {}, "max_runs", 1_000_000, 1_000_001),
     (daemon_config.Log, {}, "keep", 100, 101),
+    (notify.Notify, {}, "timeout_seconds", 300, 301),
+    (notify.Notify, {}, "finished_after_seconds", 86_400, 86_401),
     (daemon_config.Metrics, {}, "interval_seconds", 3600, 3601),
     (worker_config.WorkerConfig, {}, "max_concurrent_jobs", 64, 65),
     (worker_config.WorkerConfig, {}, "orphan_grace_seconds", 86_400, 86_401),

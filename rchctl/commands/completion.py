@@ -1,0 +1,99 @@
+"""`rchctl completion`: a shell's completion, made of the verbs' own parsers."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+from itertools import islice
+from typing import Any
+
+from rchctl.context import Context, Outcome
+from rchctl.parser import VerbParser, one_of
+from rchctl.verbs import VERBS
+
+SHELLS = ("bash", "zsh", "fish")
+RUNS = "runs"
+_NEWEST = 50
+_RUNS_COMMAND = f"rchctl completion {RUNS} 2>/dev/null"
+
+
+def configure(parser: VerbParser) -> None:
+    """A shell."""
+    parser.hide("--json")
+    parser.hide("--no-autostart")
+    parser.add_argument(
+        "shell", metavar="|".join(SHELLS), help=f"print its script ({RUNS}: the words for RUN)"
+    )
+    parser.examples(
+        'eval "$(rchctl completion bash)"                                in ~/.bashrc',
+        "rchctl completion zsh > ~/.zfunc/_rchctl                        with fpath+=~/.zfunc",
+        "rchctl completion fish > ~/.config/fish/completions/rchctl.fish",
+    )
+
+
+def run(context: Context) -> Outcome:
+    """Needs no daemon and starts none."""
+    shell = one_of("completion", "shell", context.args.shell, (*SHELLS, RUNS))
+    if shell == RUNS:
+        names = _runs(context)
+        context.say("".join(f"{name}\n" for name in names))
+        return Outcome({"runs": names})
+    import shtab
+
+    script = shtab.complete(whole_parser(), shell)
+    context.say(script if script.endswith("\n") else f"{script}\n")
+    return Outcome({"shell": shell, "script": script})
+
+
+def _runs(context: Context) -> list[str]:
+    """What may stand for RUN: the newest folders. A shell expands these words: ids alone are safe."""
+    from rch.contract.ids import is_id
+    from rchctl.report.places import run_folders
+
+    newest = islice(run_folders(context.paths.artifacts), _NEWEST)
+    return ["latest", *(each.name for each in newest if is_id(each.name))]
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """One parser of all verbs, each as the verb itself configures it."""
+    root = argparse.ArgumentParser(prog="rchctl", add_help=False)
+    root.add_argument("-h", "--help", action="store_true", help="what there is")
+    root.add_argument("--version", action="store_true", help="version and protocol")
+    verbs = root.add_subparsers(dest="verb", parser_class=_OfVerb)
+    for name, verb in VERBS.items():
+        parser = verbs.add_parser(name, help=verb.summary.replace("\n", " "), verb=name)
+        import_module(verb.module).configure(parser)
+        for action in parser._actions:  # noqa: SLF001  (argparse has no other way to them)
+            _teach(action)
+    return root
+
+
+class _OfVerb(VerbParser):
+    """A verb's parser, made as argparse makes one of a part."""
+
+    def __init__(self, *, verb: str, **_options: Any) -> None:
+        super().__init__(verb, VERBS[verb].summary, 100)
+
+
+def _teach(action: argparse.Action) -> None:
+    """What an argument's words are, as far as its metavar tells."""
+    import shtab
+
+    from rchctl.commands.list import STATES
+    from rchctl.request import ACTIONS, DISCONNECTS
+
+    metavar = str(action.metavar or "")
+    fixed = {
+        "ACTION": ACTIONS,
+        "STATE": tuple(state.lower() for state in STATES),
+        "WORD": DISCONNECTS,
+        "WHAT": ("report", "log", "folder", "junit", "xcresult"),
+    }
+    if metavar == "RUN":
+        action.complete = shtab.cmd(_RUNS_COMMAND)  # type: ignore[attr-defined]  # shtab reads it there
+    elif metavar == "FILE":
+        action.complete = shtab.FILE  # type: ignore[attr-defined]  # as above
+    elif metavar in fixed:
+        action.choices = fixed[metavar]
+    elif "|" in metavar:
+        action.choices = metavar.split("|")

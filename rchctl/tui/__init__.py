@@ -1,0 +1,1 @@
+"""`rchctl top`: the screen (`app`) of what is known (`model`), which comes in by a thread (`feed`)."""
