@@ -10,17 +10,22 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from support import tars
 from support.sets import ArtifactSet, a_job, compressed, header_of, places_of, right_set
 
+from rch.contract import worker_envelope
 from rch.contract.attested import Known
 from rch.contract.errors import Failure
+from rch.contract.framing import count_values
 from rch.contract.junit_names import MAX_NAMES, names_in
-from rch.contract.manifest import MAX_ERROR_CHARS, MAX_ERRORS, sort_entries
+from rch.contract.manifest import MAX_ERROR_CHARS, MAX_ERRORS, shortly, sort_entries
 from rch.contract.records import Entry, Manifest
 from rch.contract.set_limits import MAX_SMALL_BYTES, MAX_VALUES
-from rch.contract.sets import examine
+from rch.contract.sets import Found, examine
+from rch.contract.tar_names import TarError
+from rch.contract.tar_reader import Limits, TarReader
 from rch.contract.worker_envelope import MAX_SET_ENTRIES, decode_fetch_header
-from rch.files.sets import read_set
+from rch.files.sets import read_records, read_set, with_records
 from rchd.edges import artifacts
 from rchd.edges.artifacts import Mismatch, Places
 
@@ -188,3 +193,53 @@ def test_names_of_all_writing_systems_are_published(at: Places) -> None:
     at.stream.write_bytes(stream)
     known = Known(job=a_job(), host_nonce=made.nonce)
     artifacts.unpack_and_verify(at, header_of(manifest, stream), known, max_bytes=1 << 30, now="x")
+
+
+# --- at the limits --------------------------------------------------------------------
+
+
+def test_what_no_manifest_lists_is_as_long_as_the_limit_and_no_longer(tmp_path: Path) -> None:
+    most_of = artifacts._most_of(right_set().sealed())
+    for name in ("attestation.json", "job_index.json"):
+        assert most_of(name) == MAX_SMALL_BYTES
+        for size in (MAX_SMALL_BYTES, MAX_SMALL_BYTES + 1):
+            (tmp_path / name).write_bytes(b"x" * size)
+            assert (name in read_records(tmp_path)) is (size == MAX_SMALL_BYTES)
+    limits = Limits(max_entries=9, max_bytes=1 << 20, most_of=lambda _name: 10)
+    for size in (10, 11):
+        reader = TarReader(limits=limits, canonical=False)
+        data = tars.file(b"x", b"y" * size) + tars.END
+        if size == 10:
+            reader.feed(data)
+            reader.close()
+        else:
+            with pytest.raises(TarError, match="over the 10 that it may have"):
+                reader.feed(data)
+
+
+def test_an_attestation_has_so_many_values_and_no_more() -> None:
+    made = right_set()
+    whole = made.files["attestation.json"].rstrip()[:-1] + b',"zz":['
+    left = MAX_VALUES - count_values(whole, MAX_VALUES)
+    for beyond in (0, 1):
+        made.files["attestation.json"] = whole + b"1," * (left + beyond) + b"1]}"
+        found = Found(with_records(made.entries(), made.files), made.files)
+        said = " ".join([*(looked := examine(found, Known())).errors, *looked.distrust])
+        assert (f"more than {MAX_VALUES} values" in said) is bool(beyond)
+
+
+def test_lines_about_a_set_are_few_and_short() -> None:
+    assert shortly(["x" * MAX_ERROR_CHARS] * MAX_ERRORS) == ["x" * MAX_ERROR_CHARS] * MAX_ERRORS
+    told = shortly(["x" * MAX_ERROR_CHARS + "y"] * (MAX_ERRORS + 1))
+    assert told == ["x" * MAX_ERROR_CHARS + "…"] * MAX_ERRORS + ["and 1 more"]
+
+
+def test_a_header_announces_so_many_entries_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_envelope, "_AROUND_ENTRIES", 0)
+    line = header(b"[],{}")
+    count = line.count(b"[") + line.count(b"{")
+    monkeypatch.setattr(worker_envelope, "MAX_SET_ENTRIES", count)
+    assert decode_fetch_header(line, ID, JOB).job_id == JOB
+    monkeypatch.setattr(worker_envelope, "MAX_SET_ENTRIES", count - 1)
+    with pytest.raises(Failure, match=f"more than {count - 1} entries"):
+        decode_fetch_header(line, ID, JOB)
