@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 from rch.config.inventory import load_inventory
 from rch.contract.errors import Failure, Kind
 from rch.contract.manifest import UNLISTED
-from rch.contract.records import Attestation, DsseEnvelope, decode_record
+from rch.contract.records import Attestation, DsseEnvelope, RunSummary, decode_record
 from rch.contract.sets import Examined, Found, examine
 from rch.files.known import REJECTED, Beside, beside, fetched_jobs, hosts_own, place_in_run
+from rch.files.regular import open_regular
 from rch.files.sets import read_set
 
+_MOST_SUMMARY = 1 << 20
 UNSEEN = "it was kept as rejected, and what was wrong with it is neither on record nor seen in it"
 
 
@@ -111,10 +113,27 @@ def look(place: Path, pins_of: PinsOf) -> list[Looked]:
     place = place_in_run(place) or place.resolve()
     if _is_set(place):
         return [_look_at(place, pins_of)]
-    found = list(_of_run(place, pins_of)) if _is_run(place) else []
-    if not found:
+    if not _is_run(place):
         raise Failure(Kind.USAGE, f"{place} is no artifact set and no run's folder")
+    found = list(_of_run(place, pins_of))
+    if not found:
+        raise Failure(Kind.USAGE, f"the run at {place} has no artifact set: {_why_none(place)}")
     return found
+
+
+def _why_none(run: Path) -> str:
+    """In the words of its summary; it has none while it goes on."""
+    try:
+        with open_regular(run / "run_summary.json") as file:
+            summary = decode_record(file.read(_MOST_SUMMARY), RunSummary)
+    except FileNotFoundError:
+        return "it has not ended"
+    except (OSError, ValueError):
+        return "its run_summary.json cannot be read"
+    kind = " / ".join(
+        each for each in (summary.failure_kind, summary.failure_subkind) if isinstance(each, str)
+    )
+    return f"{kind}: {summary.human_summary}" if kind else summary.human_summary
 
 
 def _is_set(place: Path) -> bool:

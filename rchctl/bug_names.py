@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rch.config.redact import redact
+from rch.contract.redact import scrub_words
 
 # Whoever is called so gives nothing away.
 _NOBODY = frozenset({"localhost", "root", "local"})
@@ -62,7 +63,7 @@ class Names:
 
     def clean(self, value: Any) -> Any:
         """A copy of any JSON value that can be given away: the one place where a report is redacted."""
-        return self._renamed(redact({"": value})[0][""])
+        return self._renamed(redact({"": _without_flag_values(value)})[0][""])
 
     def clean_text(self, text: str) -> str:
         """The same for lines; one that holds a secret goes as a whole."""
@@ -77,3 +78,14 @@ class Names:
 
     def _word(self, found: re.Match[str]) -> str:
         return self._words[found[0]]
+
+
+def _without_flag_values(value: Any) -> Any:
+    """A copy in which each list of words is read as a command line."""
+    if isinstance(value, Mapping):
+        return {key: _without_flag_values(item) for key, item in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    if all(isinstance(item, str) for item in value):
+        return scrub_words(value)
+    return [_without_flag_values(item) for item in value]

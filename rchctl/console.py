@@ -51,7 +51,7 @@ class Console:
         self.mark = ""
         self.out_is_terminal = os.isatty(out)
         self.err_is_terminal = os.isatty(err)
-        self.live = self.err_is_terminal and not _is_plain(env)
+        self.live = self.err_is_terminal and not _is_plain(env) and not env.get("NO_COLOR")
         self.broken = False
         # Why data did not reach stdout though somebody wanted it, in the system's words.
         self.lost: str | None = None
@@ -84,8 +84,8 @@ class Console:
         self.out_bytes(screen(text).encode("utf-8", "backslashreplace"))
 
     def value(self, text: str) -> None:
-        """Data for a script: on a terminal as `out`, in a pipe as it is."""
-        text = screen(text) if self.out_is_terminal else text
+        """One value and its newline, for a script: on a terminal one harmless line, in a pipe as it is."""
+        text = f"{one_line(text)}\n" if self.out_is_terminal else text
         self.out_bytes(text.encode("utf-8", "surrogateescape"))
 
     def out_bytes(self, data: bytes) -> None:

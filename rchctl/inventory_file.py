@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import stat
 import tempfile
@@ -10,12 +11,44 @@ from typing import Any
 
 from rch.contract.errors import Failure, Kind
 from rch.files.paths import HostPaths
+from rchctl.parser import UsageError
 
 LOCK_SECONDS = 10.0
 _FIRST = """\
 # The workers, in TOML; the keys stand in docs/configuration.md. As long as this file exists it is
 # the whole inventory: this machine serves only if an entry with transport = "local" says so.
 """
+
+
+# What `workers add` and `workers key` are given, by the key of the entry that it is for.
+_GIVEN = {
+    "name": "name",
+    "host": "--host",
+    "user": "--user",
+    "port": "--port",
+    "priority": "--priority",
+    "tags": "--tag",
+    "known_host_fingerprint": "--fingerprint",
+}
+
+
+def refuse_unfit(word: str, args: argparse.Namespace) -> None:
+    """`UsageError` where the inventory would not take what `workers WORD` was given."""
+    from rch.config.inventory import wanted_instead
+
+    given = {
+        "name": args.name,
+        "host": args.host,
+        "user": args.user,
+        "port": args.port,
+        "priority": args.priority,
+        "tags": args.tag or None,
+        "known_host_fingerprint": args.fingerprint,
+    }
+    for key, value in given.items():
+        if value is not None and (wanted := wanted_instead(key, value)) is not None:
+            said = " ".join(value) if isinstance(value, list) else value
+            raise UsageError(f"workers {word}: {_GIVEN[key]} {str(said)[:80]!r} is not {wanted}")
 
 
 def refuse_known(path: Path, name: str) -> None:

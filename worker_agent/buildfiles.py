@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from rch.contract.shown import Piece
 from rch.contract.worker_rpc import JobEvent
 
 _MOST_TAIL = 256 << 10
@@ -104,38 +105,35 @@ class EventFile:
 class Redactor:
     """Takes known secrets out of a byte stream, also where a chunk's border cuts one in two.
 
-    Secrets that overlap are taken out as one. Only what may be the beginning of a secret is held
-    back, until more comes or `flush`.
+    A stage of `rch.contract.redact.Scrubber`. Secrets that overlap are taken out as one. Only what
+    may be the beginning of a secret is held back, until more comes or the end.
     """
 
     def __init__(self, secrets: Iterable[bytes]) -> None:
         self._secrets = sorted({secret for secret in secrets if secret})
         self._held = b""
+        self._at = 0  # of the first byte that is held
         self._covered = 0  # the first bytes of what is held belong to what was taken out already
 
-    def feed(self, data: bytes) -> bytes:
-        """What is safe to pass on."""
-        if not self._secrets:
-            return data
+    def pieces(self, data: bytes, *, last: bool = False) -> list[Piece]:
+        """What is safe to pass on; with `last` what was held back as well, which begins no secret."""
         data = self._held + data
-        return self._pass_on(data, len(data) - max(_overlap(data, secret) for secret in self._secrets))
+        kept = 0 if last else max((_overlap(data, secret) for secret in self._secrets), default=0)
+        return self._pass_on(data, len(data) - kept)
 
-    def flush(self) -> bytes:
-        """What was held back: the beginning of no secret after all."""
-        return self._pass_on(self._held, len(self._held))
-
-    def _pass_on(self, data: bytes, end: int) -> bytes:
+    def _pass_on(self, data: bytes, end: int) -> list[Piece]:
         """The first `end` bytes, the rest is held; a secret that begins before `end` is whole."""
-        passed, at = [], self._covered
+        passed, at, base = list[Piece](), self._covered, self._at
         for start, stop in sorted(place for secret in self._secrets for place in _places(data, secret)):
             if start >= end:
                 break
             if start >= at:
-                passed += [data[at:start], b"[REDACTED]"]
+                passed.append(Piece(base + at, data[at:start]))
+                passed.append(Piece(base + start, b"[REDACTED]", put=True))
             at = max(at, stop)
-        passed.append(data[at:end])
-        self._held, self._covered = data[end:], max(0, at - end)
-        return b"".join(passed)
+        passed.append(Piece(base + at, data[at:end]))
+        self._held, self._covered, self._at = data[end:], max(0, at - end), base + end
+        return [piece for piece in passed if piece.data]
 
 
 def _places(data: bytes, secret: bytes) -> Iterator[tuple[int, int]]:

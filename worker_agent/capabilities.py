@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from msgspec import UNSET
+
 from rch import __version__
 from rch.contract.destinations import destination_change
 from rch.contract.ids import timestamp
@@ -114,6 +116,7 @@ def capabilities(
         tools={"python": platform.python_version()},
         gui_session=machine.gui_session(),
         simulated=apple is not None,
+        home_beyond_ascii=UNSET if str(disk or cache_dir).isascii() else True,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from rch.contract.redact import REDACTED, Scrubber, is_secret, scrub
+from rch.contract.redact import Scrubber, is_secret
 from worker_agent.buildfiles import Redactor
 from worker_agent.results.cases import MAX_MESSAGE
 
@@ -38,34 +38,28 @@ class StreamMask:
     """For bytes that come in pieces."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
-        self._known = Redactor(os.fsencode(value) for value in secrets_of(env))
-        self._looks = Scrubber()
+        self._scrubber = Scrubber(_known(env))
 
     def feed(self, data: bytes) -> bytes:
         """What is safe to pass on."""
-        return self._looks.feed(self._known.feed(data))
+        return self._scrubber.feed(data)
 
     def flush(self) -> bytes:
         """What was held back."""
-        return self._looks.feed(self._known.flush(), last=True)
+        return self._scrubber.feed(b"", last=True)
 
 
 class Mask:
     """For texts, and for values that hold some."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
-        self._secrets = secrets_of(env)
+        self._env = {key: value for key, value in env.items() if is_secret(key, value)}
 
     def text(self, text: str) -> str:
         """A text without secrets; one that was cut ends before what may be the beginning of one."""
-        for secret in self._secrets:
-            text = text.replace(secret, REDACTED)
-        if len(text) < MAX_MESSAGE:
-            return scrub(text)
-        scrubber = Scrubber()
-        whole = scrubber.feed(text.encode(errors="replace")).decode(errors="replace")
-        overlap = max((_overlap(whole, secret) for secret in self._secrets), default=0)
-        return whole[: len(whole) - overlap]
+        data = text.encode("utf-8", "surrogatepass")
+        masked = Scrubber(_known(self._env)).feed(data, last=len(text) < MAX_MESSAGE)
+        return text if masked == data else masked.decode("utf-8", "surrogatepass")
 
     def of(self, value: T) -> T:
         """The same value, of dataclasses, Structs and tuples, with the texts of projects in it masked."""
@@ -95,9 +89,5 @@ class Mask:
         return changed
 
 
-def _overlap(text: str, secret: str) -> int:
-    """How many of the last characters may be the first ones of a secret."""
-    for size in range(min(len(text), len(secret) - 1), _SHORTEST_SECRET - 1, -1):
-        if text.endswith(secret[:size]):
-            return size
-    return 0
+def _known(env: Mapping[str, str]) -> Redactor:
+    return Redactor(os.fsencode(value) for value in secrets_of(env))

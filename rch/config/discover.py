@@ -89,9 +89,7 @@ def _xcode(root: Path, container: str) -> Found:
         schemes=tuple(sorted(schemes, key=lambda name: (not container.startswith(f"{name}."), name))),
         configurations=tuple(sorted(configurations)),
         destination=_destination(texts),
-        has_tests=any(
-            _has_tests(root / each / "xcshareddata/xcschemes") for each in (container, *projects)
-        ),
+        has_tests=any(_has_tests(root / each) for each in (container, *projects)),
     )
 
 
@@ -128,6 +126,7 @@ def _shared_schemes(container: Path) -> list[str]:
 
 
 def _has_tests(container: Path) -> bool:
+    """Whether a shared scheme of a workspace or project tests anything."""
     schemes = (container / "xcshareddata/xcschemes").glob("*.xcscheme")
     return any(
         b"<TestableReference" in read_bytes(file, file.name) for file in schemes if valid_name(file.stem)

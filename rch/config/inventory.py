@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from rch.config.keys import bad_value, check_tree
+from rch.config.keys import bad_value, check_tree, describe, known_keys
 from rch.config.sources import Origin, file_layer, is_there
 from rch.contract.errors import Failure
 
@@ -40,6 +40,25 @@ class WorkerEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ssh_key_path: FilePath | None = None
     priority: Annotated[int, Meta(ge=0, le=1_000_000)] = 100
     command: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+
+
+_IN_WORDS = {
+    "name": "a word of letters, digits, '.', '_' and '-' that begins with a letter or digit, 64 at most",
+    "host": "one word that does not begin with '-'",
+    "user": "one word that does not begin with '-'",
+    "tags": "words that do not begin with '-'",
+    "known_host_fingerprint": "SHA256: and 43 letters, as ssh-keygen -lf prints it",
+}
+
+
+def wanted_instead(key: str, value: object) -> str | None:
+    """What a key of an entry takes, in plain words, where `value` is none of it."""
+    annotation = known_keys(WorkerEntry)[key]
+    try:
+        msgspec.convert(value, annotation)
+    except msgspec.ValidationError:
+        return _IN_WORDS.get(key) or describe(annotation)
+    return None
 
 
 class StandbyEntry(WorkerEntry, frozen=True, kw_only=True, forbid_unknown_fields=True):

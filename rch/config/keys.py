@@ -97,16 +97,20 @@ def check_value(value: object, annotation: Annotation, file: str, key: str) -> N
 
 
 def unknown_key(file: str, key: str, known: Mapping[str, Annotation]) -> Failure:
-    """The refusal of an unknown key with the nearest: the same word elsewhere, else one spelt alike."""
+    """The refusal of an unknown key with the nearest: of its table, the same word elsewhere, one alike."""
     key = key if len(key) <= _LONGEST_KEY else f"{key[:_LONGEST_KEY]}…"
     table, _, leaf = key.rpartition(".")
     nearby = table
     while nearby and nearby not in known:  # no such table: what the next one above it holds
         nearby = nearby.rpartition(".")[0]
     siblings = [name for name in known if name.rpartition(".")[0] == nearby]
-    near = [name for name in known if name.rpartition(".")[2] == leaf]
+    near = (
+        [f"{nearby}.{name}".lstrip(".") for name in _near(leaf, siblings)] if table == nearby != "" else []
+    )
+    near += [name for name in known if name.rpartition(".")[2] == leaf]
     near += [f"{nearby}.{name}".lstrip(".") for name in _near(leaf, siblings)]
-    near += difflib.get_close_matches(key, [name for name in known if name not in siblings], 1, 0.7)
+    others = [name for name in known if name not in siblings and not key.startswith(f"{name}.")]
+    near += difflib.get_close_matches(key, others, 1, 0.7)
     hint = f"the nearest known key is {near[0]}" if near else f"known: {', '.join(siblings)}"
     data = {"file": file, "key": key} | ({"nearest": near[0]} if near else {})
     return Failure(Kind.CONFIG, f"{file}: unknown key {key}; {hint}", subkind="UNKNOWN_KEY", data=data)
@@ -202,7 +206,9 @@ def _is_text(kind: inspect.Type) -> bool:
 
 
 def shown(value: object) -> str:
-    """A value as a refusal names it: short, and no secret."""
+    """A value as a refusal names it: short, in TOML's words, and no secret."""
+    if isinstance(value, bool):
+        return str(value).lower()
     plain = isinstance(value, str | int | float | list | types.NoneType)
     try:
         text = repr(value) if plain else type(value).__name__

@@ -18,6 +18,7 @@ from rch.contract.errors import Failure, Kind
 
 MAX_BYTES = 1 << 20
 _MOST_PARTS = 32
+_BROKEN = "mend that line: text stands in quotes, lists in [ ], tables begin with [name]"
 # A dotted key of more parts than any table has: it costs the reader its square. Possessive, so that
 # looking for one costs the length of the file.
 _DEEP_KEY = re.compile(
@@ -93,7 +94,9 @@ def parse_toml(data: bytes, file: str) -> dict[str, object]:
         return tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:  # a number can be too long for the language itself
         message = f"{file}: is not TOML: {error}".replace("\n", " ")
-        raise Failure(Kind.CONFIG, message, subkind="BAD_VALUE", data={"file": file}) from error
+        raise Failure(
+            Kind.CONFIG, message, subkind="BAD_VALUE", hint=_BROKEN, data={"file": file}
+        ) from error
 
 
 def file_layer(path: Path, origin: Origin, *, recorded_as: str | None = None) -> Layer:

@@ -19,13 +19,16 @@ _STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\n\x90\x98\x9c-\x9f]{0
 _SHORT = r"\x1b[ -/]{0,16}"
 ESCAPES = re.compile(rf"{_CURSOR}[@-~]|{_STRING}(?:\x07|\x1b\\|\x9c)|{_SHORT}[0-~]")
 """Terminal escape sequences, each as a whole."""
-# A sequence that has begun and may end in the next piece.
-_UNFINISHED = re.compile(rf"(?:{_CURSOR}|{_STRING}\x1b?|{_SHORT})\Z")
+UNFINISHED = re.compile(rf"(?:{_CURSOR}|{_STRING}\x1b?|{_SHORT})\Z")
+"""A sequence that has begun, and may end in the next piece."""
 _STEERING = (
     "\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
     "\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-_DROPPED = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_STEERING}]")
+_CONTROLS = f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_STEERING}]"
+_DROPPED = re.compile(_CONTROLS)
+UNSHOWN = re.compile(f"(?:{ESCAPES.pattern}|{_CONTROLS})+")
+"""What is dropped without anything in its place, so that what stands around it is shown as one."""
 _SEPARATORS = re.compile("[\u2028\u2029]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _MARK = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f]"
@@ -55,7 +58,7 @@ class Neutral:
         """What of `text` may be shown now."""
         text = self._carry + text
         self._carry = ""
-        if not last and (cut := _UNFINISHED.search(text)):
+        if not last and (cut := UNFINISHED.search(text)):
             text, self._carry = text[: cut.start()], cut.group()
         if not self._returns and not self._marks and not _ANYTHING.search(text):
             self._marks = ""

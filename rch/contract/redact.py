@@ -3,14 +3,18 @@
 `Scrubber` takes secrets out of bytes that come in pieces, and pieces make no difference to the
 whole. Every form has a *core* of bounded length, within one line, that tells it from other text; what
 follows of its alphabet goes with it, however long. So little is ever held back, and a line costs what its
-length costs. `scrub` is the same for a text.
+length costs. `scrub` is the same for a text. All look at a text as it will be shown: a colour or a sign
+without room in the midst of a secret makes it no other text.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import NamedTuple
+
+from rch.contract.shown import Past, Piece, Sieve, Stage, shown_of, woven
 
 REDACTED = "[REDACTED]"
 
@@ -143,16 +147,31 @@ def names_secret(key: str) -> bool:
 
 def holds_secret(text: str) -> bool:
     """Whether there is something in a text that looks like a secret."""
-    data = text.encode("utf-8", "surrogatepass")
+    data = shown_of(text.encode("utf-8", "surrogatepass"))
     return any(_look(data, at, rule) for at, rule in _places(data, 0))
 
 
 def scrub(text: str) -> str:
     """A text with `[REDACTED]` for each secret that has a known look."""
     data = text.encode("utf-8", "surrogatepass")
-    if not _places(data, 0):
+    if not _places(shown_of(data), 0):
         return text
     return Scrubber().feed(data, last=True).decode("utf-8", "surrogatepass")
+
+
+def scrub_words(words: Sequence[str]) -> list[str]:
+    """A command line's words without secrets, also by the name of the flag or variable of a value."""
+    found, taken = list[str](), False
+    for word in words:
+        name, sign, value = word.partition("=")
+        if taken and not word.startswith("-"):
+            found.append(REDACTED)
+        elif sign and value and names_secret(name.lstrip("-")):
+            found.append(f"{name}={REDACTED}")
+        else:
+            found.append(scrub(word))
+        taken = not sign and word.startswith("-") and names_secret(word.lstrip("-"))
+    return found
 
 
 def _places(data: bytes, start: int) -> list[tuple[int, _Rule]]:
@@ -177,21 +196,41 @@ def _look(data: bytes, at: int, rule: _Rule, fresh: int = 0) -> re.Match[bytes] 
 class Scrubber:
     """Takes what looks like a secret out of a stream, also where a piece's border cuts it in two.
 
-    Back is held the beginning of what may become one, within its line and up to 1500 bytes.
+    Back is held the beginning of what may become one, within its line and up to 1500 bytes. `first` looks
+    at the stream before.
     """
+
+    def __init__(self, first: Stage | None = None) -> None:
+        self._sieve = Sieve()
+        self._stages = [Past(stage) for stage in (first, Looks()) if stage is not None]
+        self._out = 0
+
+    def feed(self, data: bytes, *, last: bool = False) -> bytes:
+        """What is safe to pass on; all that is left with `last`."""
+        data, aside = self._sieve.feed(data, last=last)
+        for stage in self._stages:
+            data, aside = stage.feed(data, aside, last=last)
+        at, self._out = self._out, self._out + len(data)
+        return woven(data, aside, at)
+
+
+class Looks:
+    """The stage that knows secrets by their look."""
 
     def __init__(self) -> None:
         self._held = b""
         self._before = b""
+        self._at = 0  # of the first byte that is held
         self._fresh = True
         self._rest: re.Pattern[bytes] | None = None
         self._block = False
         self._line_ended = False
 
-    def feed(self, data: bytes, *, last: bool = False) -> bytes:
+    def pieces(self, data: bytes, *, last: bool = False) -> list[Piece]:
         """What is safe to pass on; all that is left with `last`."""
-        whole, out = self._before + self._held + data, list[bytes]()
+        whole, out = self._before + self._held + data, list[Piece]()
         at = len(self._before)
+        base = self._at - at
         fresh = at if self._fresh else 0
         limit = len(whole) if last else _limit(whole, at)
         decided = len(whole) if last else max(whole.rfind(b"\n") + 1, len(whole) - _LONGEST)
@@ -204,23 +243,27 @@ class Scrubber:
                 continue
             found = _look(whole, place, rule, fresh)
             if found is not None:
-                out += [whole[at:place], found.group(1), REDACTED.encode(), found.group(2)]
+                _keep(out, base, whole, at, found.end(1))
+                out.append(Piece(base + found.end(1), REDACTED.encode(), put=True))
+                _keep(out, base, whole, found.start(2), found.end(2))
                 self._rest, self._block, self._line_ended = rule.rest, rule.is_block, False
                 at = fresh = self._swallowed(whole, found.end(), out, last=last)
             elif place >= decided:
                 limit = place
                 break
         if self._rest is None and not self._block and limit > at:
-            out.append(whole[at:limit])
+            _keep(out, base, whole, at, limit)
             at = limit
         self._before, self._held = whole[max(0, at - _CONTEXT) : at], whole[at:]
+        self._at = base + at
         self._fresh = at == fresh
         if last:
             self._rest, self._block = None, False
-        return b"".join(out)
+        return out
 
-    def _swallowed(self, whole: bytes, at: int, out: list[bytes], *, last: bool) -> int:
+    def _swallowed(self, whole: bytes, at: int, out: list[Piece], *, last: bool) -> int:
         """Leave out what goes on a secret; where it ends."""
+        base = self._at - len(self._before)
         if self._rest is not None:
             more = self._rest.match(whole, at)
             at = more.end() if more else at
@@ -239,8 +282,13 @@ class Scrubber:
                 at = len(whole)
             self._block = False
             if self._line_ended:
-                out.append(b"\n")
+                out.append(Piece(base + at, b"\n", put=True))
         return at
+
+
+def _keep(out: list[Piece], base: int, whole: bytes, begin: int, end: int) -> None:
+    if end > begin:
+        out.append(Piece(base + begin, whole[begin:end]))
 
 
 def _limit(whole: bytes, at: int) -> int:

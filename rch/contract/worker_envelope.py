@@ -170,9 +170,9 @@ def encode_error(error: RpcError, request_id: str | None, protocol_version: int)
     )
 
 
-def protocol_error(message: str) -> Failure:
+def protocol_error(message: str, *, hint: str | None = None) -> Failure:
     """A worker broke the protocol (exit 40)."""
-    return Failure(Kind.EXECUTOR, message, subkind="PROTOCOL_ERROR")
+    return Failure(Kind.EXECUTOR, message, subkind="PROTOCOL_ERROR", hint=hint)
 
 
 def decode_response(line: bytes, request_id: str, kind: type[P], version: int | None = None) -> P:

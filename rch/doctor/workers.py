@@ -79,6 +79,7 @@ def _worker(view: _View, candidate: _View | None, spoken: tuple[int, int]) -> It
     if candidate is not None:
         yield _serves(name, candidate)
     yield _disk(name, capabilities)
+    yield from _home(name, capabilities)
     yield from _session(name, capabilities)
     yield _clock(name, view)
     yield _own_key(name, view, capabilities)
@@ -101,7 +102,11 @@ def _silent(view: _View) -> Finding:
 
 
 def _trust(view: _View) -> Iterator[Finding]:
-    key = view.get("host_key")
+    key, failure = view.get("host_key"), view.get("door_failure") or {}
+    if failure.get("subkind") == "HOST_KEY":  # a new connection met it; the open one may be older
+        message = str(failure.get("message"))
+        yield failed("host key", message, failure.get("hint"), SSH, subject=view["name"])
+        return
     if key is None:
         return
     said = f"{key['type']} {key['fingerprint']}"
@@ -169,6 +174,16 @@ def _disk(name: str, capabilities: _View) -> Finding:
     return good("free disk", said, subject=name)
 
 
+def _home(name: str, capabilities: _View) -> Iterator[Finding]:
+    if capabilities.get("home_beyond_ascii"):
+        yield warning(
+            "worker home",
+            "its path has letters beyond ASCII: swift build fails there",
+            "set RCH_WORKER_HOME there to a path without such letters (docs/workers.md)",
+            subject=name,
+        )
+
+
 def _session(name: str, capabilities: _View) -> Iterator[Finding]:
     if not any(each["kind"] == "xcode" for each in capabilities.get("toolchains", ())):
         return
@@ -227,6 +242,8 @@ def _door(view: _View) -> Iterator[Finding]:
     if view.get("transport") != "ssh":
         return
     if (failure := view.get("door_failure")) is not None:
+        if failure.get("subkind") == "HOST_KEY":  # told where the key is
+            return
         yield warning(
             "what the key opens",
             f"could not be tried: {failure.get('message')}",

@@ -70,7 +70,7 @@ def is_free(path: Path | str) -> bool:
     """Whether nobody holds the lock at `path`; a missing file is free."""
     try:
         fd = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
     try:
         return _locked(fd, fcntl.LOCK_SH)

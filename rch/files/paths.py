@@ -87,6 +87,11 @@ class HostPaths(NamedTuple):
         return self.state_dir / "inventory.lock"
 
     @property
+    def bugreports(self) -> Path:
+        """Where `rchctl bugreport` puts a report that is given no place."""
+        return self.state_dir / "bugreports"
+
+    @property
     def drained(self) -> Path:
         """The workers that are to get no new run."""
         return self.state_dir / "drained.json"

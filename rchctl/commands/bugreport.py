@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from rch.contract.errors import Failure, Kind
-from rch.files.durable import write_atomic
+from rch.files.durable import make_dirs, write_atomic
 from rchctl import bug_facts as facts
 from rchctl.bug_names import Names
 from rchctl.commands.daemon_logs import journal_lines, last_lines
 from rchctl.context import Context, Outcome
 from rchctl.parser import UsageError, VerbParser
 from rchctl.render import size, table
+from rchctl.terminal import one_line
 
 _LOG_LINES = 2000
 _MOST_BYTES = 8 << 20
@@ -44,7 +46,9 @@ def configure(parser: VerbParser) -> None:
     """Where to, and of which runs."""
     parser.add_argument("runs", metavar="RUN", nargs="*", help="an id, or the beginning of one")
     parser.add_argument(
-        "--output", metavar="PATH", help="a file that ends with .tar.gz, or a folder that is not there yet"
+        "--output",
+        metavar="PATH",
+        help="a file that ends with .tar.gz, or a folder that is not there yet (else: our state folder)",
     )
     parser.add_argument("--with-logs", action="store_true", help="the logs of these runs, too")
     parser.add_argument("--with-names", action="store_true", help="leave machines, users and keys readable")
@@ -62,7 +66,7 @@ def run(context: Context) -> Outcome:
     if args.with_logs and not args.runs:
         raise UsageError("bugreport: --with-logs needs a run: type 'rchctl bugreport RUN --with-logs'")
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    target = Path(args.output or f"rch-bugreport-{stamp}.tar.gz").absolute()
+    target = Path(args.output or _own_place(context) / f"rch-bugreport-{stamp}.tar.gz").absolute()
     if target.exists():
         raise UsageError(f"bugreport: {target} is there already: give another --output")
     content = _content(context)
@@ -80,12 +84,22 @@ def run(context: Context) -> Outcome:
     listed = [(name, len(data)) for name, data in content.items()]
     rows = [(name, size(count)) for name, count in listed]
     context.say(table(("FILE", "SIZE"), rows, context.console))
-    context.say(f"{target}\n")
+    context.say(f"{one_line(target)}\n")
     if not context.json:
         context.console.note("nothing was sent: read it, then give it to whom you like")
     return Outcome(
         {"path": str(target), "files": [{"name": name, "bytes": count} for name, count in listed]}
     )
+
+
+def _own_place(context: Context) -> Path:
+    """A folder of ours: in the one where somebody stands, a checkout mostly, it would be committed."""
+    folder = context.paths.bugreports
+    try:
+        make_dirs(folder)
+    except OSError:
+        return Path(tempfile.gettempdir())
+    return folder
 
 
 def _content(context: Context) -> dict[str, bytes]:

@@ -11,8 +11,8 @@ def configure(parser: VerbParser) -> None:
     parser.command("WORD", "the command to judge, after --")
     parser.hide("--no-autostart")
     parser.examples(
-        "rchctl explain -- xcodebuild test -scheme App -derivedDataPath out",
-        "rchctl explain -- swift test --filter DemoTests",
+        "rchctl explain -- swift test",
+        "rchctl explain -- xcodebuild test -scheme App     in an Xcode project",
         "rchctl explain --json -- swift build | jq .data.reasons",
     )
 

@@ -37,9 +37,8 @@ def run(context: Context) -> Outcome:
     view = context.call("daemon.gc", params, timeout=_GC_SECONDS)
     if chosen:
         kept = "keep" in chosen
-        context.say(
-            f"{chosen.get('keep') or chosen['release']} is kept {'for good' if kept else 'no more'}\n"
-        )
+        run_id = next(iter(view.get("pinned") or chosen.values()))
+        context.say(f"{run_id} is kept {'for good' if kept else 'no more'}\n")
         return Outcome(view)
     entries = view.get("entries", [])
     if entries:

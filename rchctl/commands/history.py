@@ -17,7 +17,7 @@ def configure(parser: VerbParser) -> None:
     asked.add_flags(parser, limit=20)
     parser.examples(
         "rchctl history                      the runs of the project of this folder",
-        "rchctl history --project Greeter --limit 100",
+        "rchctl history --limit 100",
         "rchctl history --json | jq '.data.runs[].duration_ms'",
     )
 
@@ -38,7 +38,6 @@ def run(context: Context) -> Outcome:
 def _table(runs: list[PastRun], context: Context) -> str:
     from rchctl.columns import Column, listing
     from rchctl.render import duration
-    from rchctl.report.past_model import word
 
     columns = [
         Column("RUN", least=13, plain=True),
@@ -52,9 +51,7 @@ def _table(runs: list[PastRun], context: Context) -> str:
     rows = [
         [
             each.run_id,
-            word(each)
-            if each.status == "success" or not each.failure_subkind
-            else each.failure_subkind.lower(),
+            _verdict(each),
             each.created_at[:16].replace("T", " ") + "Z",
             duration(each.duration_ms),
             _tests(each),
@@ -64,6 +61,14 @@ def _table(runs: list[PastRun], context: Context) -> str:
         for each in runs
     ]
     return listing(columns, rows, context.console)
+
+
+def _verdict(run: PastRun) -> str:
+    """What it failed of, else how it ended: a busy worker is no failed test."""
+    from rchctl.report.past_model import word
+
+    why = run.failure_subkind or run.failure_kind
+    return word(run) if run.status == "success" or not why else why.lower()
 
 
 def _tests(run: PastRun) -> str:

@@ -36,10 +36,11 @@ def configure(parser: VerbParser) -> None:
 def run(context: Context) -> Outcome:
     """Writes the file whole or not at all; exit 3 where the checkout does not tell enough."""
     from rch.config.discover import discover
-    from rch.files.durable import make_dirs, write_atomic
 
     args, root = context.args, Path.cwd()
     target = root / _NAME
+    if not args.show:
+        _refuse_links(target)
     if target.exists() and not (args.force or args.show):
         raise Failure(Kind.CONFIG, f"{_NAME} is there already", hint="rchctl init --force writes over it")
     found = _completed(discover(root, args.container), args.scheme, args.destination)
@@ -47,12 +48,33 @@ def run(context: Context) -> Outcome:
     if args.show:
         context.say(text)
     else:
-        make_dirs(target.parent, 0o755)
-        write_atomic(target, text.encode(), mode=0o644)
+        _write(target, text)
         context.say(f"{context.console.style('written', 'good')}: {_NAME}\n")
         if not context.json:
             context.console.note("look at it, then: rchctl config validate && rchctl verify")
     return Outcome({"path": str(target), "written": not args.show, "text": text})
+
+
+def _refuse_links(target: Path) -> None:
+    """A checkout may bring a link: what is written through it would lie outside."""
+    for path, name in ((target.parent, ".rch"), (target, _NAME)):
+        if path.is_symlink():
+            raise Failure(
+                Kind.CONFIG,
+                f"{name} is a symbolic link: nothing was written through it",
+                hint=f"remove the link {path}",
+            )
+
+
+def _write(target: Path, text: str) -> None:
+    from rch.files.durable import make_dirs, write_atomic
+
+    try:
+        make_dirs(target.parent, 0o755)
+        write_atomic(target, text.encode(), mode=0o644)
+    except OSError as error:
+        message = f"{error.filename or target}: cannot be written: {error.strerror or error}"
+        raise Failure(Kind.CONFIG, message, hint="rchctl init --print shows the config") from error
 
 
 def _completed(found: Found, schemes: list[str], destination: str | None) -> Found:

@@ -8,26 +8,29 @@ from typing import Any
 
 from rch.contract.errors import Failure, Kind
 from rchctl import asking
+from rchctl.commands.workers_flags import typed
 from rchctl.commands.workers_key import default_key, line_of
 from rchctl.context import Context, Outcome
 from rchctl.parser import UsageError
 from rchctl.terminal import one_line
 
 _DIAL_SECONDS = 90.0
+_WEAK = "make a new one there: ssh-keygen -A, with an ed25519 key in its sshd_config"
 
 
 def add(context: Context) -> Outcome:
     """Nothing is written before all is known: host key, the worker's answer, its own key."""
-    from rchctl.inventory_file import add_entry, refuse_known
+    from rchctl.inventory_file import add_entry, refuse_known, refuse_unfit
 
     args = context.args
     if not args.name or not args.host:
         missing = "--host HOST" if args.name else "a name"
         raise UsageError(f"workers add: {missing} is missing: type 'rchctl workers add NAME --host HOST'")
+    refuse_unfit("add", args)
     refuse_known(context.paths.workers_toml, args.name)
     first = not context.paths.workers_toml.exists()
     address = address_of(context)
-    scan = context.call("workers.scan", address, timeout=_DIAL_SECONDS)
+    scan = scanned(context, address)
     pin = accepted_key(context, scan)
     address["known_host_fingerprint"] = pin
     answer = _probed(context, address)
@@ -46,6 +49,17 @@ def add(context: Context) -> Outcome:
     return Outcome(
         {"worker": entry, "path": str(context.paths.workers_toml), "added": added, "probe": answer["probe"]}
     )
+
+
+def scanned(context: Context, address: dict[str, Any]) -> dict[str, Any]:
+    """The host keys that the machine shows."""
+    try:
+        return context.call("workers.scan", address, timeout=_DIAL_SECONDS)
+    except Failure as failure:
+        if failure.subkind == "UNREACHABLE":  # no worker yet that could be probed
+            hint = "check that it is up and that its sshd listens there: --host HOST --port PORT"
+            raise Failure(failure.kind, failure.message, subkind="UNREACHABLE", hint=hint) from failure
+        raise
 
 
 def address_of(context: Context) -> dict[str, Any]:
@@ -73,7 +87,7 @@ def accepted_key(context: Context, scan: dict[str, Any]) -> str:
     keys = [key for key in scan.get("keys", ()) if not key.get("short")]
     shown = ", ".join(_named(key) for key in scan.get("keys", ()))
     if not keys:
-        raise _refused(f"{where} shows no host key that is long enough to be trusted: {shown}", None)
+        raise _refused(f"{where} shows no host key that is long enough to be trusted: {shown}", _WEAK)
     if args.fingerprint:
         if not any(key["fingerprint"] == args.fingerprint for key in keys):
             raise _refused(
@@ -92,7 +106,7 @@ def accepted_key(context: Context, scan: dict[str, Any]) -> str:
     if args.yes and best.get("known"):
         return str(best["fingerprint"])
     if not asking.has_somebody():
-        again = shlex.join(["rchctl", "workers", args.what, args.name, "--host", args.host])
+        again = shlex.join(typed(args, without=("fingerprint",)))
         raise _refused(
             f"nobody is here to say whether the host key of {where} is the right one: it shows {shown}",
             f"compare with '{compare}' on the worker, then: {again} --fingerprint {best['fingerprint']}",
@@ -101,9 +115,12 @@ def accepted_key(context: Context, scan: dict[str, Any]) -> str:
     console.note(f"{where} shows the host key")
     console.note(f"  {_named(best)}" + (", which known_hosts has" if best.get("known") else ""))
     console.note(f"compare it with what this prints at the worker itself: {compare}")
-    typed = asking.answer(console, "is it the same? type yes, or the fingerprint [yes/no]")
-    if typed.lower() != "yes" and typed != best["fingerprint"]:
-        raise _refused("the host key was not accepted: nothing was written", None)
+    said = asking.answer(console, "is it the same? type yes, or the fingerprint [yes/no]")
+    if said.lower() != "yes" and said != best["fingerprint"]:
+        raise _refused(
+            "the host key was not accepted: nothing was written",
+            "find out who answers there, then add it again",
+        )
     return str(best["fingerprint"])
 
 
@@ -111,7 +128,7 @@ def _named(key: dict[str, Any]) -> str:
     return one_line(f"{key.get('type')} {key.get('fingerprint')}")
 
 
-def _refused(message: str, hint: str | None) -> Failure:
+def _refused(message: str, hint: str) -> Failure:
     return Failure(Kind.SSH, message, subkind="HOST_KEY", hint=hint)
 
 

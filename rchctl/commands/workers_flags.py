@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from rchctl.context import Context
@@ -91,6 +92,21 @@ def word_of(context: Context) -> str:
     if what == "list" and args.name:
         raise UsageError(f"workers list: takes no name: type 'rchctl workers probe {args.name}'")
     return what
+
+
+def typed(args: argparse.Namespace, without: tuple[str, ...] = ()) -> list[str]:
+    """The words of a call, for the same once more; `without` some flags."""
+    words = ["rchctl", "workers", args.what, args.name]
+    for flag, goes_with, _, _ in _GOES_WITH:
+        if args.what not in goes_with or flag in without:
+            continue
+        value = getattr(args, _member(flag))
+        if value is True:
+            words.append(f"--{flag}")
+        elif value is not None and value is not False:
+            for each in value if isinstance(value, list) else [value]:
+                words += [f"--{flag}", str(each)]
+    return words
 
 
 def _member(flag: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from rch.contract.authorized_keys import COMMAND, authorized_line
 from rch.contract.errors import Failure, Kind
 from rchctl.context import Context, Outcome
+from rchctl.inventory_file import refuse_unfit
 from rchctl.parser import UsageError
 from rchctl.terminal import one_line
 
@@ -22,11 +23,16 @@ def key(context: Context) -> Outcome:
     args = context.args
     if not args.name:
         raise UsageError("workers key: a name is missing: type 'rchctl workers key NAME'")
+    refuse_unfit("key", args)
     made = False
     if args.create or args.ssh_key:
         path = key_path(context)
-        made = bool(args.create) and make_key(path, args.name)
-        found = {"line": public_of(path), "source": "file", "path": str(path), "fingerprint": None}
+        try:
+            made = bool(args.create) and make_key(path, args.name)
+            found = {"line": public_of(path), "source": "file", "path": str(path), "fingerprint": None}
+        except OSError as error:
+            message = f"{error.filename or path}: {error.strerror or error}"
+            raise Failure(Kind.CONFIG, message, hint="give another place: --ssh-key FILE") from error
         _tell_made(context, path, made=made)
     else:
         found = _offered(context)
@@ -103,7 +109,13 @@ def _tell_made(context: Context, path: Path, *, made: bool) -> None:
 def _offered(context: Context) -> dict[str, Any]:
     """The first key that would be offered to the worker of the inventory."""
     name = context.args.name
-    view = context.call("workers.keys", {"name": name}, timeout=_KEYS_SECONDS)
+    try:
+        view = context.call("workers.keys", {"name": name}, timeout=_KEYS_SECONDS)
+    except Failure as failure:
+        if failure.kind is Kind.USAGE:  # it is in no inventory yet
+            hint = f"rchctl workers key {name} --create has a key before the worker is added"
+            raise Failure(Kind.USAGE, failure.message, hint=hint) from failure
+        raise
     keys: list[dict[str, Any]] = view.get("keys") or []
     if not keys:
         raise Failure(

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rch.contract.errors import Failure, Kind
-from rchctl.commands.workers_add import accepted_key, address_of, with_tags
+from rchctl.commands.workers_add import accepted_key, address_of, scanned, with_tags
 from rchctl.commands.workers_key import key_path, line_of, make_key, public_of
 from rchctl.context import Context, Outcome, error_body
+from rchctl.inventory_file import refuse_unfit
 from rchctl.parser import UsageError
 from rchctl.setup_plan import plan_of, plan_text
 from rchctl.terminal import one_line
@@ -31,6 +32,7 @@ def setup(context: Context) -> Outcome:
     args = context.args
     if not args.name:
         raise UsageError("workers setup: a name is missing: type 'rchctl workers setup NAME --host HOST'")
+    refuse_unfit("setup", args)
     known = _entry(context, args.name)
     address = _address(context, known)
     _pin(context, address, known)
@@ -150,8 +152,7 @@ def _pin(context: Context, address: dict[str, Any], known: WorkerEntry | None) -
     if known is not None:
         address["known_host_fingerprint"] = known.known_host_fingerprint
         return
-    scan = context.call("workers.scan", address, timeout=_DIAL_SECONDS)
-    address["known_host_fingerprint"] = accepted_key(context, scan)
+    address["known_host_fingerprint"] = accepted_key(context, scanned(context, address))
 
 
 def _look(context: Context, address: dict[str, Any], public: str | None) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rch.contract.records import SourceEntry, SourceManifest
+from rch.contract.redact import REDACTED, holds_secret
 from rch.files.regular import open_regular
 
 MOST = 200
@@ -15,6 +17,10 @@ MOST = 200
 _MAX_BYTES = 4 << 20
 _AROUND = 3
 _WIDTH = 240
+_KEY_BEGINS = "PRIVATE KEY-----"
+_KEY_ENDS = "-----END"
+# A header, or a word of its alphabet, as it may stand in a literal.
+_KEY_LINE = re.compile(r"[ \t]*(?:[A-Za-z-]{1,20}: .{0,200}|[\"'+ ]{0,4}[A-Za-z0-9+/=\\]*[\"'+,; ]{0,6})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,20 @@ class Sources:
             return "no excerpt: the file is not there any more"
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             return "no excerpt: the file has changed since this run"
-        return data.decode("utf-8", "replace").splitlines()
+        return _without_keys(data.decode("utf-8", "replace").splitlines())
+
+
+def _without_keys(lines: list[str]) -> list[str]:
+    """The lines, with `[REDACTED]` for those of a private key: alone, they have no look of their own."""
+    found, inside = [], False
+    for line in lines:
+        ends = inside and _KEY_ENDS in line
+        inside = (_KEY_BEGINS in line and holds_secret(line)) or (
+            inside and not ends and bool(_KEY_LINE.fullmatch(line))
+        )
+        found.append(REDACTED if inside or ends else line)
+        inside = inside and _KEY_ENDS not in line
+    return found
 
 
 def around(lines: list[str], place: Place) -> tuple[Line, ...]:

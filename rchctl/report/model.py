@@ -140,7 +140,7 @@ class PastPage:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A whole report."""
+    """A whole report. `altered`: files of it that are not what the manifest of their set lists."""
 
     title: str
     run_id: str
@@ -157,3 +157,4 @@ class Page:
     past: PastPage
     notes: tuple[str, ...]
     made_by: str
+    altered: tuple[str, ...] = ()

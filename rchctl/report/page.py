@@ -1,7 +1,7 @@
 """Writes a page as one HTML file that asks for nothing: style and script stand in it, by their digests.
 
-Every value is neutralised and escaped on its way into the template; nothing in it is marked as safe but
-our own style and script.
+Every value is neutralised, loses its secrets and is escaped on its way into the template; nothing in it is
+marked as safe but our own style and script.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from rch.contract.redact import scrub
 from rchctl.render import duration
 from rchctl.report import past_model, timeline
 from rchctl.report.model import Page
@@ -63,9 +64,9 @@ def _in_groups(bars: Iterable[Bar]) -> list[list[Bar]]:
 
 
 def _finalize(value: Any) -> Any:
-    """What a template prints: text from outside loses its power, our own markup stays."""
+    """What a template prints: text from outside loses its power and its secrets, our own markup stays."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return neutral(value)
+        return scrub(neutral(value))
     return value
 
 

@@ -21,6 +21,8 @@ Excerpts = Callable[[Place], Excerpt]
 
 _TONES = {"SUCCEEDED": ("good", "✔"), "FAILED": ("bad", "✘"), "CANCELLED": ("warn", "■")}
 
+_ALTERED = "ALTERED RECORDS, they say: "
+
 
 def page_of(run: RunRecords, past: Sequence[PastRun], excerpt: Excerpts, *, made_by: str) -> Page:
     """The page of `run`; `past` are the runs of its project up to it, newest first."""
@@ -28,13 +30,13 @@ def page_of(run: RunRecords, past: Sequence[PastRun], excerpt: Excerpts, *, made
     accepted = run.accepted
     project = accepted.project if accepted is not None else "unknown project"
     return Page(
-        title=f"{state_word(view)}: {project}",
+        title=f"{_ALTERED if run.altered else ''}{state_word(view)}: {project}",
         run_id=run.run_id,
         project=project,
         simulated=_is_simulated(run),
         scope=tuple(view["scope"]),
         over=is_terminal(view["state"]),
-        headline=_headline(view),
+        headline=_headline(view, altered=bool(run.altered)),
         facts=_facts(run, view),
         warnings=() if accepted is None else accepted.warnings,
         timeline=_timeline(run),
@@ -46,6 +48,7 @@ def page_of(run: RunRecords, past: Sequence[PastRun], excerpt: Excerpts, *, made
         past=past_page(past, run.run_id),
         notes=run.notes,
         made_by=made_by,
+        altered=run.altered,
     )
 
 
@@ -83,15 +86,17 @@ def _view(run: RunRecords) -> dict[str, Any]:
     return view
 
 
-def _headline(view: dict[str, Any]) -> Headline:
+def _headline(view: dict[str, Any], *, altered: bool) -> Headline:
     state = view["state"]
     tone, mark = _TONES.get(state, ("plain", "…"))
     if state == "SUCCEEDED" and (view["simulated"] or view["scope"]):
         tone, mark = "warn", "◐"
     if view["simulated"]:
         tone = "warn"
+    if altered:
+        tone, mark = "bad", "✘"
     return Headline(
-        word=state_word(view),
+        word=f"{_ALTERED if altered else ''}{state_word(view)}",
         tone=tone,
         mark=mark,
         why="" if state == "SUCCEEDED" else label(view),

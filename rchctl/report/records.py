@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rch.contract.decoding import decode_json
+from rch.contract.errors import Failure
 from rch.contract.records import (
     Accepted,
     Attestation,
@@ -29,7 +32,7 @@ from rch.contract.records import (
     decode_record,
 )
 from rch.files.regular import open_regular
-from rchctl.indices import Item, run_index, step_items, steps_of
+from rchctl.indices import Item, manifest_digests, run_index, step_items, steps_of
 from rchctl.report.junit import Cases, parse_junit
 
 MAX_BYTES = 64 << 20
@@ -73,7 +76,10 @@ class StepRecords:
 
 @dataclass(frozen=True, slots=True)
 class RunRecords:
-    """A run's own records and those of its steps, in order; `notes` say what could not be read."""
+    """A run's own records and those of its steps, in order; `notes` say what could not be read.
+
+    `altered` are the files that were read and are not what the manifest of their set lists.
+    """
 
     run_dir: Path
     run_id: str
@@ -86,14 +92,20 @@ class RunRecords:
     source_manifest: Path | None
     steps: tuple[StepRecords, ...]
     notes: tuple[str, ...]
+    altered: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Reading:
-    """Reads files below one run, and remembers what went wrong."""
+    """Reads files below one run, and remembers what went wrong.
+
+    `digests` are those of the sets' manifests; what was read and is not as listed stands in `altered`.
+    """
 
     run_dir: Path
     notes: list[str] = field(default_factory=list)
+    digests: Mapping[Path, str] = field(default_factory=dict)
+    altered: list[str] = field(default_factory=list)
 
     def record(self, path: Path | None, kind: type[R]) -> R | None:
         """The record at `path`; None without one."""
@@ -134,7 +146,12 @@ class Reading:
         if len(found) > MAX_BYTES:
             self.notes.append(f"{self._name(path)}: over {MAX_BYTES} bytes, not read")
             return None
+        self._compare(path, hashlib.sha256(found).hexdigest())
         return found
+
+    def _compare(self, path: Path, digest: str) -> None:
+        if self.digests.get(path, digest) != digest and self._name(path) not in self.altered:
+            self.altered.append(self._name(path))
 
     def end_of(self, path: Path | None) -> tuple[str, ...]:
         """The last lines of a log."""
@@ -144,7 +161,11 @@ class Reading:
             with open_regular(path) as file:
                 size = file.seek(0, 2)
                 file.seek(max(0, size - _TAIL_BYTES))
-                lines = file.read(_TAIL_BYTES).decode("utf-8", "replace").splitlines()
+                data = file.read(_TAIL_BYTES)
+                if path in self.digests and size <= MAX_BYTES:
+                    file.seek(0)
+                    self._compare(path, hashlib.sha256(file.read()).hexdigest())
+                lines = data.decode("utf-8", "replace").splitlines()
         except OSError as error:
             self.notes.append(f"{self._name(path)}: {error.strerror or error}")
             return ()
@@ -160,6 +181,10 @@ def read_run(run_dir: Path) -> RunRecords:
     """All that a report of the run at `run_dir` is made of; `Failure` ARTIFACTS without its indices."""
     index = run_index(run_dir)
     reading = Reading(run_dir)
+    try:
+        reading.digests = manifest_digests(run_dir)
+    except Failure as failure:
+        reading.notes.append(failure.message)
 
     def place(name: str) -> Path | None:
         path = index.get(name)
@@ -178,6 +203,7 @@ def read_run(run_dir: Path) -> RunRecords:
         source_manifest=place("source_manifest"),
         steps=steps,
         notes=tuple(reading.notes),
+        altered=tuple(reading.altered),
     )
 
 

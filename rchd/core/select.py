@@ -43,15 +43,15 @@ def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
             )
             failures.append(failed)
             refused[report.worker] = error if report.aside else f"probe failed: {error}"
+            if report.error_subkind:
+                kinds[report.worker] = report.error_subkind
         else:
             try:
                 choices.append((report, _choice(options, report)))
             except Failure as failure:
                 refused[report.worker] = failure.message
-                if failure.kind is Kind.ATTESTATION:
-                    kinds[report.worker] = str(failure.kind)
-                elif failure.kind is Kind.WORKER_INCOMPATIBLE and failure.subkind:
-                    kinds[report.worker] = failure.subkind
+                if (kind := _kind_of(failure)) is not None:
+                    kinds[report.worker] = kind
     weighed: dict[str, Weighed] = {}
     if options.selection_mode == ADAPTIVE:
         weighed = {choice.worker: _weighed(choice) for _, choice in choices}
@@ -84,6 +84,12 @@ def all_drained(selection: Selection) -> Failure:
     """Nobody is left but who is drained: a run waits for them, if it may wait."""
     listed = "; ".join(f"{name}: {selection.refused[name]}" for name in selection.drained)
     return Failure(Kind.WORKER_BUSY, listed, hint=f"rchctl workers undrain {selection.drained[0]}")
+
+
+def _kind_of(failure: Failure) -> str | None:
+    if failure.kind is Kind.ATTESTATION:
+        return str(failure.kind)
+    return failure.subkind if failure.kind is Kind.WORKER_INCOMPATIBLE else None
 
 
 def is_meant(options: RunOptions, report: ProbeReport) -> bool:
@@ -172,6 +178,18 @@ def is_out_of_reach(selection: Selection, reports: Iterable[ProbeReport]) -> boo
     """Whether a worker that could not be reached might serve when it can be."""
     failed = {failure.worker for failure in selection.probe_failures}
     return any(report.worker in failed and report.error_subkind == "UNREACHABLE" for report in reports)
+
+
+def unreached(selection: Selection) -> Failure | None:
+    """Why nobody was found, where none of those that are meant could be reached."""
+    meant = {name: why for name, why in selection.refused.items() if not why.startswith(_LACKS_TAG)}
+    failed = {failure.worker for failure in selection.probe_failures}
+    if selection.choices or not meant or set(meant) != failed:
+        return None
+    kinds = {selection.kinds.get(name) for name in meant}
+    listed = "; ".join(f"{name}: {why}" for name, why in sorted(meant.items()))
+    subkind = kinds.pop() if len(kinds) == 1 else None
+    return Failure(Kind.SSH, f"no worker could be reached: {listed}", subkind=subkind)
 
 
 def warnings_of(choice: Choice) -> list[str]:

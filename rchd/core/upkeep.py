@@ -11,6 +11,7 @@ from rchd.core import step as steps
 from rchd.core.ask import UNAWAITED, ask, cancel_effect, go, renew
 from rchd.core.ends import end
 from rchd.core.mirror import fell
+from rchd.core.select import unreached
 from rchd.core.trouble import next_step
 
 Effects = list[fx.Effect]
@@ -89,6 +90,10 @@ def _waited(run: m.Run, now: str) -> Effects:
     what = "no worker was free"
     if isinstance(run.phase, m.Coalescing):
         what = f"the same job ran in run {run.phase.run_id}"
+    elif run.selection is not None and (silent := unreached(run.selection)) is not None:
+        message = f"{silent.message}; for {seconds} s (queue.max_wait_seconds)"
+        run.trouble = m.Trouble(kind=silent.kind, subkind=silent.subkind, message=message)
+        return end(run, now)
     message = f"{what} for {seconds} s (queue.max_wait_seconds)"
     run.trouble = m.Trouble(kind=Kind.WORKER_BUSY, message=message)
     return end(run, now)

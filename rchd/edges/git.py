@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rch.contract.records import Git
+from rch.contract.redact import scrub
 
 _TIMEOUT = 30.0
 _MAX_NESTING = 8
@@ -90,7 +91,7 @@ def _describe(root: Path) -> Git | None:
     branch = head.get("branch.head", "(detached)")
     return Git(
         commit=commit,
-        branch=None if branch == "(detached)" else branch,
+        branch=None if branch == "(detached)" else scrub(branch),
         dirty=changed or _submodule_changed(root, [_MAX_SUBMODULES], 0),
     )
 

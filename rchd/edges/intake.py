@@ -24,6 +24,7 @@ from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
 from rch.contract.local_api import SubmitParams
 from rch.contract.records import Accepted, Git, Source, SourceManifest, encode_record
+from rch.contract.redact import holds_secret
 from rch.files.durable import is_no_space, make_dirs, remove_tree, write_atomic
 from rch.files.paths import HostPaths
 from rchd.core.plan import Minted, Planned, accepted_run, planned_steps
@@ -282,6 +283,10 @@ def _refuse_options(params: SubmitParams) -> None:
     for name, value in names.items():
         if value is not None and not 0 < len(value) <= MAX_NAME:
             raise Failure(Kind.USAGE, f"{name} {value[:40]!r} is not 1 to {MAX_NAME} characters long")
+        if value is not None and holds_secret(value):
+            raise Failure(
+                Kind.USAGE, f"the {name} looks like a secret, and it is kept on record", hint="give another"
+            )
     size = sum(len(word.encode("utf-8", "replace")) for word in params.argv or ())
     if size > MAX_ARGV_BYTES:
         raise Failure(Kind.USAGE, f"argv has {size} bytes, over {MAX_ARGV_BYTES}")

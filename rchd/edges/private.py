@@ -17,6 +17,7 @@ import anyio
 import msgspec
 import structlog
 
+from rch.contract.decoding import decode_json
 from rch.contract.states import is_terminal
 from rch.files.durable import make_dirs, sync_dir, temp_name, write_atomic
 from rch.files.locks import is_free
@@ -67,7 +68,7 @@ def is_marked(folder: Path | str) -> bool:
 def is_served(folder: Path | str) -> bool:
     """Whether the private daemon of a marked folder lives."""
     try:
-        mark = msgspec.json.decode(Path(folder, MARK).read_bytes(), type=Mark)
+        mark = decode_json(Path(folder, MARK).read_bytes(), Mark)
         return not is_free(mark.lock)
     except (OSError, ValueError):
         return False

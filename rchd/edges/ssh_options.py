@@ -179,12 +179,23 @@ def _keys_to_offer(hop: Hop) -> dict[str, Any]:
                 hint=f"ssh-add {path}",
             ) from None
         return {"agent_path": hop.agent, "agent_identities": [f"{path}.pub"]}
+    if _is_open_to_others(hop.key_path):
+        raise auth_failure(
+            f"worker {hop.name}: the key {path} can be read by others, and ssh would not take it",
+            hint=f"chmod 600 {path}",
+        )
     if is_short(bits := rsa_bits(key.public_data)):
         raise auth_failure(
             f"worker {hop.name}: the key {path} is an RSA key of {bits} bits, too short to be offered",
             hint=f"rchctl workers key {hop.name} --create",
         )
     return {"agent_path": "", "client_keys": [path]}
+
+
+def _is_open_to_others(path: Path) -> bool:
+    """As ssh has it: a key file of our own in whose mode others stand."""
+    info = path.stat()
+    return info.st_uid == os.geteuid() and bool(info.st_mode & 0o077)
 
 
 def _without_short_keys(options: asyncssh.SSHClientConnectionOptions) -> dict[str, Any]:

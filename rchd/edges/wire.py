@@ -20,7 +20,10 @@ MAX_ANSWER = 2 << 20
 MAX_PROBE_ANSWER = 512 << 10
 """What a worker says of itself is kept with each of its runs, and told to whoever lists the workers."""
 _SHOWN = 160
+_NOT_STARTED = frozenset({126, 127})  # what a shell says of a command that it cannot start
 _LAST_OWN_EXIT = 128  # above it a shell tells of a signal, and ssh of itself
+
+_NO_COMMAND = "the path in command= of authorized_keys there is wrong: give that of rch-worker in full"
 
 
 def unreachable(message: str) -> Failure:
@@ -143,7 +146,8 @@ class Wire:
         ended = EndedEarly(self._worker, f"exit {status}" + (f": {said}" if said else ""))
         ended.by_itself = protocol_error(
             f"worker {self._worker}: the worker command ended with exit {status} and no answer"
-            + (f": {said}" if said else "")
+            + (f": {said}" if said else ""),
+            hint=_NO_COMMAND if status in _NOT_STARTED else None,
         )
         return ended
 

@@ -230,6 +230,8 @@ def test_idle_default_gives_way_to_a_shorter_overall(package: Tree) -> None:
         ("[timeouts]\noveral_seconds = 5", "timeouts.overal_seconds", "timeouts.overall_seconds"),
         ("[timeout]\noverall_seconds = 5", "timeout", "timeouts"),
         ('schemes = ["A"]', "schemes", "project.schemes"),
+        ('[run]\nretry_test = 1\nmode = "x"', "run.retry_test", "run.retry_tests"),
+        ("[bundle]\nmax = 1", "bundle.max", "bundle.max_bytes"),
         (
             '[[actions.step]]\naction = "test"\nonlytesting = []',
             "actions.step[0].onlytesting",
@@ -304,6 +306,8 @@ def test_locked_key_may_not_be_changed_from_below(package: Tree) -> None:
     package.repo('backend = "swiftpm"\n[run]\nallow_narrowing = true\n')
     failure = package.refusal()
     assert unplaced(failure).startswith(".rch/xcode.toml: run.allow_narrowing"), "a table locks its keys"
+    assert "cannot be true" in failure.message, "in the words of the file"
+    assert "keeps it at false" in failure.message
 
 
 @pytest.mark.spec("6")

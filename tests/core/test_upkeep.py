@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from support.playbook import Playbook, accepted, report, summary
+from support.playbook import Playbook, accepted, report, summary, unreachable
 
 from rchd.core import effects as fx
 from rchd.core import events as ev
@@ -253,3 +253,27 @@ def test_a_staged_set_that_keeps_vanishing_ends_the_step() -> None:
     assert (run.state, run.exit_code) == ("FAILED", 70)
     assert run.trouble is not None
     assert run.trouble.subkind == "GONE"
+
+
+@pytest.mark.spec("4")
+@pytest.mark.spec("7")
+@pytest.mark.parametrize(
+    ("others", "subkind"),
+    [
+        ((), "UNREACHABLE"),
+        ((unreachable("far", priority=7),), "UNREACHABLE"),
+        ((report("key", result=None, error="x", error_subkind="HOST_KEY"),), None),
+    ],
+)
+def test_a_wait_for_workers_that_cannot_be_reached_ends_with_that_reason(
+    others: tuple[ev.ProbeReport, ...], subkind: str | None
+) -> None:
+    play = Playbook()
+    run = play.accept(accepted(max_wait_seconds=1))
+    play.answer(run, ev.Probed, reports=(unreachable(), *others), embedded=False)
+    assert isinstance(run.phase, m.Selecting), "it is asked again"
+    play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="max_wait"))
+    assert run.trouble is not None
+    assert (run.trouble.kind, run.trouble.subkind, run.exit_code) == ("SSH", subkind, 20)
+    assert "no worker could be reached: " in run.trouble.message
+    assert "connection refused; for 1 s (queue.max_wait_seconds)" in run.trouble.message

@@ -126,6 +126,7 @@ def worker(**change: Any) -> dict[str, Any]:
         "gui_session": True,
         "attestation_pubkey_fingerprint": PIN,
         "simulated": False,
+        "home_beyond_ascii": None,
     }
     probe = {
         "rch_xcode_lane_version": "2",
@@ -190,7 +191,9 @@ def failure(subkind: str, code: int) -> dict[str, Any]:
         ({"attestation_pubkey_fingerprint": "SHA256:" + "b" * 64}, "attestation key", FAIL, 93),
         ({"attestation_pubkey_fingerprint": None}, "attestation key", FAIL, 93),
         ({"simulated": True}, "simulated", WARN, 0),
+        ({"home_beyond_ascii": True}, "worker home", WARN, 0),
         ({"door_failure": failure("UNREACHABLE", 20)}, "what the key opens", WARN, 0),
+        ({"door_failure": failure("HOST_KEY", 20)}, "host key", FAIL, 20),
     ],
 )
 def test_what_is_wrong_with_a_worker(change: dict[str, Any], check: str, level: Level, code: int) -> None:

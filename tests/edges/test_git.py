@@ -26,6 +26,8 @@ def test_a_clean_checkout_has_its_commit_and_branch(root: Path) -> None:
     assert describe(root) == Git(commit=head, branch=None, dirty=False)
     git(root, "checkout", "-q", "-b", "feature/é")
     assert describe(root) == Git(commit=head, branch="feature/é", dirty=False)
+    git(root, "checkout", "-q", "-b", "ghp_" + "A1b2" * 9)
+    assert describe(root) == Git(commit=head, branch="[REDACTED]", dirty=False)
 
 
 @pytest.mark.spec("8")

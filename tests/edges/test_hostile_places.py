@@ -152,6 +152,17 @@ async def test_a_name_is_as_long_as_the_limit_and_no_longer(
         intake.close()
 
 
+@pytest.mark.spec("11")
+@pytest.mark.parametrize("name", ["origin", "client_token", "group"])
+async def test_a_name_that_looks_like_a_secret_is_refused_and_not_repeated(
+    paths: HostPaths, project: Path, name: str
+) -> None:
+    failure = await refused(paths, start=str(project), **{name: "ghp_" + "A1b2" * 9})
+    assert failure.kind is Kind.USAGE
+    assert f"the {name} looks like a secret" in failure.message
+    assert "A1b2" not in failure.message
+
+
 @pytest.mark.fault("C3")
 @pytest.mark.parametrize("beyond", [0, 1])
 async def test_a_command_line_is_as_long_as_the_limit_and_no_longer(

@@ -151,7 +151,12 @@ class Chosen:
         return self.tails.pop(0)
 
     async def fetch(
-        self, _job_id: str, into: Path, max_bytes: int, progress: Callable[..., None], seconds: float = 0
+        self,
+        _job_id: str,
+        into: Path,
+        max_bytes: int,
+        progress: Callable[..., None],
+        seconds: float | None = None,
     ) -> FetchHeader:
         del max_bytes, seconds
         progress(len(self.stream), len(self.stream))

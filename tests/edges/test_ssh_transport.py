@@ -313,6 +313,15 @@ async def test_a_key_file_that_cannot_be_used(
     assert "mini" in failure.message
 
 
+@pytest.mark.spec("3.1")
+async def test_a_key_that_others_can_read_is_not_offered(server: sshd.SshdServer, tmp_path: Path) -> None:
+    path = tmp_path / "open"
+    path.write_bytes(server.client_key.read_bytes())
+    path.chmod(0o644)
+    failure = await refused(SshTransport(replace(target_of(server), key_path=path)))
+    assert (failure.label, failure.hint) == ("SSH / AUTH", f"chmod 600 {path}")
+
+
 # --- the agent, the config, jump hosts ----------------------------------------------------
 
 

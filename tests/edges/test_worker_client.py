@@ -117,6 +117,7 @@ async def test_a_worker_command_that_is_not_installed_is_told_in_its_own_words(t
     assert failure.label == "EXECUTOR / PROTOCOL_ERROR"
     assert "exit 127" in failure.message
     assert "rch-worker: command not found" in failure.message
+    assert "command= of authorized_keys there is wrong" in failure.hint
 
 
 async def test_a_worker_process_that_was_killed_is_a_cut_line(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from support.cli import Cli
 
+from rch.config.discover import discover
+
 PBXPROJ = """
 /* Begin XCBuildConfiguration section */
 		AA /* Debug */ = {
@@ -142,3 +144,31 @@ def test_a_package_takes_no_scheme(cli: Cli) -> None:
     (cli.home / "Package.swift").write_text("")
     done = cli("init", "--scheme", "A")
     assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.spec("6")
+def test_the_tests_of_a_shared_scheme_are_found(tmp_path: Path) -> None:
+    demo = Path(__file__).parents[2] / "contrib/demo-xcode"
+    assert discover(demo).has_tests
+    project(tmp_path, tests=False)
+    assert not discover(tmp_path).has_tests
+
+
+@pytest.mark.spec("6")
+@pytest.mark.parametrize("flags", [[], ["--force"]])
+@pytest.mark.parametrize("there", ["a folder", ""])
+def test_nothing_is_written_through_a_link(cli: Cli, flags: list[str], there: str) -> None:
+    (cli.home / "Package.swift").write_text("let p = Package()")
+    elsewhere = cli.home.parent / f"{cli.home.name}-elsewhere"
+    if there:
+        elsewhere.mkdir()
+    (cli.home / ".rch").symlink_to(elsewhere)
+    done = cli("init", *flags)
+    assert done.returncode == 3
+    assert ".rch is a symbolic link" in done.stderr
+    assert not elsewhere.exists() or not list(elsewhere.iterdir())
+    (cli.home / ".rch").unlink()
+    (cli.home / ".rch").mkdir()
+    (cli.home / ".rch/xcode.toml").symlink_to(elsewhere / "x")
+    done = cli("init", *flags)
+    assert (done.returncode, ".rch/xcode.toml is a symbolic link" in done.stderr) == (3, True)

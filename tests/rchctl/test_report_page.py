@@ -237,3 +237,48 @@ def test_an_index_that_was_meddled_with_is_no_crash(tmp_path: Path, steps: str) 
 def test_without_an_index_there_is_no_report(tmp_path: Path) -> None:
     with pytest.raises(Failure, match=r"run_index\.json is not there"):
         report_html(tmp_path)
+
+
+@pytest.mark.spec("8")
+@pytest.mark.parametrize("name", ["summary.json", "junit.xml"])
+def test_a_record_that_is_not_what_its_manifest_lists_stands_above_all(tmp_path: Path, name: str) -> None:
+    folder = RunFolder(tmp_path).write()
+    file = next(folder.path.glob(f"steps/*/*/{name}"))
+    entry = {"path": name, "type": "file", "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    manifest = {"schema_id": "rch-xcode/manifest@1", "entries": [entry]}
+    (file.parent / "manifest.json").write_text(json.dumps(manifest))
+    assert "ALTERED" not in report_html(folder.path)[1].decode()
+    file.write_text(file.read_text() + " ")
+    html = report_html(folder.path)[1].decode()
+    text = Elements(html).text
+    assert text.index("✘ ALTERED") < text.rindex("ALTERED RECORDS, they say: SUCCEEDED")
+    assert f"/{name}" in text
+    assert 'class="verdict bad"' in html
+
+
+@pytest.mark.spec("11")
+def test_no_text_of_the_page_holds_a_secret(tmp_path: Path) -> None:
+    token, part = "ghp_" + "A1b2" * 9, "MIIEowIBAAKCAQEA" + "b" * 48
+    source = (
+        f'let a = "{token}"\nlet b = "ghp_\x1b[0m{"A1b2" * 9}"\nlet c = """\n'
+        f'  -----BEGIN PRIVATE KEY-----\n  {part}\n  -----END PRIVATE KEY-----\n  """\nlet d = 1\n'
+    ).encode()
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/A.swift").write_bytes(source)
+    said = [
+        Diagnostic(severity="error", message=f"in {line} {token}", path="A.swift", line=line, column=1)
+        for line in (2, 5, 8)
+    ]
+    folder = RunFolder(
+        tmp_path / "runs",
+        status="failed",
+        root=str(tmp_path / "source"),
+        sources={"A.swift": source},
+        diagnostics=said,
+        log=f"x {token}\n",
+    )
+    html = page_of(folder)
+    assert "let d = 1" in html
+    assert "[REDACTED]" in html
+    for secret in (token, "A1b2A1b2", part):
+        assert secret not in html

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -231,3 +232,28 @@ def test_a_report_asks_no_daemon_and_starts_none(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert not (tmp_path / "state").exists()
+
+
+def test_history_tells_a_busy_worker_from_failed_tests(
+    artifacts: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number, kind in ((1, "WORKER_BUSY"), (2, "ATTESTATION")):
+        summary = a_run(artifacts, number, status="failed").path / "run_summary.json"
+        record = json.loads(summary.read_text())
+        summary.write_text(json.dumps({**record, "failure_kind": kind}))
+    a_run(artifacts, 3, status="failed", subkind="TESTS_FAILED")
+    assert main(["history"]) == 0
+    verdicts = [line.split()[1] for line in capfd.readouterr().out.splitlines()[1:4]]
+    assert verdicts == ["tests_failed", "attestation", "worker_busy"]
+
+
+def test_a_run_without_a_set_is_told_as_such(artifacts: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = a_run(artifacts, 1, status="failed", subkind="BUILD_FAILED", summary="nothing came of it")
+    shutil.rmtree(folder.path / "steps")
+    index = folder.path / "run_index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "steps": []}))
+    error = told(capfd, "attest", "verify", str(folder.path), code=2)["error"]
+    assert error["message"].endswith("has no artifact set: SWIFTPM / BUILD_FAILED: nothing came of it")
+    (folder.path / "run_summary.json").unlink()
+    error = told(capfd, "attest", "verify", str(folder.path), code=2)["error"]
+    assert error["message"].endswith("has no artifact set: it has not ended")

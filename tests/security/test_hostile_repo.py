@@ -19,7 +19,7 @@ from support.trees import Link, checkout, git, make
 
 from rch.config.discover import discover
 from rch.config.invocation import policy_for
-from rch.config.keys import is_table, known_keys
+from rch.config.keys import is_table, known_keys, shown
 from rch.config.layers import Resolved, load_config
 from rch.config.root import find_root
 from rch.config.schema import Config
@@ -134,7 +134,7 @@ def test_a_locked_key_is_refused_to_repo_and_command_line_alike(key: str, whole:
         told.append(refusal(root, None, host, **{key.replace(".", "__"): value}))
     for failure in told:
         assert failure.label == "CONFIG / LOCKED"
-        assert f"{key}: cannot be {value!r}" in failure.message
+        assert f"{key}: cannot be {shown(value)}" in failure.message
         assert f'[policy] lock "{lock}" keeps it at ' in failure.message
 
 

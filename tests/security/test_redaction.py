@@ -19,6 +19,7 @@ from rch.config.layers import load_config
 from rch.config.root import find_root
 from rch.contract.errors import Failure
 from rch.contract.local_api import SubmitParams
+from rch.contract.neutral import neutral
 from rch.contract.records import Source
 from rch.contract.redact import REDACTED, Scrubber, holds_secret, scrub
 from rchd.core.plan import Minted, accepted_run, again, planned_steps
@@ -133,7 +134,23 @@ def test_a_line_that_opens_a_key_hides_nothing_that_does_not_look_like_one() -> 
     assert scrub(text) == f"{REDACTED}\nerror: a failure\nTest Case 'x' failed\n"
 
 
-ADVERSE = ["a", "://a:", "eyJ", "-eyJ", "ghp_", "bearer ", "-----BEGIN ", "TOKEN=", "https://", "://:"]
+ADVERSE = [
+    "a",
+    "\x1b[0m",
+    "\x1b]",
+    "ghp_\x1b[0m",
+    "TOKEN=\u200b",
+    "é",
+    "://a:",
+    "eyJ",
+    "-eyJ",
+    "ghp_",
+    "bearer ",
+    "-----BEGIN ",
+    "TOKEN=",
+    "https://",
+    "://:",
+]
 
 
 def cost(piece: str, size: int) -> float:
@@ -170,6 +187,74 @@ def test_a_value_of_the_environment_is_in_no_piece_of_a_log(
         passed += mask.feed(data[at : at + size])
     passed += mask.flush()
     assert value.encode() not in passed.replace(REDACTED.encode(), b"|")
+
+
+# What no reader of a log sees, in its midst.
+UNSEEN = [
+    "\x1b[0m",
+    "\x1b[38;5;196m",
+    "\x1b]8;;https://x/\x1b\\",
+    "\u200b",
+    "\u2060",
+    "\x00",
+    "\x7f",
+    "\u202e",
+]
+
+
+@settings(deadline=None)
+@given(st.sampled_from([*LOOKS.values(), ("correct-horse", "x {} y")]), st.data())
+def test_a_secret_that_is_cut_by_what_is_not_shown_is_not_shown(
+    look: tuple[str, str], draw: st.DataObject
+) -> None:
+    secret, text = look
+    begin = text.index("{}")
+    text = text.format(secret)
+    places = st.integers(begin, begin + len(secret)) | st.integers(0, len(text))
+    for at in sorted(draw.draw(st.lists(places, min_size=1, max_size=4)), reverse=True):
+        text = text[:at] + draw.draw(st.sampled_from(UNSEEN)) + text[at:]
+    data, mask = f"before {text}\nafter: it".encode(), StreamMask({"A_TOKEN": "correct-horse"})
+    size = draw.draw(st.integers(1, 20) | st.just(1000))
+    passed = b"".join(mask.feed(data[at : at + size]) for at in range(0, len(data), size)) + mask.flush()
+    shown = neutral(passed.decode())
+    for part in secret.replace("\\n", "\n").split("\n"):
+        assert part not in shown
+    assert shown.startswith("before ")
+    assert shown.endswith("\nafter: it")
+    assert Mask({"A_TOKEN": "correct-horse"}).text(data.decode()).encode() == passed
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([*WORDS, *UNSEEN, "\x1b", "\x1b[", "é"]), max_size=12), st.data())
+def test_what_is_not_shown_changes_nothing_of_what_is(words: list[str], draw: st.DataObject) -> None:
+    text = "".join(words)
+    data = text.encode()
+    cuts = draw.draw(st.lists(st.integers(0, len(data)), max_size=6).map(sorted))
+    scrubber, passed = Scrubber(), b""
+    for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        passed += scrubber.feed(data[start:end])
+    passed += scrubber.feed(b"", last=True)
+    assert passed.decode() == scrub(text)
+    assert neutral(passed.decode()) == scrub(neutral(text))
+    if not holds_secret(text):
+        assert passed == data
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300), st.data())
+def test_bytes_of_any_kind_come_through_in_any_pieces(data: bytes, draw: st.DataObject) -> None:
+    size = draw.draw(st.integers(1, 20))
+    scrubber = Scrubber()
+    passed = b"".join(scrubber.feed(data[at : at + size]) for at in range(0, len(data), size))
+    assert passed + scrubber.feed(b"", last=True) == data
+
+
+def test_a_secret_full_of_what_is_not_shown_is_held_in_bounded_room() -> None:
+    scrubber, told = Scrubber(), 0
+    for _ in range(200):
+        told += len(scrubber.feed(b"ghp_" + b"\x1b[0m" * 4096))
+    told += len(scrubber.feed(b"", last=True))
+    assert told < 4 << 20
 
 
 def test_a_text_that_was_cut_ends_before_the_beginning_of_a_secret() -> None:
@@ -239,6 +324,16 @@ def sealed(tmp_path: Path, secret: str, env: dict[str, str]) -> dict[str, str]:
     )
     assert done.summary.status == "failed"
     return {file.name: file.read_text() for file in layout.artifacts.iterdir() if file.is_file()}
+
+
+@pytest.mark.parametrize("unseen", ["\x1b[0m", "\u200b"])
+def test_a_secret_in_two_colours_is_in_no_record_and_no_log(tmp_path: Path, unseen: str) -> None:
+    cut = f"ghp_{unseen}{'A1b2' * 9}"
+    log, events = job_output(tmp_path, f"/x/B.swift:1:1: error: {cut} done\n".encode(), 7, {})
+    files = sealed(tmp_path, cut, {})
+    assert "A1b2" not in log + events
+    for name, text in files.items():
+        assert "ghp_A1b2" not in neutral(text), name
 
 
 @pytest.mark.parametrize("secret", ["ghp_" + "A1b2" * 9, "correct-horse-battery"])

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from rch.config.worker_config import WorkerConfig
-from rch.contract.records import Capabilities, JobKeyInputs
+from rch.contract.records import Capabilities, JobKeyInputs, stable_capabilities
 from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_toolchain_inputs
 from worker_agent.capabilities import capabilities, differs, toolchains, unchanged
 from worker_agent.toolchains import machine
@@ -254,6 +255,14 @@ def test_capabilities_tell_toolchain_limits_and_capacity(here: tuple[WorkerConfi
     assert told.limits.max_log_bytes == here[0].max_log_bytes
     assert told.simulated is False
     assert msgspec.json.decode(msgspec.json.encode(told), type=Capabilities) == told
+
+
+@pytest.mark.spec("7")
+def test_a_home_with_letters_beyond_ascii_is_told(here: tuple[WorkerConfig, Path], tmp_path: Path) -> None:
+    plain = capabilities(*here, slots_free=1, slots_total=1)
+    told = capabilities(*here, slots_free=1, slots_total=1, disk=tmp_path / "Zoë")
+    assert (plain.home_beyond_ascii, told.home_beyond_ascii) == (UNSET, True)
+    assert "home_beyond_ascii" not in stable_capabilities(told)
 
 
 def inputs_of(told: Capabilities) -> JobKeyInputs:

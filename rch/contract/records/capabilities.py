@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 
 class ToolchainEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,12 +85,15 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     gui_session: bool | None = None
     attestation_pubkey_fingerprint: str | None = None
     simulated: bool = False
+    home_beyond_ascii: bool | UnsetType = UNSET
+    """Set where the worker's folders have letters beyond ASCII in their path: `swift build` fails there."""
 
 
 def stable_capabilities(capabilities: Capabilities) -> dict[str, Any]:
     """The capabilities without what changes from probe to probe, for `capabilities_sha256`."""
     plain: dict[str, Any] = msgspec.to_builtins(capabilities)
     del plain["probed_at"]
+    plain.pop("home_beyond_ascii", None)  # a host that is older knows nothing of it
     for key in ("slots_free", "disk_free_bytes", "load_milli"):
         del plain["capacity"][key]
     return plain
