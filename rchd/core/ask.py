@@ -277,4 +277,5 @@ def _fetch(run: m.Run, index: int) -> fx.Fetch:
         capabilities_sha256=capabilities_digest(told),
         fingerprint=None if told is None else told.attestation_pubkey_fingerprint,
         seconds=fetch_seconds(run),
+        pins=() if run.choice is None else run.choice.pins,
     )

@@ -173,7 +173,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """A worker that could serve, and what it would be with.
 
     `toolchain` and `destination` enter the jobs' keys; `concrete` is what `-destination` says there, and
-    `udid` the device that is used, which enters nothing.
+    `udid` the device that is used, which enters nothing. `pins` are the keys that might sign then.
     """
 
     worker: str
@@ -189,6 +189,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     concrete: str | None = None
     udid: str | None = None
     skew_seconds: int | None = None
+    pins: tuple[str, ...] = ()
 
     @property
     def capabilities(self) -> Capabilities:

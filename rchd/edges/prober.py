@@ -72,6 +72,18 @@ class Prober:
         """The snapshot of `worker` is not to be used again."""
         self._probes.pop(worker, None)
 
+    def pins(self, worker: str) -> tuple[str, ...] | None:
+        """The keys that may sign for `worker`, as the inventory says now; None where it cannot be read.
+
+        Also None for a worker that it does not name.
+        """
+        try:
+            inventory = self._inventory()
+        except Failure:
+            return None
+        entry = next((each for each in inventory.everyone if each.name == worker), None)
+        return None if entry is None else entry.attestation_pubkey_fingerprint
+
     async def probed(self, effect: fx.Probe) -> ev.Probed:
         """Ask the inventory as it is now, or the one worker of it that `effect` names."""
         inventory = self._inventory()
