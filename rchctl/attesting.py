@@ -15,19 +15,20 @@ from rch.contract.errors import Failure, Kind
 from rch.contract.manifest import UNLISTED
 from rch.contract.records import Attestation, DsseEnvelope, RunSummary, decode_record
 from rch.contract.sets import Examined, Found, examine
-from rch.files.known import REJECTED, Beside, beside, fetched_jobs
+from rch.files.known import REJECTED, Beside, beside, fetched_jobs, hosts_own, place_in_run
+from rch.files.regular import open_regular
 from rch.files.sets import read_set
-from rchctl.report.files import open_regular
 
 _MOST_SUMMARY = 1 << 20
 UNSEEN = "it was kept as rejected, and what was wrong with it is neither on record nor seen in it"
 
 
 class Pins(NamedTuple):
-    """The keys that may have signed a set, and in words where that is from."""
+    """The keys that may have signed a set, and in words where that is from. `given`: one of them has to."""
 
     keys: tuple[str, ...]
     origin: str
+    given: bool = False
 
 
 PinsOf = Callable[[str | None], Pins]
@@ -63,7 +64,8 @@ class Looked:
         """What kind of failure it is, if it is one."""
         if self.errors:
             return Kind.ARTIFACTS
-        return Kind.ATTESTATION if self.distrust else None
+        unsure = self.pins.given and self.result != "verified"
+        return Kind.ATTESTATION if self.distrust or unsure else None
 
     def as_json(self) -> dict[str, Any]:
         """For the envelope."""
@@ -90,7 +92,7 @@ class Looked:
 def pins_given(keys: tuple[str, ...], workers_toml: Path) -> PinsOf:
     """What may sign: the keys of the command line, else those of the inventory for the set's worker."""
     if keys:
-        return lambda _: Pins(keys, "--pin")
+        return lambda _: Pins(keys, "--pin", given=True)
     entries = {}
     if workers_toml.exists():
         entries = {entry.name: entry for entry in load_inventory(workers_toml).workers}
@@ -108,6 +110,7 @@ def pins_given(keys: tuple[str, ...], workers_toml: Path) -> PinsOf:
 
 def look(place: Path, pins_of: PinsOf) -> list[Looked]:
     """Every set at `place`: a job's set, or a run's folder. `Failure` USAGE where there is none."""
+    place = place_in_run(place) or place.resolve()
     if _is_set(place):
         return [_look_at(place, pins_of)]
     if not _is_run(place):
@@ -146,27 +149,36 @@ def _is_run(place: Path) -> bool:
 def _of_run(run: Path, pins_of: PinsOf) -> Iterator[Looked]:
     """The sets of a run, also those that its index promises and that are not there."""
     places, problems = fetched_jobs(run)
+    if pins_of(None).given and not (run / "run_index.json").exists():
+        problems = []  # a copy of the sets alone: each must be signed by a key that was given
     wanted = set(places)
     for folder in sorted(run.glob("steps/*/*")):
         name = folder.relative_to(run).as_posix()
         worker_made = name in wanted or (folder / "manifest.json").exists() or name.endswith(REJECTED)
         wanted.discard(name)
-        if worker_made:
+        if folder.resolve() != run / name:
+            problems.append(f"{name}: is a link, and no folder that a set was published to")
+        elif worker_made:
             yield _look_at(folder, pins_of)
         elif (folder / "job_index.json").exists():
-            detail = "no worker's set: what stands here is the host's own word"
-            yield Looked(
-                path=folder,
-                result="host",
-                detail=detail,
-                pins=Pins((), ""),
-                job_id=folder.name,
-                action=folder.parent.name,
-            )
+            yield _hosts_word(folder, pins_of(None))
     for name in sorted(wanted):
         problems.append(f"{name}: is missing: the index says that it was fetched")
     if problems:
         yield Looked(path=run, result="failed", detail=problems[0], pins=Pins((), ""), errors=problems)
+
+
+def _hosts_word(folder: Path, pins: Pins) -> Looked:
+    errors = hosts_own(folder)
+    return Looked(
+        path=folder,
+        result="failed" if errors else "host",
+        detail=errors[0] if errors else "no worker's set: what stands here is the host's own word",
+        pins=Pins((), "", given=pins.given),
+        errors=errors,
+        job_id=folder.name,
+        action=folder.parent.name,
+    )
 
 
 def _look_at(folder: Path, pins_of: PinsOf) -> Looked:
@@ -179,7 +191,10 @@ def _look_at(folder: Path, pins_of: PinsOf) -> Looked:
             Kind.ARTIFACTS, f"{error.filename}: {error.strerror or error}", subkind="INTEGRITY_MISMATCH"
         ) from error
     looked = examine(found, replace(told.known, pins=pins.keys))
-    looked.errors += told.problems
+    if told.alone and pins.given:
+        looked.notes += told.problems
+    else:
+        looked.errors += told.problems
     if folder.name.endswith(REJECTED):
         _add_refusal(looked, told)
     return _result(folder, found, looked, pins, told.worker)

@@ -26,7 +26,6 @@ from rchd.api_hostgc import HostGcApi
 from rchd.api_metrics import MetricsApi
 from rchd.api_pages import Page, past_events
 from rchd.api_plan import PlanApi
-from rchd.api_progress import teller
 from rchd.api_rerun import RerunApi
 from rchd.api_setup import SetupApi
 from rchd.api_taking import Taking
@@ -176,10 +175,11 @@ class Api:
         wanted = request_sha256(params)
         while token in self._tokens:
             first = self._tokens[token]
-            if first.wanted == wanted:
-                return await asyncio.shield(first.answer)
+            if first.wanted == wanted and not first.abandoned:
+                with first.awaited(params, connection):
+                    return await asyncio.shield(first.answer)
             await asyncio.wait([first.answer])  # only what was accepted owns the token
-        taking = self._tokens[token] = Taking(wanted)
+        taking = self._tokens[token] = Taking(wanted, comes_back=True)
         try:
             view = await self._known(token, wanted) or await self._accept(params, connection, taking)
         except BaseException as error:
@@ -213,8 +213,8 @@ class Api:
         self._daemon.intakes += 1
         try:
             accepted = None
-            with taking.scope:
-                accepted = await self._intake.take(params, teller(connection) if params.progress else None)
+            with taking.awaited(params, connection), taking.scope:
+                accepted = await self._intake.take(params, taking.tell)
             if accepted is None:
                 raise Failure(Kind.CANCELLED, "cancelled before the source was taken")
             number, future = self._replies.expect()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rch.contract import local_api as api
+from rch.contract.errors import Failure, Kind
 from rch.contract.local_plan import ExplainParams, RunPlanView, WorkersPlanView
 from rch.contract.records import RunOptions
+from rchd.api_taking import Taking
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core.ask import UNAWAITED
@@ -52,9 +54,13 @@ class PlanApi:
         )
         return view
 
-    async def planned(self, params: api.SubmitParams, _connection: Connection) -> RunPlanView:
+    async def planned(self, params: api.SubmitParams, connection: Connection) -> RunPlanView:
         """The jobs that `runs.submit` would hand over, with the source as it is now."""
-        draft = await self._intake.draft(params)
+        taking, draft = Taking(), None
+        with taking.awaited(params, connection), taking.scope:
+            draft = await self._intake.draft(params)
+        if draft is None:
+            raise Failure(Kind.CANCELLED, "cancelled before the source was taken")
         reports, embedded = await self._reports(draft.options)
         return planned_run(draft, reports, embedded=embedded)
 

@@ -33,6 +33,9 @@ def teller(connection: Connection) -> Callable[[Progress], None]:
 
 
 def _data(progress: Progress, pace: Pace) -> dict[str, Any]:
+    if not progress.attempt:
+        waits = "waits for other snapshots"
+        return {"stage": "bundle", "done": 0, "total": 0, "unit": "bytes", "detail": waits}
     speed = pace.at(progress.bytes_done, progress.bytes_total)
     files = f"{progress.files} file{'' if progress.files == 1 else 's'}"
     if progress.files_total > progress.files:

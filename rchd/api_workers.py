@@ -63,15 +63,17 @@ class WorkersApi:
         views: dict[str, WorkerView] = {}
 
         async def ask(entry: WorkerEntry) -> None:
-            report = await self._prober.probe(inventory, entry, PROBE_SECONDS)
+            report = await self._prober.look(inventory, entry, PROBE_SECONDS, self._heard)
             view = _probed_view(entry, inventory, report)
             views[entry.name] = self._with_drain(view) if report.result else self._with_standing(view)
-            self._driver.post(ev.WorkerProbed(at=time.time(), report=report))
 
         async with anyio.create_task_group() as group:
             for entry in entries:
                 group.start_soon(ask, entry)
         return self._worker_list(inventory, [views[entry.name] for entry in entries])
+
+    def _heard(self, report: ev.ProbeReport) -> None:
+        self._driver.post(ev.WorkerProbed(at=time.time(), report=report))
 
     async def drain(self, params: WorkerDrainParams, _connection: Connection) -> WorkerDrainView:
         """Durable when it is answered; a run that asks the worker for a slot already may still get it."""

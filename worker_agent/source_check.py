@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterable
 
 from rch.config.root import CONFIG_NAME
-from rch.contract.tar import Member, member_length
+from rch.contract.tar import MAX_UNPACKED_BYTES, Member, member_length
 from rch.contract.tar_names import TarError
 from rch.contract.tar_reader import Limits, TarReader
 from worker_agent.source_flow import Work, lanes
 from worker_agent.source_index import Index, SourceMember
-from worker_agent.source_words import MAX_UNPACKED_BYTES, Facts, refused
+from worker_agent.source_words import Facts, refused
 
 MAX_ENTRIES = 1_000_000
 MAX_CONFIG_BYTES = 1 << 20

@@ -17,12 +17,12 @@ from typing import BinaryIO, Literal
 import msgspec
 
 from rch.config.root import CONFIG_NAME
-from rch.contract.tar import END
+from rch.contract.tar import END, MAX_UNPACKED_BYTES
 from rch.contract.tar_names import Names, TarError
 from rch.contract.worker_rpc import Base, Code, RpcError
 from worker_agent.source_check import MAX_ENTRIES
 from worker_agent.source_index import Index, Segment, SourceMember, sealed, unsealed
-from worker_agent.source_words import MAX_UNPACKED_BYTES, Facts, refused
+from worker_agent.source_words import Facts, refused
 
 MOST_DELTA_BYTES = 16 << 20
 """A source with a larger delta is stored whole."""

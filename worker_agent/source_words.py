@@ -9,7 +9,6 @@ import msgspec
 
 from rch.contract.worker_rpc import Code, RpcError, Stream
 
-MAX_UNPACKED_BYTES = 64 << 30
 PIECE = 1 << 20
 
 

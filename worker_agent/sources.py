@@ -19,13 +19,13 @@ import msgspec
 
 from rch.contract.decoding import decode_json
 from rch.contract.ids import is_sha256
+from rch.contract.tar import MAX_UNPACKED_BYTES
 from rch.contract.worker_rpc import Base, Code, RpcError, Stream
 from rch.files.durable import is_no_space, make_dirs, replace, sync_file, sync_path, write_whole
 from worker_agent.source_index import CutShort, Index, SourceReader, decode_index, encode_index
 from worker_agent.source_shelf import Opened, Shelf, stamp_of
 from worker_agent.source_thin import Run, check_base, runs_of, virtual
 from worker_agent.source_words import (
-    MAX_UNPACKED_BYTES,
     PIECE,
     Facts,
     Readable,

@@ -81,7 +81,7 @@ class Timeouts(Table, frozen=True, kw_only=True):
 
 
 class Bundle(Table, frozen=True, kw_only=True):
-    """What of the tree goes into the source bundle; `max_bytes` 0 sets no limit from this side."""
+    """What of the tree goes into the source bundle; `max_bytes` 0: what a worker takes."""
 
     mode: Literal["worktree", "git_index"] = "worktree"
     symlinks: Literal["preserve", "dereference"] = "preserve"

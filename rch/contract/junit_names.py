@@ -48,6 +48,7 @@ def names_in(junit: bytes | None) -> TestNames | None:
     lists = {"failed": found.failed, "warned": found.warned, "passed": found.passed}
     count, size = 0, 0
     for outcome, names in lists.items():
+        found.left_out += reading.beyond[outcome]
         for name in reading.names[outcome]:
             count, size = count + 1, size + len(name.encode())
             if count > MAX_NAMES or size > MAX_NAME_BYTES:
@@ -62,6 +63,8 @@ class _Reading:
 
     def __init__(self) -> None:
         self.names: dict[str, list[str]] = {"passed": [], "warned": [], "failed": [], "skipped": []}
+        # Of each list the first are kept, for no more of them can be told: of the others how many.
+        self.beyond = dict.fromkeys(self.names, 0)
         self._depth = 0
         self._case, self._outcome = "", ""
         parser = expat.ParserCreate("utf-8")
@@ -87,5 +90,8 @@ class _Reading:
     def _end(self, tag: str) -> None:
         self._depth -= 1
         if tag == "testcase" and self._outcome:
-            self.names[self._outcome].append(self._case)
+            if len(kept := self.names[self._outcome]) < MAX_NAMES:
+                kept.append(self._case)
+            else:
+                self.beyond[self._outcome] += 1
             self._outcome = ""

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rch.contract.canonical import jcs_sha256
+from rch.contract.neutral import one_line
 from rch.contract.records import Entry
+
+MAX_ERRORS = 50
+"""Lines of one kind that are told of a set; of more only how many."""
+MAX_ERROR_CHARS = 400
 
 UNLISTED = frozenset({"manifest.json", "attestation.json", "job_index.json"})
 
@@ -21,7 +26,7 @@ def root_sha256(entries: Iterable[Entry]) -> str:
 
 
 def differences(listed: Iterable[Entry], found: Iterable[Entry]) -> list[str]:
-    """One line a difference, by path; empty when the set is what the manifest says."""
+    """One line a difference, by path, the first of them; empty when the set is what the manifest says."""
     errors: list[str] = []
     expected: dict[str, Entry] = {}
     for entry in listed:
@@ -43,4 +48,25 @@ def differences(listed: Iterable[Entry], found: Iterable[Entry]) -> list[str]:
             errors.append(f"{path}: sha256 {have.sha256}, not {want.sha256}")
     if list(expected) != sorted(expected, key=str.encode):
         errors.append("manifest.json: entries are not sorted by the bytes of their path")
-    return sorted(errors)
+    return shortly(sorted(errors))
+
+
+def shortly(lines: Iterable[str]) -> list[str]:
+    """The first of the lines, each cut and harmless, and how many more there are.
+
+    They come from names and records of a worker's, and go to files, the database and terminals.
+    """
+    told: list[str] = []
+    more = 0
+    for line in lines:
+        if len(told) < MAX_ERRORS:
+            told.append(one_short_line(line))
+        else:
+            more += 1
+    return [*told, f"and {more} more"] if more else told
+
+
+def one_short_line(text: str) -> str:
+    """A line that may hold what a worker said, cut and harmless."""
+    line = one_line(text[: 2 * MAX_ERROR_CHARS])
+    return line if len(line) <= MAX_ERROR_CHARS else f"{line[:MAX_ERROR_CHARS]}…"

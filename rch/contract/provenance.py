@@ -202,7 +202,8 @@ def _result(told: Told) -> str:
 def disagreements(want: Any, told: Any, where: str = "") -> Iterator[str]:
     """Where a statement does not say what it should, a path each; members beside are its own affair.
 
-    Lists of descriptors are compared by the descriptors' names, all others as they are.
+    Lists of descriptors are compared by the descriptors' names, all others as they are. A list holds what
+    it should and nothing else, a digest too; for subjects that is `strange_subjects`.
     """
     if isinstance(want, dict):
         if not isinstance(told, dict):
@@ -214,10 +215,14 @@ def disagreements(want: Any, told: Any, where: str = "") -> Iterator[str]:
                 yield inner
             else:
                 yield from disagreements(value, told[key], inner)
+        if where.endswith(".digest"):
+            yield from (f"{where}.{key}" for key in told if key not in want)
     elif want and _is_named(want) and _is_named(told):
         by_name = {each["name"]: each for each in told}
         for each in want:
-            yield from disagreements(each, by_name.get(each["name"]), f"{where}[{each['name']}]")
+            yield from disagreements(each, by_name.pop(each["name"], None), f"{where}[{each['name']}]")
+        if where != "subject":
+            yield from (f"{where}[{name}]" for name in by_name)
     elif isinstance(want, bool) is not isinstance(told, bool) or want != told:
         yield where
 
@@ -238,10 +243,5 @@ def strange_subjects(statement: Statement, told: Told) -> Iterator[str]:
     for each in subjects if isinstance(subjects, list) else [None]:
         name = each.get("name") if isinstance(each, dict) else None
         digest = each.get("digest") if isinstance(each, dict) else None
-        if (
-            not isinstance(name, str)
-            or name not in known
-            or not isinstance(digest, dict)
-            or digest.get("sha256") != known[name]
-        ):
+        if not isinstance(name, str) or name not in known or digest != {"sha256": known[name]}:
             yield f"subject[{name}]" if isinstance(name, str) else "subject"

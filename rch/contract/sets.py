@@ -17,8 +17,9 @@ from rch.contract.attestation import Trust
 from rch.contract.attested import Known, attested
 from rch.contract.canonical import jcs, jcs_sha256
 from rch.contract.errors import Kind, lookup
+from rch.contract.framing import count_values
 from rch.contract.ids import is_id
-from rch.contract.manifest import UNLISTED, differences, root_sha256
+from rch.contract.manifest import UNLISTED, differences, one_short_line, root_sha256, shortly
 from rch.contract.provenance import Told
 from rch.contract.records import (
     Attestation,
@@ -33,6 +34,7 @@ from rch.contract.records import (
     decode_record,
     schema_id_of,
 )
+from rch.contract.set_limits import MAX_VALUES
 from rch.contract.states import is_terminal
 
 INDEXED = {
@@ -128,12 +130,19 @@ class Examined:
 
 def outline(found: Found, known: Known) -> Examined:
     """Names, kinds, sizes, digests, and what is on record of the three files that no manifest lists."""
-    return _Examination(found, known).outline()
+    return _short(_Examination(found, known).outline())
 
 
 def examine(found: Found, known: Known) -> Examined:
     """All of it: the outline, what the records say, the attestation, its signature and envelopes."""
-    return _Examination(found, known).whole()
+    return _short(_Examination(found, known).whole())
+
+
+def _short(looked: Examined) -> Examined:
+    """What a set says is in many lines, and is to be a short one in each."""
+    for lines in (looked.errors, looked.distrust, looked.notes):
+        lines[:] = map(one_short_line, lines)
+    return looked
 
 
 def digest(data: bytes) -> str:
@@ -167,7 +176,7 @@ class _Examination:
             out.errors.append("manifest.json: artifact_root_sha256 is not that of its entries")
         self._index = self._read("job_index.json", JobIndex, out.errors)
         if self._index is not None:
-            out.errors += _index_faults(self._index, self._names.keys())
+            out.errors += shortly(_index_faults(self._index, self._names.keys()))
         said = self._attestation = self._read("attestation.json", Attestation, out.distrust)
         manifest_sha256 = digest(self._found.records["manifest.json"])
         if said is not None and said.manifest_sha256 != manifest_sha256:
@@ -190,11 +199,13 @@ class _Examination:
         out = self.outline()
         if self._manifest is None:
             return out
+        # What is known to be bad is not worth the attestation's signature and statements.
+        sound = not out.errors
         job = self._job()
         out.summary = self._read("summary.json", Summary, out.errors)
         out.state = self._read("job_state.json", JobStateRecord, out.errors)
         tests = None
-        if "test_summary.json" in self._found.records:
+        if "test_summary.json" in self._names:
             tests = self._read("test_summary.json", TestSummary, out.errors)
         records = [self._manifest, self._index, out.summary, out.state, tests]
         if job is not None:
@@ -203,7 +214,7 @@ class _Examination:
             out.errors += self._profiles(job)
         if out.summary is not None and out.state is not None:
             out.errors += incoherent(out.summary, out.state)
-        if job is not None:
+        if job is not None and sound:
             self._attested(job, tests)
         return out
 
@@ -212,6 +223,9 @@ class _Examination:
         if data is None:
             there = name in self._names
             self._out.errors.append(f"{name}: {'is no file that can be read' if there else 'missing'}")
+            return None
+        if kind is Attestation and count_values(data, MAX_VALUES) > MAX_VALUES:
+            errors.append(f"{name}: has more than {MAX_VALUES} values")
             return None
         try:
             return decode_record(data, kind)
@@ -286,7 +300,7 @@ class _Examination:
             junit=records.get("junit.xml"),
         )
         verdict = attested(told, records["attestation.json"], self._known)
-        out.distrust += verdict.errors
+        out.distrust += shortly(verdict.errors)
         out.notes += verdict.notes
         out.trust, out.statements = verdict.trust, verdict.statements
 

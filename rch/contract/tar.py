@@ -16,6 +16,7 @@ from rch.contract.tar_names import Names, TarError, safe_path, shown
 
 __all__ = [
     "END",
+    "MAX_UNPACKED_BYTES",
     "Member",
     "TarError",
     "member_header",
@@ -27,6 +28,8 @@ __all__ = [
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
+MAX_UNPACKED_BYTES = 64 << 30
+"""Of a source: a worker takes no more, and a host bundles no more."""
 NAME_FIELD = 100
 PAX_NAME = b"@pax"
 BIG = 8 << 30  # a size that eleven octal digits do not hold

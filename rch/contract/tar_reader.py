@@ -53,17 +53,20 @@ _NUMBERS = {
 _ZEROS = bytes(BLOCK)
 _PADDINGS = tuple(map(bytes, range(BLOCK)))
 _PAX_FLAG = ord("x")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _OCTAL = frozenset(b"01234567")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How much a set may hold: entries of any kind, and bytes of all files together.
 
-    Folders that only stand in names are no entries; there may be as many of them besides.
+    Folders that only stand in names are no entries; there may be as many of them besides. `most_of` is
+    how many bytes the file of a name may have.
     """
 
     max_entries: int
     max_bytes: int
+    most_of: Callable[[str], int] | None = None
 
 
 class _Pax(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,8 +83,9 @@ class TarReader:
     """Takes a tar in pieces; gives each `Member`, then its content as memoryviews, in order.
 
     `canonical` asks for a source: exactly the bytes that our own writer would make. Otherwise
-    plain ustar with PAX names, sizes and times passes too, folders are allowed and links are not:
-    an artifact set. Every refusal is a `TarError`; after one the reader is of no further use.
+    plain ustar with PAX names, sizes and times passes too, folders are allowed, links and control
+    characters in names are not: an artifact set. Every refusal is a `TarError`; after one the reader is
+    of no further use.
     """
 
     def __init__(self, *, limits: Limits, canonical: bool) -> None:
@@ -179,6 +183,8 @@ class TarReader:
             if member.kind == "symlink":
                 raise TarError(f"{shown(member.path)} is a link, which this set may not hold")
         take_name(self.names, member)
+        if not self._canonical and _CONTROL.search(member.path):
+            raise TarError(f"the name {shown(member.path)} holds a control character")
         self.entries += 1
         self.bytes += member.size
         if self.entries > self._limits.max_entries:
@@ -187,6 +193,10 @@ class TarReader:
             raise TarError(f"more than {self._limits.max_entries} folders")
         if self.bytes > self._limits.max_bytes:
             raise TarError(f"more than {self._limits.max_bytes} bytes of content")
+        if self._limits.most_of is not None and member.size > (most := self._limits.most_of(member.path)):
+            raise TarError(
+                f"{shown(member.path)} has {member.size} bytes, over the {most} that it may have"
+            )
         self._left, self._pad = member.size, -member.size % BLOCK
         self._step = self._in_content if member.size else self._at_header
         return member

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure, Kind
-from rch.contract.framing import FrameError, decode_object, encode_line
+from rch.contract.framing import MAX_LINE, FrameError, decode_object, encode_line
 from rch.contract.ids import is_id, is_sha256
 from rch.contract.states import JobState
 from rch.contract.worker_rpc import (
@@ -30,6 +31,9 @@ from rch.contract.worker_rpc import (
 )
 
 MAX_REQUEST_ID_ECHO = 256
+MAX_SET_ENTRIES = 500_000
+"""Of a set, as its header announces them. A header of the longest kind has fewer with names as they are."""
+_AROUND_ENTRIES = 1 << 10  # objects and lists of a header beside its entries, and brackets in names
 BAD_WORKER_CONFIG = "worker_config"
 """`data.reason` of a refusal whose cause is the worker's own worker.toml."""
 _SHOWN = 80
@@ -198,10 +202,34 @@ def check_version(said: object, asked: int) -> None:
 
 
 def decode_fetch_header(line: bytes, request_id: str, job_id: str) -> FetchHeader:
-    """The header of a framed `fetch` answer."""
-    header = _convert(open_response(line, request_id), FetchHeader)
+    """The header of a framed `fetch` answer.
+
+    One that is longer than other lines is read by its known members alone, the others are passed over:
+    whatever they hold, they cost neither memory nor time.
+    """
+    if line.count(b"{") + line.count(b"[") > MAX_SET_ENTRIES + _AROUND_ENTRIES:
+        raise protocol_error(f"the header of {job_id} has more than {MAX_SET_ENTRIES} entries")
+    if len(line) > MAX_LINE:
+        header = _long_header(line, request_id)
+    else:
+        header = _convert(open_response(line, request_id), FetchHeader)
     if header.job_id != job_id:
         raise protocol_error(f"the worker sent artifacts of {header.job_id[:80]!r}, not of {job_id}")
+    return header
+
+
+def _long_header(line: bytes, request_id: str) -> FetchHeader:
+    try:
+        header = decode_json(line, FetchHeader)
+    except msgspec.MsgspecError as error:
+        raise protocol_error(f"the header of the worker's artifacts: {error}") from error
+    if header.ok is not True or header.request_id != request_id:
+        raise protocol_error("the worker answered another request, or with a refusal of this length")
+    numbers = (header.offset, header.set_length, header.stream.content_length)
+    if not all(
+        abs(each) <= MAX_NUMBER for each in (*numbers, *(one.size for one in header.manifest.entries))
+    ):
+        raise protocol_error("the header of the worker's artifacts: a number is beyond 2^53")
     return header
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from rch.contract.manifest import UNLISTED
 from rch.contract.records import Entry
+from rch.contract.set_limits import most_bytes
 from rch.contract.sets import READ, Found
+from rch.contract.tar_names import MAX_DEPTH
+from rch.files.regular import open_regular
 
-MAX_RECORD_BYTES = 256 << 20
 _PIECE = 1 << 20
 
 Read = Callable[[int], None]
@@ -27,7 +28,7 @@ def read_set(folder: Path, read: Read = lambda _bytes: None) -> Found:
     records = read_records(folder)
     for data in records.values():
         read(len(data))
-    return Found(with_records(_entries(folder, "", read, None), records), records)
+    return Found(with_records(_entries(folder, read, None), records), records)
 
 
 def read_outline(folder: Path, listed: Callable[[Mapping[str, bytes]], Mapping[str, Entry]]) -> Found:
@@ -37,14 +38,14 @@ def read_outline(folder: Path, listed: Callable[[Mapping[str, bytes]], Mapping[s
     """
     records = read_records(folder, UNLISTED)
     known = listed(records)
-    return Found(with_records(_entries(folder, "", None, known), records), records)
+    return Found(with_records(_entries(folder, None, known), records), records)
 
 
 def read_records(folder: Path, names: Iterable[str] = READ) -> dict[str, bytes]:
     """The bytes of those that are regular files of a size that a record has."""
     found = {}
     for name in sorted(names):
-        data = _bytes_of(folder / name)
+        data = _bytes_of(folder / name, most_bytes(name))
         if data is not None:
             found[name] = data
     return found
@@ -60,51 +61,52 @@ def with_records(entries: Iterable[Entry], records: Mapping[str, bytes]) -> tupl
     )
 
 
-def _bytes_of(path: Path) -> bytes | None:
+def _bytes_of(path: Path, most: int) -> bytes | None:
     try:
-        # A pipe must not hold anybody up.
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_regular(path)
     except OSError:
         return None  # told as missing, or as what it is
-    try:
-        told = os.fstat(fd)
-        if not stat.S_ISREG(told.st_mode) or told.st_size > MAX_RECORD_BYTES:
-            return None
-        with open(fd, "rb", closefd=False) as file:
-            return file.read(MAX_RECORD_BYTES)
-    finally:
-        os.close(fd)
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        return None if size > most else file.read(size)
 
 
-def _entries(
-    folder: Path, prefix: str, read: Read | None, listed: Mapping[str, Entry] | None
-) -> Iterator[Entry]:
-    with os.scandir(folder) as scan:
-        children = sorted(scan, key=lambda each: each.name)
-    for child in children:
-        path = prefix + os.fsencode(child.name).decode("utf-8", "backslashreplace")
-        if child.is_dir(follow_symlinks=False):
-            yield Entry(path=path, type="directory", size=0, sha256=None)
-            yield from _entries(folder / child.name, path + "/", read, listed)
-        elif not child.is_file(follow_symlinks=False):
-            yield Entry(path=path, type="link or device", size=0, sha256=None)
-        elif read is None:
-            known = None if listed is None else listed.get(path)
-            digest = None if known is None else known.sha256
-            yield Entry(
-                path=path, type="file", size=child.stat(follow_symlinks=False).st_size, sha256=digest
-            )
-        elif path in READ:
-            yield Entry(path=path, type="file", size=0, sha256=None)  # its record says more
-        else:
-            yield _read_entry(folder / child.name, path, read)
+def _entries(folder: Path, read: Read | None, listed: Mapping[str, Entry] | None) -> Iterator[Entry]:
+    """Everything below `folder`; of folders deeper than a set may be only that they are there."""
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        with os.scandir(folder / prefix) as scan:
+            children = sorted(scan, key=lambda each: each.name)
+        for child in children:
+            path = prefix + os.fsencode(child.name).decode("utf-8", "backslashreplace")
+            if child.is_dir(follow_symlinks=False):
+                yield Entry(path=path, type="directory", size=0, sha256=None)
+                if path.count("/") < MAX_DEPTH:
+                    waiting.append(f"{prefix}{child.name}/")
+            else:
+                yield _entry(child, path, read, listed)
+
+
+def _entry(
+    child: os.DirEntry[str], path: str, read: Read | None, listed: Mapping[str, Entry] | None
+) -> Entry:
+    if not child.is_file(follow_symlinks=False):
+        return Entry(path=path, type="link or device", size=0, sha256=None)
+    if read is None:
+        known = None if listed is None else listed.get(path)
+        digest = None if known is None else known.sha256
+        size = child.stat(follow_symlinks=False).st_size
+        return Entry(path=path, type="file", size=size, sha256=digest)
+    if path in READ:
+        return Entry(path=path, type="file", size=0, sha256=None)  # its record says more
+    return _read_entry(Path(child.path), path, read)
 
 
 def _read_entry(path: Path, name: str, read: Read) -> Entry:
     digest, size = hashlib.sha256(), 0
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
+        with open_regular(path) as file:
             while piece := file.read(_PIECE):
                 digest.update(piece)
                 size += len(piece)

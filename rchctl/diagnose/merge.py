@@ -7,9 +7,9 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from rch.contract.errors import Failure
+from rch.files.regular import open_regular
 from rchctl.indices import run_index, step_items, steps_of
 from rchctl.render import is_over, label, state_word
-from rchctl.report.files import open_regular
 from rchctl.report.junit import parse_junit
 from rchctl.terminal import one_line
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rch.contract.records import SourceEntry, SourceManifest
 from rch.contract.redact import REDACTED, holds_secret
-from rchctl.report.files import open_regular
+from rch.files.regular import open_regular
 
 MOST = 200
 """So many places are shown with their source; more make the page heavy."""

@@ -31,8 +31,8 @@ from rch.contract.records import (
     WorkerSelection,
     decode_record,
 )
+from rch.files.regular import open_regular
 from rchctl.indices import Item, manifest_digests, run_index, step_items, steps_of
-from rchctl.report.files import open_regular
 from rchctl.report.junit import Cases, parse_junit
 
 MAX_BYTES = 64 << 20

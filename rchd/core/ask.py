@@ -24,6 +24,8 @@ LEAST_FETCH_SECONDS = 3600.0
 """A set may take so long to come, however little time its job has."""
 LAST_FETCH_SECONDS = 30.0
 """How long the set of a cancelled run may take to come."""
+VERDICT_SECONDS = 2.0
+"""How long a verdict waits for its lease to be given back; after that it goes on beside."""
 
 
 def go(run: m.Run, phase: m.AnyPhase) -> Effects:
@@ -79,7 +81,7 @@ def _ask_worker(run: m.Run, *, tail_only: bool) -> Effects:
         case m.Rereserving():
             return [_reserve(run, run.chosen or 0)]
         case m.Releasing():
-            return [release(run, run.op)] if run.lease is not None else []
+            return [release(run, run.op), _verdict_timer(run)] if run.lease is not None else []
         case m.CheckingSource():
             return [_has_source(run)]
         case m.Uploading():
@@ -154,6 +156,10 @@ def farewell(runs: Iterable[m.Run]) -> list[fx.Reserve]:
         for run in runs
         if run.lease is not None and run.state == RunState.RUNNING
     ]
+
+
+def _verdict_timer(run: m.Run) -> fx.StartTimer:
+    return fx.StartTimer(run_id=run.run_id, name="verdict", seconds=VERDICT_SECONDS, op=run.op)
 
 
 def release(run: m.Run, op: int) -> fx.Release:
@@ -271,4 +277,5 @@ def _fetch(run: m.Run, index: int) -> fx.Fetch:
         capabilities_sha256=capabilities_digest(told),
         fingerprint=None if told is None else told.attestation_pubkey_fingerprint,
         seconds=fetch_seconds(run),
+        pins=() if run.choice is None else run.choice.pins,
     )

@@ -159,7 +159,8 @@ class CancelJob(WorkerCall, frozen=True, kw_only=True):
 class Fetch(WorkerCall, frozen=True, kw_only=True):
     """Fetch a job's set into staging and verify it against what was asked.
 
-    `capabilities_sha256` and `fingerprint` are what the worker said of itself when it was selected;
+    `capabilities_sha256` and `fingerprint` are what the worker said of itself when it was selected,
+    `pins` what the inventory said then;
     the set has to come within `seconds` (0: no bound).
     """
 
@@ -170,6 +171,7 @@ class Fetch(WorkerCall, frozen=True, kw_only=True):
     capabilities_sha256: str | None = None
     fingerprint: str | None = None
     seconds: float = 0
+    pins: tuple[str, ...] = ()
 
 
 class Publish(Outward, frozen=True, kw_only=True):

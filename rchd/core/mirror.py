@@ -16,6 +16,9 @@ from rchd.core.fit import may_be_served
 
 MAX_LEAP = 1000
 """Transitions of a job between two words of it; it makes a dozen in its life."""
+MAX_RISES = 32
+"""Words of a job that name a higher `seq`: each is a row that all runs share the room for. A worker has two
+transitions to tell of before the end, and the first of them anew when it has lost the job."""
 MAX_RESETS = 8
 """How often a job's log may begin anew; it does with each execution, of which there are two."""
 LOG_SLACK_BYTES = 1 << 20
@@ -36,6 +39,9 @@ def mirror(step: m.StepRun, state: str, seq: int | None, now: str) -> str | None
         return f"the job's seq fell from {last} to {seq}"
     if seq > last + MAX_LEAP:
         return f"the job's seq leapt from {last} to {seq}"
+    step.rises += seq > last
+    if step.rises > MAX_RISES:
+        return f"the job's seq rose {step.rises} times"
     step.told = seq
     if is_terminal(to):
         step.over = to

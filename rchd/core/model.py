@@ -173,7 +173,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """A worker that could serve, and what it would be with.
 
     `toolchain` and `destination` enter the jobs' keys; `concrete` is what `-destination` says there, and
-    `udid` the device that is used, which enters nothing.
+    `udid` the device that is used, which enters nothing. `pins` are the keys that might sign then.
     """
 
     worker: str
@@ -189,6 +189,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     concrete: str | None = None
     udid: str | None = None
     skew_seconds: int | None = None
+    pins: tuple[str, ...] = ()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -225,7 +226,8 @@ class StepRun(msgspec.Struct, kw_only=True):
     """One step's progress. `state` is null until its turn comes.
 
     `told` is the highest `seq` that the worker has named: above 0 the job was on the worker. `over` is
-    the end that it told of, before its set was verified; `resets` counts how often its log began anew.
+    the end that it told of, before its set was verified; `resets` counts how often its log began anew,
+    `rises` how often its `seq` rose.
     `empty` counts quick answers in a row that told nothing, `overdue` time-outs told in vain.
     `lease_renewed`: this hand-over of it has had its one new lease.
     """
@@ -244,6 +246,7 @@ class StepRun(msgspec.Struct, kw_only=True):
     told: int = 0
     over: JobState | None = None
     resets: int = 0
+    rises: int = 0
     empty: int = 0
     overdue: int = 0
     timings: dict[str, int] = {}

@@ -45,6 +45,8 @@ Effects = list[fx.Effect]
 CONNECT_TRIES = 3
 MAX_EMPTY = 20
 QUICK_MS = 500
+MOST_NAMED = 1000
+"""Characters of what is wrong with a set, in its summary's sentence; `integrity_errors` has the lines."""
 
 _LEFT = "left to the runs before it in the queue"
 
@@ -258,7 +260,7 @@ def _fetch_refused(run: m.Run, phase: m.Fetching, event: ev.FetchRefused, now: s
     if not phase.again:
         return go(run, m.Fetching(step=phase.step, again=True))
     kind, subkind = (Kind.ATTESTATION, None) if event.trust else (Kind.ARTIFACTS, "INTEGRITY_MISMATCH")
-    named = "; ".join(event.errors[:3])
+    named = "; ".join(event.errors[:3])[:MOST_NAMED]
     trouble = m.Trouble(kind=kind, subkind=subkind, message=f"the fetched artifacts are refused: {named}")
     steps.end_here(run, phase.step, trouble, now, integrity_errors=event.errors)
     return next_step(run, now)

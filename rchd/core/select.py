@@ -15,6 +15,7 @@ from rchd.core.fit import SIMULATED, fit, require_kind
 from rchd.core.model import Choice, Selection
 
 ADAPTIVE = "adaptive"
+NOBODY = "none: workers.toml pins no key any more that it pinned when the worker was selected"
 
 
 def select(options: RunOptions, reports: Iterable[ProbeReport]) -> Selection:
@@ -139,6 +140,7 @@ def _choice(options: RunOptions, report: ProbeReport) -> Choice:
         concrete=found.concrete,
         udid=found.udid,
         skew_seconds=report.skew_seconds,
+        pins=report.pins,
     )
 
 
@@ -151,6 +153,20 @@ def _require_key(report: ProbeReport, result: ProbeResult) -> None:
         raise Failure(Kind.ATTESTATION, f"does not sign, and {pinned} is pinned for it")
     if told not in report.pins:
         raise Failure(Kind.ATTESTATION, f"signs with {told}; pinned is {pinned}")
+
+
+def still_pinned(selected: tuple[str, ...], now: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The keys that may sign a set of a worker that was selected under the pins `selected`; none: anybody.
+
+    `now` are those of the inventory when the set has come, None where it does not tell. No edit in the
+    middle of a run gives a key a right that it did not have, and any can take it: only one that is in
+    both may sign, and where that is none, none may.
+    """
+    if not now:
+        return selected
+    if not selected:
+        return now
+    return tuple(key for key in selected if key in now) or (NOBODY,)
 
 
 def is_settled(reports: Iterable[ProbeReport]) -> bool:

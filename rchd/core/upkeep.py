@@ -63,8 +63,11 @@ def timer(run: m.Run, event: ev.TimerFired, now: str) -> Effects:
             return []
         case "max_wait":
             return _waited(run, now)
-        case "renew" if run.lease is not None and run.choice is not None:
-            return [renew(run), renewal_timer(run, run.lease.ttl_seconds)]
+        case "verdict" if event.op == run.op and isinstance(run.phase, m.Releasing):
+            run.lease = None
+            return end(run, now)
+        case "renew" if run.choice is not None and (lease := _wanted_lease(run)) is not None:
+            return [renew(run), renewal_timer(run, lease.ttl_seconds)]
         case "overall" | "idle" if isinstance(run.phase, m.Following) and run.phase.step == event.op:
             return _out_of_time(run, run.phase.step, event.name, now)
         case "fetch" if event.op == run.op and isinstance(run.phase, m.Fetching) and run.cancel is not None:
@@ -74,6 +77,11 @@ def timer(run: m.Run, event: ev.TimerFired, now: str) -> Effects:
             return [] if run.cancel_told else [cancel_effect(run, run.phase.step)]
         case _:
             return []
+
+
+def _wanted_lease(run: m.Run) -> m.Lease | None:
+    """The lease that it has, unless that is on its way back or the run is over."""
+    return None if isinstance(run.phase, m.Releasing | m.Ended) else run.lease
 
 
 def _waited(run: m.Run, now: str) -> Effects:
@@ -114,7 +122,7 @@ def _out_of_time(run: m.Run, index: int, name: str, now: str) -> Effects:
 
 def lease_news(run: m.Run, event: ev.Reserved) -> Effects:
     """A renewal or a revival came through, or a grant that nobody waits for any more."""
-    if isinstance(run.phase, m.Ended | m.Releasing) or run.lease is None:
+    if _wanted_lease(run) is None or run.lease is None:
         return [give_back(event)]
     if fell(run, event) is not None:
         # The lease is held as it was known; `fleet` counts it against the worker.
@@ -140,7 +148,9 @@ def unawaited(run: m.Run, event: ev.Answer) -> Effects:
         case ev.CancelNoted():
             run.cancel_told = run.cancel is not None
             return []
-        case ev.WorkerRefused(operation="reserve", code=Code.LEASE_EXPIRED) if run.lease is not None:
+        case ev.WorkerRefused(operation="reserve", code=Code.LEASE_EXPIRED) if (
+            _wanted_lease(run) is not None
+        ):
             # Within its grace the same run is given its lease again, with a higher fence.
             return [renew(run, revive=True)]
         case ev.WorkerRefused(operation="canceljob", code=Code.LEASE_EXPIRED) if (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from msgspec import UNSET
 
 from rch.contract.attestation import Trust
 from rch.contract.attested import Known
+from rch.contract.manifest import UNLISTED
 from rch.contract.records import (
     AttestationVerification,
     Entry,
@@ -26,6 +27,7 @@ from rch.contract.records import (
     encode_record,
     marked,
 )
+from rch.contract.set_limits import MAX_MANIFEST_BYTES, MAX_SMALL_BYTES
 from rch.contract.sets import Examined, Found, digest, examine
 from rch.contract.worker_rpc import FetchHeader
 from rch.files.durable import make_dirs, remove_tree, sync_dir, write_atomic
@@ -38,6 +40,7 @@ STREAM = "fetch.tar.zst"
 EXTRA_ENTRIES = 64  # beyond what is listed, so that a few strangers are named and many are ended
 UNLISTED_BYTES = 16 << 20  # room for the three files that no manifest lists
 ENTRY_BYTES = 4 << 10  # room for an entry's headers and padding, and its line in manifest.json
+MANIFEST_ENTRY_BYTES = 1 << 10  # an entry's line in manifest.json, without its name
 NAME_COPIES = 8  # a name stands in its header and, escaped, in manifest.json
 
 
@@ -123,7 +126,7 @@ def unpack_and_verify(
         content, output = _bounds(header.manifest, max_bytes)
         with at.stream.open("rb") as raw:
             entries = len(header.manifest.entries) + EXTRA_ENTRIES
-            limits = Limits(max_entries=entries, max_bytes=content)
+            limits = Limits(max_entries=entries, max_bytes=content, most_of=_most_of(header.manifest))
             reader = bounded_reader(raw, max_output=output)
             unpacked = extract(reader, at.staged, limits=limits, canonical=False, durable=True)
         records = read_records(at.staged)
@@ -160,6 +163,15 @@ def _bounds(manifest: Manifest, max_bytes: int) -> tuple[int, int]:
     around = sum(ENTRY_BYTES + NAME_COPIES * len(entry.path.encode()) for entry in manifest.entries)
     content = announced + around + UNLISTED_BYTES
     return content, content + around + UNLISTED_BYTES
+
+
+def _most_of(manifest: Manifest) -> Callable[[str], int]:
+    """How long each file may be: what is announced, and else so little that it may be told in full."""
+    room = {entry.path: max(entry.size, MAX_SMALL_BYTES) for entry in manifest.entries}
+    around = sum(MANIFEST_ENTRY_BYTES + NAME_COPIES * len(path.encode()) for path in room)
+    room |= dict.fromkeys(UNLISTED, MAX_SMALL_BYTES)
+    room["manifest.json"] = min(MAX_SMALL_BYTES + around, MAX_MANIFEST_BYTES)
+    return lambda name: room.get(name, MAX_SMALL_BYTES)
 
 
 def _keep_rejected(at: Places) -> None:

@@ -127,15 +127,21 @@ class Base:
     def prepare(self) -> None:
         """Have the plain copy; `RawError`. Whoever comes meanwhile waits for it."""
         with self._lock:
-            if self._raw is None:
-                self._raw, self._marks = _unpack(self.spooled, self.tar_bytes)
+            self._unpacked()
+
+    def _unpacked(self) -> mmap.mmap:
+        if self._raw is None:
+            self._raw, self._marks = _unpack(self.spooled, self.tar_bytes)
+        return self._raw
 
     def spliced(self, members: Mapping[str, bytes], removed: Iterable[str]) -> tuple[str, int]:
         """SHA-256 and length of the tar in which `members` stand and `removed` do not; `RawError`."""
-        self.prepare()
-        raw = self._raw
-        if raw is None:
-            raise AssertionError("a base without its copy")
+        with self._lock:  # nobody gives the copy up meanwhile
+            return self._digested(self._unpacked(), members, removed)
+
+    def _digested(
+        self, raw: mmap.mmap, members: Mapping[str, bytes], removed: Iterable[str]
+    ) -> tuple[str, int]:
         pieces = list(self._pieces(members, removed))
         first = pieces[0] if pieces else b""
         unchanged = first[1] if isinstance(first, tuple) and first[0] == 0 else 0
@@ -174,11 +180,14 @@ class Base:
             yield at, self.offsets[-1]
 
     def close(self) -> None:
-        """Give the plain copy up."""
-        with self._lock:
-            if self._raw is not None:
-                self._raw.close()
-                self._raw = None
+        """Give the plain copy up, unless it is in use: then it ends with the base, or at the next call."""
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._raw is not None:
+                    self._raw.close()
+                    self._raw = None
+            finally:
+                self._lock.release()
 
 
 def _unpack(spooled: Spooled, tar_bytes: int) -> tuple[mmap.mmap, list[tuple[int, hashlib._Hash]]]:
@@ -225,48 +234,56 @@ class Known:
 class Memory:
     """What is known of the trees that were last asked for, by whatever tells them apart.
 
-    One snapshot at a time uses it; `prepare` and `names` may be called beside. With a `spool` it
-    outlives the daemon there.
+    One snapshot of a tree at a time uses it, those of other trees beside. With a `spool` it outlives
+    the daemon there.
     """
 
     def __init__(self, spool: Path | None = None) -> None:
         self._spool = spool
         self._known: OrderedDict[Hashable, Known] = OrderedDict()
+        self._lock = threading.RLock()  # held for moments, and for no file
 
     def get(self, key: Hashable) -> Known | None:
         """What is known of a tree whose base still lies in the spool."""
-        known = self._known.get(key) or self._loaded(key)
+        with self._lock:
+            known = self._known.get(key)
+        known = known or self._loaded(key)
         if known is None:
             return None
         if not known.base.spooled.path.exists():
             self.forget(key)
             return None
-        self._known[key] = known
-        self._known.move_to_end(key)
-        self._make_room()
+        with self._lock:
+            self._known[key] = known
+            self._known.move_to_end(key)
+            self._make_room()
         return known
 
     def put(self, key: Hashable, base: Base) -> None:
         """A tree has a new base; those that nobody asked for lately make room."""
-        self.forget(key)
-        self._known[key] = Known(base)
-        self._make_room()
+        with self._lock:
+            self.forget(key)
+            self._known[key] = Known(base)
+            self._make_room()
 
     def forget(self, key: Hashable) -> None:
         """Let go of a tree; its next snapshot reads all of it."""
-        known = self._known.pop(key, None)
-        if known is not None:
-            known.base.close()
+        with self._lock:
+            known = self._known.pop(key, None)
+            if known is not None:
+                known.base.close()
 
     @property
     def names(self) -> frozenset[str]:
         """The bundles in the spool that thin ones may still be told against."""
-        own = frozenset(known.base.spooled.path.name for known in list(self._known.values()))
+        with self._lock:
+            own = frozenset(known.base.spooled.path.name for known in self._known.values())
         return own if self._spool is None else own | base_file.bundles(self._spool, MAX_ROOTS)
 
     def prepare(self) -> None:
         """Off the way of any snapshot: keep the newest base, and unpack it for its first change. Blocks."""
-        key, newest = next(reversed(list(self._known.items())), (None, None))
+        with self._lock:
+            key, newest = next(reversed(self._known.items()), (None, None))
         if newest is None:
             return
         if self._spool is not None and not newest.saved:
@@ -277,8 +294,9 @@ class Memory:
 
     def close(self) -> None:
         """Let go of all."""
-        for key in list(self._known):
-            self.forget(key)
+        with self._lock:
+            for key in list(self._known):
+                self.forget(key)
 
     def _loaded(self, key: Hashable) -> Known | None:
         found = None if self._spool is None else base_file.load(self._spool, key)
@@ -286,8 +304,9 @@ class Memory:
 
     def drop_copies(self, but: int = 0) -> None:
         """Give the plain copies up but for those of the last trees: each is made again at need."""
-        for known in list(self._known.values())[: len(self._known) - but]:
-            known.base.close()
+        with self._lock:
+            for known in list(self._known.values())[: len(self._known) - but]:
+                known.base.close()
 
     def _make_room(self) -> None:
         self.drop_copies(but=COPIES)

@@ -7,15 +7,22 @@ what the user's own configuration names stays, for it is the user's.
 
 from __future__ import annotations
 
+import math
 import os
+import stat
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 
 from rch.contract.records import Git
 from rch.contract.redact import scrub
 
+DESCRIBE_SECONDS = 5.0
+"""For all that a run has on record of its checkout: a snapshot waits for it, and others for that."""
 _TIMEOUT = 30.0
+_until: ContextVar[float] = ContextVar("until", default=math.inf)
 _MAX_NESTING = 8
 _MAX_SUBMODULES = 100
 _KEPT_VARIABLES = frozenset(
@@ -38,6 +45,12 @@ _OVERRIDES = (
     *("-c", "status.submoduleSummary=false"),
 )
 _GITLINK = b"160000 "
+_MAX_WORD = 4096
+_TREE_FILES = (".gitignore", ".gitattributes", ".gitmodules")
+_OWN_FILES = (
+    *("HEAD", "config", "config.worktree", "index", "packed-refs", "shallow"),
+    *("info/exclude", "info/attributes", "info/grafts", "info/sparse-checkout", "objects/info/alternates"),
+)
 
 
 class GitError(Exception):
@@ -50,10 +63,13 @@ def describe(root: Path) -> Git | None:
     Untracked files count, and so do changes in submodules. None where there is no git, no
     checkout, no commit yet, or no answer in time: the record is a courtesy, never a condition.
     """
+    before = _until.set(time.monotonic() + DESCRIBE_SECONDS)
     try:
         return _describe(root)
     except GitError:
         return None
+    finally:
+        _until.reset(before)
 
 
 def ignored(root: Path) -> list[str]:
@@ -166,6 +182,8 @@ def _git(
     root: Path, *arguments: str, filters: Mapping[str, str] | None = None, ok: tuple[int, ...] = (0,)
 ) -> bytes:
     argv = ["git", "--no-pager", *_OVERRIDES, *arguments]
+    _refuse_pipes(root)
+    seconds = max(0.0, min(_TIMEOUT, _until.get() - time.monotonic()))
     try:
         done = subprocess.run(
             argv,
@@ -173,19 +191,62 @@ def _git(
             env=_environment(filters or {}, root),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=_TIMEOUT,
+            timeout=seconds,
             check=False,
         )
     except FileNotFoundError:
         raise GitError("git is not installed") from None
     except subprocess.TimeoutExpired:
-        raise GitError(f"git {arguments[0]} gave no answer in {_TIMEOUT:.0f} s") from None
+        raise GitError(f"git {arguments[0]} gave no answer in {seconds:.0f} s") from None
     except OSError as error:
         raise GitError(f"git does not start: {error.strerror}") from None
     if done.returncode in ok:
         return done.stdout
     said = done.stderr.decode(errors="replace").strip().splitlines()
     raise GitError(said[0] if said else f"git {arguments[0]} ended with {done.returncode}")
+
+
+def _refuse_pipes(root: Path) -> None:
+    """`GitError` where one of git's own files is none: of a pipe it would wait for bytes for ever."""
+    place = next(
+        (each for folder in (root, *root.parents) if os.path.lexists(each := folder / ".git")), None
+    )
+    if place is None:
+        return
+    for path in (*_files_of(place), *(root / name for name in _TREE_FILES)):
+        _refuse_pipe(path)
+
+
+def _files_of(place: Path) -> Iterator[Path]:
+    """What git reads of a checkout before anything else, whose `.git` lies at `place`."""
+    _refuse_pipe(place)
+    own = place if place.is_dir() else place.parent / _word(place, "gitdir:")
+    yield own / "commondir"
+    common = own / _word(own / "commondir")
+    for folder in dict.fromkeys((own, common)):
+        yield from (folder / name for name in _OWN_FILES)
+    yield common / _word(own / "HEAD", "ref:")
+
+
+def _word(path: Path, key: str = "") -> str:
+    """The one word of a small file of git's, after its key; "" where there is none."""
+    _refuse_pipe(path)
+    try:
+        with path.open("rb") as file:
+            line = os.fsdecode(file.read(_MAX_WORD)).split("\n", 1)[0]
+    except OSError:
+        return ""
+    return line.removeprefix(key).strip() if line.startswith(key) and "\0" not in line else ""
+
+
+def _refuse_pipe(path: Path) -> None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return  # git says what is wrong with it
+    is_null = stat.S_ISCHR(found.st_mode) and found.st_rdev == Path(os.devnull).stat().st_rdev
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) or is_null):
+        raise GitError(f"{path.name} is no file")
 
 
 def _environment(settings: Mapping[str, str], root: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import posixpath
 import secrets
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ KEPT_BUNDLES = 16
 MAX_NAME = 200
 MAX_ARGV_BYTES = 256 << 10
 KEPT_BYTES = 128 << 20
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def plain_folder(place: Path) -> None:
 
 
 class Intake:
-    """Takes requests in; one snapshot at a time, so that two do not fight for the disk.
+    """Takes requests in; few snapshots at a time, and one of each tree.
 
     Who has `take`n a run in says with `release` when it lives: until then its bundle is kept.
 
@@ -75,6 +77,9 @@ class Intake:
         self._make = make
         self._live = live
         self._taken: dict[str, frozenset[str]] = {}
+        self._lately: set[str] = set()
+        self._keeping = threading.Lock()
+        self._pruning = anyio.Lock()
         self._turn = Turn(self._left_behind)
         self._looks = Reach()
         self._memory = Memory(paths.spool)
@@ -84,11 +89,12 @@ class Intake:
         """The accepted run, its bundle spooled and its source manifest durable.
 
         `Failure` CONFIG, USAGE or BUNDLER; nothing of the run is left behind then. A cancelled
-        call ends soon, in the middle of a snapshot too.
+        call ends soon, in the middle of a snapshot too. `tell` hears of the wait for a turn, too.
         """
         _refuse_options(params)
-        await self._reach(params.start)
-        accepted = await self._turn.run(partial(self._take, params, tell, self._memory))
+        tree = await self._reach(params.start)
+        waits = (lambda: None) if tell is None else partial(tell, Progress.waiting())
+        accepted = await self._turn.run(partial(self._take, params, tell, self._memory), tree, waits)
         self._has_base.set()
         try:
             with anyio.CancelScope(shield=True):  # it is whole: what becomes of it is the caller's to say
@@ -118,17 +124,32 @@ class Intake:
         self._memory = Memory(self._paths.spool)
 
     async def _prune(self) -> None:
-        """Look who lives once no snapshot is under way: what was taken in meanwhile counts."""
-        async with self._turn.lock:
-            kept = {*self._live(), *self._memory.names}.union(*self._taken.values())
-            prune_old = partial(prune, self._paths.spool, kept, newest=KEPT_BUNDLES, max_bytes=KEPT_BYTES)
-            await anyio.to_thread.run_sync(prune_old)
+        """Remove old bundles beside snapshots that are under way; what they take in meanwhile counts."""
+        async with self._pruning:
+            self._lately = set()
+            kept = {*self._live(), *self._memory.names}.union(*list(self._taken.values()))
+            await anyio.to_thread.run_sync(self._prune_but, kept)
+
+    def _prune_but(self, kept: set[str]) -> None:
+        with self._keeping:
+            prune(self._paths.spool, kept | self._lately, newest=KEPT_BUNDLES, max_bytes=KEPT_BYTES)
+
+    def _hold(self, accepted: Accepted) -> bool:
+        """Whether all of its bundle lies in the spool; from now on it stays until `release`."""
+        names = bundles_of(accepted.source)
+        with self._keeping:
+            self._taken[accepted.run_id] = names
+            self._lately.update(names)
+            if all((self._paths.spool / name).exists() for name in names):
+                return True
+        self.release(accepted.run_id)
+        return False
 
     async def draft(self, params: SubmitParams) -> Accepted:
         """What `take` would accept; nothing of it is written but a bundle, which is no run's."""
         _refuse_options(params)
-        await self._reach(params.start)
-        accepted, _ = await self._turn.run(partial(self._snapshot, params, None, self._memory))
+        tree = await self._reach(params.start)
+        accepted, _ = await self._turn.run(partial(self._snapshot, params, None, self._memory), tree)
         await self._prune()
         return accepted
 
@@ -137,10 +158,11 @@ class Intake:
         await self._reach(params.start)
         return await anyio.to_thread.run_sync(self._read, params)
 
-    async def _reach(self, start: str) -> None:
-        """`Failure` where the folder cannot be looked at: whoever has his turn holds up the others."""
+    async def _reach(self, start: str) -> str:
+        """The root of the tree; `Failure` where the folder cannot be looked at: it would keep its turn."""
         _refuse_start(start)
-        await self._looks.look_at(start)
+        found = await self._looks.look_at(start)
+        return str(found.path) if isinstance(found, ProjectRoot) else start
 
     def _read(self, params: SubmitParams) -> Request:
         root = find_root(Path(params.start))
@@ -150,20 +172,30 @@ class Intake:
 
     def _take(self, params: SubmitParams, tell: Tell | None, memory: Memory, token: Token) -> Accepted:
         began = time.monotonic()
-        accepted, snapshot = self._snapshot(params, tell, memory, token)
+        accepted, snapshot = self._bundled(params, tell, memory, token)
         accepted = msgspec.structs.replace(
             accepted,
             request_sha256=request_sha256(params),
             bundle_ms=round((time.monotonic() - began) * 1000),
         )
-        token.keep()  # nobody prunes while this has its turn
-        self._taken[accepted.run_id] = bundles_of(accepted.source)
         try:
+            token.keep()
             self._write_manifest(accepted, snapshot)
         except BaseException:
             self.release(accepted.run_id)
             raise
         return accepted
+
+    def _bundled(
+        self, params: SubmitParams, tell: Tell | None, memory: Memory, token: Token
+    ) -> tuple[Accepted, Snapshot]:
+        """The snapshot, its bundle held; taken again where that was pruned before anyone could hold it."""
+        for _ in range(_TRIES):
+            accepted, snapshot = self._snapshot(params, tell, memory, token)
+            if self._hold(accepted):
+                return accepted, snapshot
+        message = f"the bundle was gone from {self._paths.spool}, {_TRIES} times in a row"
+        raise Failure(Kind.BUNDLER, message)
 
     def _snapshot(
         self, params: SubmitParams, tell: Tell | None, memory: Memory, token: Token

@@ -32,6 +32,7 @@ from rch.contract.worker_rpc import (
 from rch.files.durable import is_no_space
 from rchd.core import effects as fx
 from rchd.core import events as ev
+from rchd.core.select import still_pinned
 from rchd.edges import artifacts
 from rchd.edges.pace import Pace
 from rchd.edges.pool import WorkerPool
@@ -224,21 +225,17 @@ class Performer:
         header = await self._client(effect).fetch(
             job.job_id, into=at.stream, max_bytes=effect.max_bytes, progress=tell, seconds=effect.seconds
         )
+        known = Known(
+            job=job,
+            host_nonce=effect.host_nonce,
+            capabilities_sha256=effect.capabilities_sha256,
+            fingerprint=effect.fingerprint,
+            pins=still_pinned(effect.pins, self._prober.pins(effect.target.worker)),
+        )
+        most, now = effect.max_bytes, timestamp(time.time())
         try:
             verified = await anyio.to_thread.run_sync(
-                lambda: artifacts.unpack_and_verify(
-                    at,
-                    header,
-                    Known(
-                        job=job,
-                        host_nonce=effect.host_nonce,
-                        capabilities_sha256=effect.capabilities_sha256,
-                        fingerprint=effect.fingerprint,
-                        pins=self._pool.pins(effect.target.worker),
-                    ),
-                    max_bytes=effect.max_bytes,
-                    now=timestamp(time.time()),
-                )
+                partial(artifacts.unpack_and_verify, at, header, known, max_bytes=most, now=now)
             )
         except artifacts.Mismatch as error:
             return ev.FetchRefused(

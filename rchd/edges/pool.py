@@ -61,11 +61,6 @@ class WorkerPool:
             self._members[name] = member
         return member.client
 
-    def pins(self, name: str) -> tuple[str, ...]:
-        """The keys of which the worker must sign with one, as the inventory says now."""
-        entry = self._entries.get(name)
-        return () if entry is None else entry.attestation_pubkey_fingerprint
-
     async def replace(self, entries: Iterable[WorkerEntry]) -> None:
         """Take a new inventory; clients of workers that changed or went are closed."""
         before, self._entries = self._entries, {entry.name: entry for entry in entries}

@@ -17,6 +17,7 @@ import anyio
 import msgspec
 import structlog
 
+from rch.contract.decoding import decode_json
 from rch.contract.ids import is_id
 from rch.contract.states import is_terminal
 from rch.files.durable import make_dirs, sync_dir, temp_name, write_atomic
@@ -78,7 +79,7 @@ def marked_run(artifacts: Path, beginning: str) -> str | None:
 def is_served(folder: Path | str) -> bool:
     """Whether the private daemon of a marked folder lives."""
     try:
-        mark = msgspec.json.decode(Path(folder, NO_DAEMON_MARK).read_bytes(), type=Mark)
+        mark = decode_json(Path(folder, NO_DAEMON_MARK).read_bytes(), Mark)
         return not is_free(mark.lock)
     except (OSError, ValueError):
         return False

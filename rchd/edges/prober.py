@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,10 @@ log = structlog.get_logger("rchd.worker")
 MAX_CLOCK_SKEW_SECONDS = 30.0
 SILENT_SECONDS = 60.0
 SHORT_SECONDS = 2.0
+MOST_LOOKS = 8
+"""Probes at a time that clients asked for: each may be a process of its own."""
+
+Heard = Callable[[ev.ProbeReport], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,24 @@ class Prober:
         self._inventory = inventory
         self._probes: dict[str, _Snapshot] = {}
         self._silent: dict[str, _Silence] = {}
+        self._looks: dict[str, tuple[WorkerEntry, asyncio.Task[ev.ProbeReport]]] = {}
+        self._places = anyio.CapacityLimiter(MOST_LOOKS)
 
     def forget(self, worker: str) -> None:
         """The snapshot of `worker` is not to be used again."""
         self._probes.pop(worker, None)
+
+    def pins(self, worker: str) -> tuple[str, ...] | None:
+        """The keys that may sign for `worker`, as the inventory says now; None where it cannot be read.
+
+        Also None for a worker that it does not name.
+        """
+        try:
+            inventory = self._inventory()
+        except Failure:
+            return None
+        entry = next((each for each in inventory.everyone if each.name == worker), None)
+        return None if entry is None else entry.attestation_pubkey_fingerprint
 
     async def probed(self, effect: fx.Probe) -> ev.Probed:
         """Ask the inventory as it is now, or the one worker of it that `effect` names."""
@@ -115,6 +134,35 @@ class Prober:
         """What one worker of `inventory` says now."""
         await self._pool.replace(inventory.everyone)
         return await self.probe_worker(entry, 0.0, seconds)
+
+    async def look(
+        self,
+        inventory: Inventory,
+        entry: WorkerEntry,
+        seconds: float,
+        heard: Callable[[ev.ProbeReport], None],
+    ) -> ev.ProbeReport:
+        """As `probe`, but whoever comes while a worker is being asked has that answer too.
+
+        `heard` is told of each answer once, by whoever asked for it first.
+        """
+        known, task = self._looks.get(entry.name, (None, None))
+        if task is None or task.done() or known != entry:
+            task = asyncio.create_task(self._look(inventory, entry, seconds, heard))
+            self._looks[entry.name] = entry, task
+        return await asyncio.shield(task)
+
+    async def _look(
+        self,
+        inventory: Inventory,
+        entry: WorkerEntry,
+        seconds: float,
+        heard: Callable[[ev.ProbeReport], None],
+    ) -> ev.ProbeReport:
+        async with self._places:
+            report = await self.probe(inventory, entry, seconds)
+        heard(report)
+        return report
 
     async def probe_worker(self, entry: WorkerEntry, max_age: float, seconds: float) -> ev.ProbeReport:
         """What one worker says; a snapshot younger than `max_age` seconds is good enough."""

@@ -30,31 +30,31 @@ class Reach:
         self._look = look
         self._threads = 0
 
-    async def look_at(self, start: str) -> None:
-        """Look at the folder `start`, and keep what that says for the one whose turn it is.
+    async def look_at(self, start: str) -> object:
+        """What the look at the folder `start` gives; None where it fails, which its turn will tell.
 
         `Failure` CONFIG where it takes longer than `ROOT_SECONDS`, or too many looks do already.
         """
         if self._threads >= MAX_STUCK:
             raise _stuck(start, f"{MAX_STUCK} folders before it do not answer")
-        done = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         threading.Thread(target=self._run, args=(Path(start), done), daemon=True, name="look").start()
         self._threads += 1
         done.add_done_callback(self._left)
         with anyio.move_on_after(ROOT_SECONDS):
-            await asyncio.shield(done)
-            return
+            return await asyncio.shield(done)
         raise _stuck(start, f"it did not answer within {ROOT_SECONDS:g} s")
 
-    def _left(self, _done: asyncio.Future[None]) -> None:
+    def _left(self, _done: asyncio.Future[object]) -> None:
         self._threads -= 1
 
-    def _run(self, start: Path, done: asyncio.Future[None]) -> None:
+    def _run(self, start: Path, done: asyncio.Future[object]) -> None:
+        found = None
         # What is wrong with the folder is told by whoever needs it.
         with contextlib.suppress(Exception):
-            self._look(start)
+            found = self._look(start)
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            done.get_loop().call_soon_threadsafe(done.set_result, None)
+            done.get_loop().call_soon_threadsafe(done.set_result, found)
 
 
 def _stuck(start: str, why: str) -> Failure:

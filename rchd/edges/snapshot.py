@@ -20,7 +20,7 @@ import msgspec
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.records import SourceEntry
-from rch.contract.tar import END, member_length
+from rch.contract.tar import END, MAX_UNPACKED_BYTES, member_length
 from rch.contract.tar_names import shown
 from rch.files.descent import FOLDER_FLAGS
 from rchd.edges.bases import Base, Known, Memory
@@ -38,7 +38,7 @@ _LOOKS = 3
 
 
 class SnapshotOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The `[bundle]` keys. `max_bytes` bounds the uncompressed tar (0: no bound; equal passes).
+    """The `[bundle]` keys. `max_bytes` bounds the uncompressed tar (equal passes); 0: what a worker takes.
 
     `keep`: the configured project paths, relative to the root, which `gitignore` never leaves out.
     """
@@ -51,13 +51,21 @@ class SnapshotOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a snapshot is: files and tar bytes so far and in all; `attempt` is 1, or 2 after a change."""
+    """How far a snapshot is: files and tar bytes so far and in all.
+
+    `attempt` is 1, or 2 after a change; 0 as long as it waits for others to be over.
+    """
 
     attempt: int
     files: int
     files_total: int
     bytes_done: int
     bytes_total: int
+
+    @classmethod
+    def waiting(cls) -> Progress:
+        """Nothing of it yet: others have their turn."""
+        return cls(attempt=0, files=0, files_total=0, bytes_done=0, bytes_total=0)
 
 
 def _nothing(progress: Progress) -> None:
@@ -178,8 +186,8 @@ class _Attempt:
         )
 
     def _check_size(self, found: list[Found], tar_bytes: int) -> None:
-        limit = self._options.max_bytes
-        if limit and tar_bytes > limit:
+        limit = min(self._options.max_bytes or MAX_UNPACKED_BYTES, MAX_UNPACKED_BYTES)
+        if tar_bytes > limit:
             raise refusal(
                 "SIZE_EXCEEDED",
                 f"the bundle of {tar_bytes} bytes is over the limit of {limit}; {heaviest(found)}",

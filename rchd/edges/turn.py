@@ -1,9 +1,10 @@
-"""One snapshot at a time, in a thread; who is stuck loses his turn, and his thread is left behind.
+"""Few snapshots at a time, one of each tree, in threads; who is stuck loses his turn.
 
-A mount can die in the middle of a snapshot, and nothing ends the thread that reads it. So a thread shows
+A slow tree holds up its own next snapshot, and nobody else's as long as there is a turn for others. A
+mount can die in the middle of a snapshot, and nothing ends the thread that reads it. So a thread shows
 with `Token.is_off` that it goes on, which it asks for each folder and each piece of a file anyway. Where it
-shows nothing for `STUCK_SECONDS`, its caller is told so and the next one has his turn; should the thread
-ever come back, it learns that it is off and keeps nothing.
+shows nothing for `STUCK_SECONDS`, it is left behind: its caller is told so and the next one has his turn;
+should the thread ever come back, it learns that it is off and keeps nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import contextlib
 import contextvars
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 import anyio
 
@@ -26,6 +29,10 @@ LEAVE_SECONDS = 10.0
 """How long who was called off may take to notice."""
 MAX_STUCK = 8
 """Threads that may be left behind at a time."""
+AT_ONCE = 3
+"""Snapshots at a time, each with buffers and threads of its own: two slow trees leave a turn to others."""
+WAIT_SECONDS = 5.0
+"""How often who waits for his turn is told so: well within what a client waits without a word."""
 
 T = TypeVar("T")
 
@@ -70,26 +77,25 @@ class _Outcome(Generic[T]):
 
 
 class Turn:
-    """Runs one piece of work at a time; `left` is called where one of them was left behind."""
+    """Runs `AT_ONCE` pieces of work at a time, and one of each key; `left`: one of them was left behind."""
 
     def __init__(self, left: Callable[[], None] = lambda: None) -> None:
-        self._lock = anyio.Lock()
+        self._places = anyio.Semaphore(AT_ONCE)
+        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
         self._left = left
         self._stuck = 0
 
-    @property
-    def lock(self) -> anyio.Lock:
-        """Held by whoever has his turn."""
-        return self._lock
-
-    async def run(self, work: Callable[[Token], T]) -> T:
+    async def run(
+        self, work: Callable[[Token], T], key: str = "", waits: Callable[[], None] = lambda: None
+    ) -> T:
         """What `work` gives. `Failure` BUNDLER / UNREADABLE where it shows no life, or too many do not.
 
+        As long as it waits for its turn `waits` is called now and then.
         A cancelled call ends when the thread has noticed, soon at the latest, with what came of it.
         """
         if self._stuck >= MAX_STUCK:
             raise _stuck(f"{MAX_STUCK} trees before it do not answer")
-        async with self._lock:
+        async with self._turn(key, waits):
             token, outcome = Token(), _Outcome[T]()
             done = _started(lambda: work(token), outcome)
             try:
@@ -108,6 +114,16 @@ class Turn:
         if outcome.error is not None:
             raise outcome.error
         return outcome.value
+
+    @asynccontextmanager
+    async def _turn(self, key: str, waits: Callable[[], None]) -> AsyncIterator[None]:
+        """First come first served; who waits for his own tree keeps no place from the others."""
+        lock = self._locks.setdefault(key, anyio.Lock())
+        with contextlib.ExitStack() as waiting:
+            waiting.enter_context(_telling(waits))
+            async with lock, self._places:
+                waiting.close()
+                yield
 
     async def _wait(self, done: asyncio.Future[None], token: Token) -> None:
         """Until the thread is done, or is left behind."""
@@ -166,6 +182,22 @@ def _started(work: Callable[[], T], outcome: _Outcome[T]) -> asyncio.Future[None
 
     threading.Thread(target=run, daemon=True, name="snapshot").start()
     return done
+
+
+@contextmanager
+def _telling(tell: Callable[[], None]) -> Iterator[None]:
+    """Call `tell` each `WAIT_SECONDS`."""
+
+    async def again() -> None:
+        while True:
+            await asyncio.sleep(WAIT_SECONDS)
+            tell()
+
+    telling = asyncio.get_running_loop().create_task(again())
+    try:
+        yield
+    finally:
+        telling.cancel()
 
 
 def _stuck(why: str) -> Failure:

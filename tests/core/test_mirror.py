@@ -13,7 +13,7 @@ from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.ask import LAST_FETCH_SECONDS, LEAST_FETCH_SECONDS, MAX_ARTIFACT_BYTES, UNAWAITED
 from rchd.core.fleet import STRIKES
-from rchd.core.mirror import LOG_SLACK_BYTES, MAX_LEAP, MAX_RESETS
+from rchd.core.mirror import LOG_SLACK_BYTES, MAX_LEAP, MAX_RESETS, MAX_RISES
 from rchd.core.upkeep import MAX_TTL_SECONDS
 
 LOG_LIMIT = 4096
@@ -89,6 +89,18 @@ def test_a_word_that_cannot_be_ends_the_step(words: list[tuple[str, int | None]]
 def test_a_log_is_as_long_as_its_worker_allows(announced: int, limit: int, beyond: int) -> None:
     play, run = following(max_log_bytes=announced)
     tail(play, run, log_offset=limit, log_bytes=LOG_SLACK_BYTES + beyond)
+    assert is_broken(run) == bool(beyond)
+
+
+@pytest.mark.spec("4")
+@pytest.mark.fault("W7")
+@pytest.mark.parametrize("states", [("RUNNING",), ("CANCEL_REQUESTED", "RUNNING"), ("SUCCEEDED",)])
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_seq_rises_a_few_times(states: tuple[str, ...], beyond: int) -> None:
+    play, run = following()
+    before = run.steps[0].rises
+    for number in range(MAX_RISES - before + beyond):
+        tail(play, run, state=states[number % len(states)], seq=3 + number)
     assert is_broken(run) == bool(beyond)
 
 

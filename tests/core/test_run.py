@@ -12,6 +12,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.ask import farewell
+from rchd.core.run import MOST_NAMED
 from rchd.core.trouble import RESERVE_TRIES
 
 
@@ -39,6 +40,22 @@ def test_a_run_goes_from_acceptance_to_success() -> None:
     play.answer(run, ev.Released)
     assert (run.state, run.seq, run.exit_code) == ("SUCCEEDED", 3, 0)
     assert isinstance(run.phase, m.Ended)
+
+
+@pytest.mark.spec("8")
+def test_a_summary_s_sentence_names_so_much_of_a_refused_set() -> None:
+    for length in (MOST_NAMED, MOST_NAMED + 1):
+        play = Playbook()
+        run = play.accept(accepted(actions=("build",)))
+        play.to_step(run)
+        play.follow(run)
+        play.news(run, "SUCCEEDED", 3, None)
+        for _ in range(2):
+            play.answer(run, ev.FetchRefused, errors=("x" * length,))
+        told = run.steps[0].summary
+        assert told is not None
+        assert told.human_summary.endswith(": " + "x" * MOST_NAMED)
+        assert told.integrity_errors == ("x" * length,)
 
 
 @pytest.mark.spec("4")

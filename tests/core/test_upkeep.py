@@ -11,6 +11,7 @@ from support.playbook import Playbook, accepted, report, summary, unreachable
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
+from rchd.core.ask import VERDICT_SECONDS
 
 
 def following(play: Playbook) -> m.Run:
@@ -277,3 +278,54 @@ def test_a_wait_for_workers_that_cannot_be_reached_ends_with_that_reason(
     assert (run.trouble.kind, run.trouble.subkind, run.exit_code) == ("SSH", subkind, 20)
     assert "no worker could be reached: " in run.trouble.message
     assert "connection refused; for 1 s (queue.max_wait_seconds)" in run.trouble.message
+
+
+def leaving(play: Playbook) -> m.Run:
+    """A run whose job is over and whose lease is to be given back."""
+    run = following(play)
+    refusal = {"code": "INTERNAL", "message": "x", "kind": "EXECUTOR", "subkind": None}
+    play.answer(run, ev.WorkerRefused, operation="tail", **refusal)
+    assert isinstance(run.phase, m.Releasing)
+    return run
+
+
+@pytest.mark.fault("W7")
+def test_a_verdict_waits_little_for_a_worker_that_takes_nothing_back() -> None:
+    play = Playbook()
+    run = leaving(play)
+    play.one(fx.Release)
+    timer = play.one(fx.StartTimer)
+    assert (timer.name, timer.seconds) == ("verdict", VERDICT_SECONDS)
+    late: dict[str, Any] = {"at": play.at, "run_id": run.run_id, "op": run.op, "ms": 1}
+    play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="verdict", op=timer.op))
+    assert (run.state, run.exit_code, run.lease) == ("FAILED", 40, None)
+    assert not play.of(fx.Release)
+    cut = ev.LineCut(**late, operation="release", kind="SSH", subkind="UNREACHABLE", message="cut")
+    for answer in (ev.Released(**late), cut):
+        play.feed(answer)
+        assert not [each for each in play.effects if isinstance(each, fx.WorkerCall)]
+
+
+@pytest.mark.fault("W7")
+def test_a_lease_that_is_given_back_is_not_renewed() -> None:
+    play = Playbook()
+    run = leaving(play)
+    play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="renew"))
+    assert not play.effects
+    expired(play, run)
+    assert not play.of(fx.Reserve)
+
+
+@pytest.mark.fault("W7")
+def test_a_release_that_is_tried_again_has_its_time_anew_and_an_old_timer_ends_nothing() -> None:
+    play = Playbook()
+    run = leaving(play)
+    old = play.one(fx.StartTimer)
+    play.answer(run, ev.LineCut, operation="release", kind="SSH", subkind="UNREACHABLE", message="cut")
+    retry = play.one(fx.StartTimer)
+    play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="retry", op=retry.op))
+    play.one(fx.Release)
+    play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="verdict", op=old.op))
+    assert isinstance(run.phase, m.Releasing)
+    play.answer(run, ev.Released)
+    assert run.exit_code == 40

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.trees import checkout, git, make
 
 from rch.contract.records import Git
+from rchd.edges import git as git_edge
 from rchd.edges.git import GitError, describe, ignored, tracked
 
 
@@ -168,7 +172,7 @@ def test_the_trap_of_that_test_does_spring(root: Path, tmp_path: Path) -> None:
     """Without our settings the same checkout runs the same program, or the test above shows nothing."""
     mark = tmp_path / "sprung"
     booby_trap(root, mark)
-    (root / "a").write_text("two")
+    (root / "a").write_text("two, and longer than before")  # its size alone tells of the change
     git(
         root,
         "-c",
@@ -180,3 +184,54 @@ def test_the_trap_of_that_test_does_spring(root: Path, tmp_path: Path) -> None:
         "status",
     )
     assert mark.exists()
+
+
+@pytest.mark.fault("C3")
+@pytest.mark.parametrize("name", ["HEAD", "config", "index", "info/exclude", "refs/heads/main"])
+def test_a_pipe_among_the_files_of_git_is_not_waited_for(name: str, root: Path, seen: list[str]) -> None:
+    assert describe(root) is not None
+    seen.clear()
+    place = root / ".git" / name
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    assert describe(root) is None
+    for question in (tracked, ignored):
+        with pytest.raises(GitError, match="is no file"):
+            question(root)
+    assert seen == []
+
+
+@pytest.mark.fault("C3")
+def test_a_pipe_behind_a_linked_work_tree_is_not_waited_for(root: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    git(root, "worktree", "add", "-q", str(linked))
+    assert describe(linked) is not None
+    (root / ".git" / "config").unlink()
+    os.mkfifo(root / ".git" / "config")
+    with pytest.raises(GitError, match="config is no file"):
+        tracked(linked)
+
+
+@pytest.mark.fault("C3")
+def test_what_a_run_is_told_of_its_checkout_has_one_bound(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    git(root, "config", "core.excludesFile", str(tmp_path / "pipe"))
+    monkeypatch.setattr(git_edge, "DESCRIBE_SECONDS", 0.3)
+    began = time.monotonic()
+    assert describe(root) is None
+    assert time.monotonic() - began < git_edge._TIMEOUT / 2
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The questions that git was started for."""
+    asked, real = list[str](), subprocess.run
+
+    def run(argv: list[str], **options: Any) -> Any:
+        asked.append(argv[-1])
+        return real(argv, **options)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return asked

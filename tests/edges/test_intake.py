@@ -7,7 +7,9 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,11 @@ from rch.contract.local_api import SubmitParams
 from rch.contract.records import Accepted, SourceManifest, decode_record, encode_record
 from rch.files import durable
 from rch.files.paths import HostPaths, host_paths
-from rchd import app
+from rchd import api_taking, app
+from rchd.edges import intake as intake_edge
+from rchd.edges import packing, turn
 from rchd.edges.intake import KEPT_BUNDLES, Intake, request_sha256
-from rchd.edges.snapshot import Progress
+from rchd.edges.snapshot import Progress, take
 
 PACKAGE: dict[str, str | bytes | Link | None] = {
     "Package.swift": "// swift-tools-version: 5.9\n",
@@ -212,6 +216,146 @@ async def test_a_huge_snapshot_ends_soon_when_nobody_waits_for_it(paths: HostPat
     assert max(done) < 64 << 20
     assert files(paths.spool) == []
     assert not paths.artifacts.exists()
+
+
+async def test_what_no_worker_would_take_is_refused_before_it_is_read(
+    paths: HostPaths, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (project / "sparse.bin").open("wb") as file:
+        file.truncate(64 << 30)
+    monkeypatch.setattr(packing, "opened", None)  # to read a file fails
+    failure = await refused(paths, SubmitParams(start=str(project)))
+    assert (failure.kind, failure.subkind) == (Kind.BUNDLER, "SIZE_EXCEEDED")
+    assert "over the limit of 68719476736" in failure.message
+
+
+async def test_a_bundle_that_is_pruned_before_anyone_holds_it_is_made_again(
+    paths: HostPaths, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, made = take, list[Path]()
+
+    def pruned(*arguments: Any, **options: Any) -> Any:
+        snapshot = real(*arguments, **options)
+        made.append(snapshot.spool_path)
+        if len(made) == 1:
+            snapshot.spool_path.unlink()
+        return snapshot
+
+    monkeypatch.setattr(intake_edge, "take", pruned)
+    accepted = await Intake(paths).take(SubmitParams(start=str(project)))
+    assert len(made) == 2
+    assert files(paths.spool) == [accepted.source.spool_name]
+
+
+# --- who waits for it ----------------------------------------------------------------------
+
+
+class Held:
+    """A snapshot that goes on until it is let go, or is not wanted any more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.let_go = False
+        self.began = threading.Semaphore(0)
+        self.ended = threading.Semaphore(0)
+        monkeypatch.setattr(intake_edge, "take", self._take)
+
+    def _take(self, *arguments: Any, cancelled: Callable[[], bool], **options: Any) -> Any:
+        self.began.release()
+        while not self.let_go and not cancelled():
+            time.sleep(0.005)
+        try:
+            return take(*arguments, cancelled=cancelled, **options)
+        except Failure:
+            self.ended.release()
+            raise
+
+
+async def seen(semaphore: threading.Semaphore) -> None:
+    assert await anyio.to_thread.run_sync(semaphore.acquire, True, 30)
+
+
+@pytest.mark.fault("C4")
+@pytest.mark.parametrize("token", [None, "token-1"])
+async def test_a_client_that_has_gone_holds_up_nobody_with_its_snapshot(
+    token: str | None, paths: HostPaths, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_taking, "GONE_SECONDS", 0.01)
+    held = Held(monkeypatch)
+    params = {"start": str(project), "client_token": token}
+    async with daemon(paths):
+        async with connection(paths) as (_, writer):
+            writer.write(_line("hello", {"client": "test", "version": "1"}, 0))
+            writer.write(_line("runs.submit", params, 1))
+            await seen(held.began)
+        await seen(held.ended)
+        held.let_go = True
+        (again,) = await ask(paths, "runs.submit", params)
+        (listed,) = await ask(paths, "runs.list", {})
+    assert [run["run_id"] for run in listed["result"]["runs"]] == [again["result"]["run_id"]]
+
+
+@pytest.mark.fault("C4")
+async def test_a_client_that_has_gone_holds_up_nobody_with_its_plan(
+    paths: HostPaths, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch)
+    async with daemon(paths):
+        async with connection(paths) as (_, writer):
+            writer.write(_line("hello", {"client": "test", "version": "1"}, 0))
+            writer.write(_line("runs.plan", {"start": str(project)}, 1))
+            await seen(held.began)
+        await seen(held.ended)
+
+
+@pytest.mark.spec("12")
+async def test_who_waits_for_the_snapshots_of_others_hears_of_it(
+    paths: HostPaths, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "WAIT_SECONDS", 0.01)
+    held = Held(monkeypatch)
+    async with daemon(paths), connection(paths) as (reader, writer):
+        writer.write(_line("hello", {"client": "test", "version": "1"}, 0))
+        writer.write(_line("runs.submit", {"start": str(project)}, 1))
+        await seen(held.began)
+        writer.write(_line("runs.submit", {"start": str(project), "progress": True}, 2))
+        said: dict[str, Any] = {}
+        while said.get("params", {}).get("type") != "stage":
+            said = json.loads(await asyncio.wait_for(reader.readline(), 30))
+        held.let_go = True
+    assert said["params"]["data"]["detail"] == "waits for other snapshots"
+
+
+@pytest.mark.fault("C5")
+async def test_a_client_that_comes_back_with_its_token_has_the_same_snapshot(
+    paths: HostPaths, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: asyncio.Queue[api_taking.Taking] = asyncio.Queue()
+    real = api_taking.Taking._gone
+
+    def gone(taking: api_taking.Taking, number: int) -> None:
+        real(taking, number)
+        left.put_nowait(taking)
+
+    monkeypatch.setattr(api_taking.Taking, "_gone", gone)
+    monkeypatch.setattr(api_taking, "GONE_SECONDS", 3600.0)
+    held = Held(monkeypatch)
+    params = {"start": str(project), "client_token": "token-1"}
+    async with daemon(paths), connection(paths) as (reader, other):
+        async with connection(paths) as (_, writer):
+            writer.write(_line("hello", {"client": "test", "version": "1"}, 0))
+            writer.write(_line("runs.submit", params, 1))
+            await seen(held.began)
+        other.write(_line("hello", {"client": "test", "version": "1"}, 0))
+        other.write(_line("runs.submit", params, 1))
+        with anyio.fail_after(30):
+            taking = await left.get()
+            while not taking._waiting:  # noqa: ASYNC110  (nothing tells of it)
+                await anyio.sleep(0.005)
+        taking._abandon()  # the time to come back is over
+        held.let_go = True
+        answers = [json.loads(await asyncio.wait_for(reader.readline(), 30)) for _ in range(2)]
+    assert answers[1]["result"]["run_id"]
+    assert not held.began.acquire(blocking=False)
 
 
 # --- one token, one run -------------------------------------------------------------------

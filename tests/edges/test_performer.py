@@ -151,9 +151,14 @@ class Chosen:
         return self.tails.pop(0)
 
     async def fetch(
-        self, _job_id: str, into: Path, max_bytes: int, progress: Callable[..., None]
+        self,
+        _job_id: str,
+        into: Path,
+        max_bytes: int,
+        progress: Callable[..., None],
+        seconds: float | None = None,
     ) -> FetchHeader:
-        del max_bytes
+        del max_bytes, seconds
         progress(len(self.stream), len(self.stream))
         into.write_bytes(self.stream)  # noqa: ASYNC240  (a few bytes)
         assert self.header is not None

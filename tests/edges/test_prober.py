@@ -25,7 +25,7 @@ from rchd.core import events as ev
 from rchd.edges import prober as edge
 from rchd.edges.drained import Drained
 from rchd.edges.pool import WorkerPool
-from rchd.edges.prober import Prober, mark_of
+from rchd.edges.prober import MOST_LOOKS, Prober, mark_of
 from rchd.edges.timers import Timers, slept_seconds
 
 GARBAGE = ("/bin/sh", "-c", "read line; echo this is no answer")
@@ -229,3 +229,63 @@ def test_this_machine_knows_how_long_it_slept() -> None:
     once = slept_seconds()
     assert once >= -1.0
     assert abs(slept_seconds() - once) < 30
+
+
+class Slow:
+    """A prober whose probes answer when they are let go; `begun` are those that were started."""
+
+    def __init__(self, it: Prober, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun: list[str] = []
+        self.heard: list[ev.ProbeReport] = []
+        self.at_once = 0
+        self.gate = anyio.Event()
+        self._it = it
+        self._real = it.probe_worker
+        monkeypatch.setattr(it, "probe_worker", self._probe)
+
+    async def _probe(self, entry: WorkerEntry, max_age: float, seconds: float) -> ev.ProbeReport:
+        self.begun.append(entry.name)
+        await self.gate.wait()
+        return await self._real(entry, max_age, seconds)
+
+    async def look(self, *entries: WorkerEntry) -> list[ev.ProbeReport]:
+        """What comes of one call for each entry, all at once; `at_once` probes were begun then."""
+        told: list[ev.ProbeReport] = []
+        inventory = Inventory(workers=tuple({entry.name: entry for entry in entries}.values()))
+
+        async def one(entry: WorkerEntry) -> None:
+            told.append(await self._it.look(inventory, entry, 30.0, self.heard.append))
+
+        async with anyio.create_task_group() as group:
+            for entry in entries:
+                group.start_soon(one, entry)
+            await anyio.wait_all_tasks_blocked()
+            self.at_once = len(self.begun)
+            self.gate.set()
+        return told
+
+
+@pytest.mark.fault("C3")
+async def test_who_comes_while_a_worker_is_asked_has_that_answer_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = local("a")
+    async with prober(entry) as it:
+        slow = Slow(it, monkeypatch)
+        told = await slow.look(*[entry] * 60)
+        assert slow.begun == ["a"]
+        assert len(told) == 60
+        assert all(each.result is not None for each in told)
+        assert len(slow.heard) == 1
+        await slow.look(entry)  # what was answered is over: the next one asks anew
+        assert slow.begun == ["a", "a"]
+
+
+async def test_few_workers_are_asked_at_once_however_many_clients_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entries = [local(f"w{number}", *GARBAGE) for number in range(MOST_LOOKS + 1)]
+    async with prober(*entries) as it:
+        slow = Slow(it, monkeypatch)
+        assert len(await slow.look(*entries)) == MOST_LOOKS + 1
+        assert slow.at_once == MOST_LOOKS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ from rch.files.paths import HostPaths, host_paths
 from rchd.edges import packing
 from rchd.edges import turn as turn_module
 from rchd.edges.intake import Intake
-from rchd.edges.turn import MAX_STUCK, Token, Turn, beside
+from rchd.edges.turn import AT_ONCE, MAX_STUCK, Token, Turn, beside
 
 pytestmark = [pytest.mark.fault("C3"), pytest.mark.spec("5")]
 
@@ -207,6 +207,85 @@ async def test_what_is_raised_in_a_thread_is_raised_where_it_is_waited_for() -> 
     with pytest.raises(KeyError):
         beside(fails)()
     assert beside(lambda: 7)() == 7
+
+
+class Crowd:
+    """Work that is let go together."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.order: list[str] = []
+        self._begun = threading.Condition()
+
+    def work(self, name: str) -> Callable[[Token], str]:
+        def run(_token: Token) -> str:
+            with self._begun:
+                self.order.append(name)
+                self._begun.notify_all()
+            self.gate.wait(60)
+            return name
+
+        return run
+
+    async def begun(self, count: int) -> list[str]:
+        """Who has begun, once so many have."""
+
+        def wait() -> bool:
+            with self._begun:
+                return self._begun.wait_for(lambda: len(self.order) >= count, 30)
+
+        assert await anyio.to_thread.run_sync(wait)
+        return sorted(self.order)
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    crowd = Crowd()
+    yield crowd
+    crowd.gate.set()
+
+
+async def test_a_slow_tree_holds_up_itself_alone(crowd: Crowd) -> None:
+    turn = Turn()
+    async with anyio.create_task_group() as group:
+        for name in ("slow 1", "slow 2", "slow 3", "slow 4"):
+            group.start_soon(turn.run, crowd.work(name), "slow")
+        assert await crowd.begun(1) == ["slow 1"]
+        with anyio.fail_after(30):
+            assert await turn.run(lambda _token: "good", "good") == "good"
+        assert crowd.order == ["slow 1"]
+        crowd.gate.set()
+    assert crowd.order == ["slow 1", "slow 2", "slow 3", "slow 4"]
+
+
+async def test_few_have_a_turn_at_once_and_the_others_are_told_that_they_wait(
+    crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_module, "WAIT_SECONDS", 0.01)
+    turn, told = Turn(), anyio.Event()
+    names = [f"tree {number}" for number in range(AT_ONCE)]
+    async with anyio.create_task_group() as group:
+        for name in names:
+            group.start_soon(turn.run, crowd.work(name), name)
+        assert await crowd.begun(AT_ONCE) == names
+        group.start_soon(turn.run, crowd.work("one more"), "one more", told.set)
+        with anyio.fail_after(30):
+            await told.wait()
+        assert "one more" not in crowd.order
+        crowd.gate.set()
+    assert crowd.order[-1] == "one more"
+
+
+async def test_who_is_cancelled_while_he_waits_keeps_no_place(crowd: Crowd) -> None:
+    turn = Turn()
+    async with anyio.create_task_group() as group:
+        group.start_soon(turn.run, crowd.work("first"), "tree")
+        await crowd.begun(1)
+        with anyio.move_on_after(0):
+            await turn.run(crowd.work("cancelled"), "tree")
+        crowd.gate.set()
+    assert await turn.run(lambda _token: "next", "tree") == "next"
+    assert crowd.order == ["first"]
 
 
 @pytest.fixture

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +138,128 @@ def test_a_set_that_the_index_promises_and_that_is_gone_is_missed(cli: Cli, kept
 def test_a_step_that_no_worker_made_is_told_as_the_hosts(cli: Cli, kept: Kept) -> None:
     own = kept.run / "steps" / "build" / "job-0000000002"
     own.mkdir(parents=True)
-    for name in ("summary.json", "job_index.json"):
-        (own / name).write_text("{}")
+    (own / "job_index.json").write_text("{}")
+    said = json.loads((kept.step / "summary.json").read_bytes())
+    for status, code, result in (("failed", 0, "host"), ("success", 70, "failed")):
+        (own / "summary.json").write_text(json.dumps({**said, "status": status}))
+        answer = told(cli, "verify", str(kept.run))
+        assert (answer[0], [each["result"] for each in answer[1]["data"]["sets"]]) == (
+            code,
+            [result, "unpinned"],
+        )
+
+
+@pytest.mark.fault("A4")
+def test_where_a_key_is_given_nothing_but_what_it_signed_will_do(cli: Cli, kept: Kept) -> None:
+    assert told(cli, "verify", str(kept.run), "--pin", KEY)[0] == 0
+    for name in ("manifest.json", "attestation.json"):
+        (kept.step / name).unlink()
+    index = json.loads((kept.run / "run_index.json").read_bytes())
+    index["steps"][0]["attestation_verification_path"] = None
+    (kept.run / "run_index.json").write_text(json.dumps(index))
+    for words in ((), ("--pin", KEY)):
+        code, answer = told(cli, "verify", str(kept.run), *words)
+        assert (code, "is gone" in answer["error"]["message"]) == (70, True)
+    remove_tree(kept.run / "host")
+    (kept.step / "summary.json").unlink()
+    assert told(cli, "verify", str(kept.run))[1]["data"]["sets"][0]["result"] == "host"
+    code, answer = told(cli, "verify", str(kept.run), "--pin", KEY)
+    assert (code, answer["error"]["kind"]) == (93, "ATTESTATION")
+
+
+def _unsigned(step: Path) -> None:
+    """A set of another log that nobody signed, right in itself."""
+    made = loaded(step)
+    made.files["build.log"] = b"EVIL\n"
+    made.put_manifest()
+    made.put_attestation()
+    for name in ("build.log", "manifest.json", "attestation.json"):
+        (step / name).write_bytes(made.files[name])
+
+
+SPELLINGS: dict[str, Callable[[Path, Path], Path]] = {
+    "as it is": lambda step, _: step,
+    "a link to the set": lambda step, home: _link(home / "link", step),
+    "a link to the run": lambda step, home: _link(home / "run", step.parents[2]) / "steps/test" / step.name,
+    "up and down": lambda step, _: step.parent / ".." / step.parent.name / step.name,
+    "a folder in it": lambda step, _: step / "result.xcresult" / "..",
+}
+
+
+def _link(at: Path, to: Path) -> Path:
+    at.symlink_to(to)
+    return at
+
+
+@pytest.mark.fault("A4")
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_set_is_held_to_the_records_beside_it_however_it_is_spelled(
+    cli: Cli, kept: Kept, spelling: str
+) -> None:
+    _unsigned(kept.step)
+    place = SPELLINGS[spelling](kept.step, cli.home)
+    code, answer = told(cli, "verify", str(place))
+    assert code == 70
+    assert (
+        "manifest.json: is not the one that was verified when it was fetched"
+        in answer["data"]["sets"][0]["errors"]
+    )
+
+
+@pytest.mark.fault("A4")
+def test_a_link_in_a_run_is_no_set_of_it(cli: Cli, kept: Kept, folder: Path) -> None:
+    remove_tree(kept.step)
+    kept.step.symlink_to(folder)
+    for place in (kept.step, kept.run):
+        code, answer = told(cli, "verify", str(place))
+        assert (code, "is a link" in answer["error"]["message"]) == (70, True)
+
+
+@pytest.mark.fault("A4")
+def test_records_of_the_host_that_are_gone_are_missed(cli: Cli, kept: Kept) -> None:
+    for name in ("run_index.json", "accepted.json", "capabilities.json"):
+        (kept.run / name).unlink(missing_ok=True)
+        code, answer = told(cli, "verify", str(kept.run))
+        assert (code, f"{name}: missing" in json.dumps(answer["data"])) == (70, True)
+    remove_tree(kept.run / "host")
+    for place in (kept.step, kept.run):
+        code, answer = told(cli, "verify", str(place))
+        assert (code, "no record of the host lies there" in json.dumps(answer["data"])) == (70, True)
+        code, answer = told(cli, "verify", str(place), "--pin", KEY)
+        assert (code, "no record of the host" in answer["data"]["sets"][0]["notes"][-1]) == (0, True)
+        assert told(cli, "verify", str(place), "--pin", OTHER_KEY)[0] == 93
+
+
+@pytest.mark.parametrize("name", ["accepted.json", "capabilities.json", "run_index.json", "verification"])
+def test_a_pipe_in_place_of_a_record_holds_nobody_up(cli: Cli, kept: Kept, name: str) -> None:
+    path = kept.run / name
+    if name == "verification":
+        path = kept.host.at.host / "attestation_verification.json"
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
     code, answer = told(cli, "verify", str(kept.run))
-    assert (code, [each["result"] for each in answer["data"]["sets"]]) == (0, ["host", "unpinned"])
+    assert (code, f"{path.name}: is no regular file" in json.dumps(answer["data"])) == (70, True)
+
+
+@pytest.fixture(name="deep")
+def fixture_deep(kept: Kept) -> Iterator[Kept]:
+    """Folders in the set, deeper than the interpreter's stack; gone after it, for others walk here too."""
+    at = os.open(kept.step, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=at)
+        at, above = os.open("d", os.O_RDONLY, dir_fd=at), at
+        os.close(above)
+    os.close(at)
+    yield kept
+    subprocess.run(["rm", "-rf", str(kept.step / "d")], check=True)
+
+
+def test_folders_deeper_than_a_set_may_be_are_told_and_not_walked(cli: Cli, deep: Kept) -> None:
+    code, answer = told(cli, "verify", str(deep.step))
+    errors = answer["data"]["sets"][0]["errors"]
+    assert code == 70
+    assert "and 79 more" in errors
+    assert len(errors) < 100
 
 
 def test_an_unsigned_and_a_simulated_set_are_told_for_what_they_are(cli: Cli, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ OTHERWISE: dict[str, Verdict] = {
     "end that is none": MISMATCH,
     "result of stand-ins": ("WORKER_INCOMPATIBLE", "SIMULATED", 91),
     "result of a job that is a path": MISMATCH,
+    "attestation of values": MISMATCH,
     "artifacts that are gone": ("ARTIFACTS", "GONE", 70),
     "flood on stderr": GREEN,
     "release of wrong types": GREEN,

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -122,6 +123,8 @@ def _edit(envelope: DsseEnvelope, *path: str, value: object) -> DsseEnvelope:
     return enclose(statement, SEED)
 
 
+RESOLVED = ("predicate", "buildDefinition", "resolvedDependencies")
+CONFIGURED = ("predicate", "configuration")
 STRANGER = {"name": "x", "digest": {"sha256": "e" * 64}}
 DSSE: dict[str, Change] = {
     "none left": lambda _given, _rooms: (),
@@ -181,6 +184,24 @@ DSSE: dict[str, Change] = {
         _edit(given[0], "predicate", "runDetails", "metadata", "finishedOn", value="2030-01-01T00:00:00Z"),
         given[1],
     ),
+    "a dependency beside": lambda given, _: (
+        _edit(given[0], *RESOLVED, value=[*_list(given[0], *RESOLVED), STRANGER]),
+        given[1],
+    ),
+    "configuration beside": lambda given, _: (
+        given[0],
+        _edit(given[1], *CONFIGURED, value=[*_list(given[1], *CONFIGURED), STRANGER]),
+    ),
+    "a digest beside": lambda given, _: (
+        given[0],
+        _edit(
+            given[1], *CONFIGURED, value=[_twice_digested(each) for each in _list(given[1], *CONFIGURED)]
+        ),
+    ),
+    "a subject's digest beside": lambda given, _: (
+        _edit(given[0], "subject", value=[_twice_digested(each) for each in _subjects(given[0])]),
+        given[1],
+    ),
     "no subject": lambda given, _: (_edit(given[0], "subject", value=[]), given[1]),
     "a subject beside": lambda given, _: (
         _edit(
@@ -196,7 +217,18 @@ DSSE: dict[str, Change] = {
 
 
 def _subjects(envelope: DsseEnvelope) -> list[object]:
-    return list(json.loads(base64.b64decode(envelope.payload))["subject"])
+    return _list(envelope, "subject")
+
+
+def _list(envelope: DsseEnvelope, *path: str) -> list[object]:
+    found = json.loads(base64.b64decode(envelope.payload))
+    for name in path:
+        found = found[name]
+    return list(found)
+
+
+def _twice_digested(descriptor: Any) -> object:
+    return {**descriptor, "digest": {**descriptor["digest"], "sha512": "e" * 128}}
 
 
 @pytest.mark.fault("A3")

@@ -316,7 +316,39 @@ def _takes_otherwise(payload: dict[str, Any]) -> Misdeed:
     return lie
 
 
+def _header_bomb(worker: Liar, request: Request) -> None:
+    """A header that would be gigabytes where it is read as a whole."""
+    _, members = worker.packed(worker.a_set(request["payload"]["job_id"]), request)
+    head = {
+        "protocol_version": request["protocol_version"],
+        "request_id": request["request_id"],
+        "ok": True,
+    }
+    start = json.dumps({**head, **members})[:-1].encode() + b',"x":['
+    worker.write(start + b"[]," * (2 * MIB) + b"[]]}\n")
+
+
+def _attestation_bomb(worker: Liar, request: Request) -> None:
+    """An attestation of so many values, in the room that a file which is not there was announced for."""
+    made = worker.a_set(request["payload"]["job_id"])  # which makes the packages known
+    from rch.contract.manifest import sort_entries
+    from rch.contract.records import Entry
+
+    absent = Entry(path="zz.bin", type="file", size=140 * MIB, sha256="0" * 64)
+    made.put_manifest(sort_entries([*made.entries(), absent]))
+    made.put_attestation()
+    made.put_index()
+    start = made.files["attestation.json"].rstrip()[:-1] + b',"zz":['
+    made.files["attestation.json"] = start + b"[]," * (45 * MIB) + b"[]]}"
+    body, members = worker.packed(made, request)
+    worker.reply(request, **members)
+    worker.write(body)
+
+
 MISDEEDS: dict[str, tuple[str, Misdeed]] = {
+    # what is small on its way and would not be where it is read
+    "header of values": ("fetch", _header_bomb),
+    "attestation of values": ("fetch", _attestation_bomb),
     # before the protocol, and its envelope
     "talks before the protocol": ("probe", _motd),
     "probe is no JSON": ("probe", raw(b"{not json\n")),
