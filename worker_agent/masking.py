@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -38,7 +39,7 @@ class StreamMask:
     """For bytes that come in pieces."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
-        self._scrubber = Scrubber(_known(env))
+        self._scrubber = Scrubber(partial(_known, env))
 
     def feed(self, data: bytes) -> bytes:
         """What is safe to pass on."""
@@ -58,7 +59,7 @@ class Mask:
     def text(self, text: str) -> str:
         """A text without secrets; one that was cut ends before what may be the beginning of one."""
         data = text.encode("utf-8", "surrogatepass")
-        masked = Scrubber(_known(self._env)).feed(data, last=len(text) < MAX_MESSAGE)
+        masked = Scrubber(partial(_known, self._env)).feed(data, last=len(text) < MAX_MESSAGE)
         return text if masked == data else masked.decode("utf-8", "surrogatepass")
 
     def of(self, value: T) -> T:

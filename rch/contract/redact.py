@@ -10,7 +10,7 @@ without room in the midst of a secret makes it no other text.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -147,14 +147,14 @@ def names_secret(key: str) -> bool:
 
 def holds_secret(text: str) -> bool:
     """Whether there is something in a text that looks like a secret."""
-    data = shown_of(text.encode("utf-8", "surrogatepass"))
-    return any(_look(data, at, rule) for at, rule in _places(data, 0))
+    raw = text.encode("utf-8", "surrogatepass")
+    return any(_look(data, at, rule) for data in (raw, shown_of(raw)) for at, rule in _places(data, 0))
 
 
 def scrub(text: str) -> str:
     """A text with `[REDACTED]` for each secret that has a known look."""
     data = text.encode("utf-8", "surrogatepass")
-    if not _places(shown_of(data), 0):
+    if not _places(data, 0) and not _places(shown_of(data), 0):
         return text
     return Scrubber().feed(data, last=True).decode("utf-8", "surrogatepass")
 
@@ -196,13 +196,16 @@ def _look(data: bytes, at: int, rule: _Rule, fresh: int = 0) -> re.Match[bytes] 
 class Scrubber:
     """Takes what looks like a secret out of a stream, also where a piece's border cuts it in two.
 
-    Back is held the beginning of what may become one, within its line and up to 1500 bytes. `first` looks
-    at the stream before.
+    Back is held the beginning of what may become one, within its line and up to 1500 bytes. `first` makes
+    a stage that looks at the stream before. All of it is done twice: to what is shown, and then to the
+    bytes: a sequence without an end takes a letter of a secret from who looks at a screen alone.
     """
 
-    def __init__(self, first: Stage | None = None) -> None:
+    def __init__(self, first: Callable[[], Stage] | None = None) -> None:
+        makers = [Looks] if first is None else [first, Looks]
+        self._raw: list[Stage] = [make() for make in makers]
         self._sieve = Sieve()
-        self._stages = [Past(stage) for stage in (first, Looks()) if stage is not None]
+        self._stages = [Past(make()) for make in makers]
         self._out = 0
 
     def feed(self, data: bytes, *, last: bool = False) -> bytes:
@@ -211,7 +214,10 @@ class Scrubber:
         for stage in self._stages:
             data, aside = stage.feed(data, aside, last=last)
         at, self._out = self._out, self._out + len(data)
-        return woven(data, aside, at)
+        data = woven(data, aside, at)
+        for raw in self._raw:
+            data = b"".join(piece.data for piece in raw.pieces(data, last=last))
+        return data
 
 
 class Looks:

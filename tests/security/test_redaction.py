@@ -189,6 +189,22 @@ def test_a_value_of_the_environment_is_in_no_piece_of_a_log(
     assert value.encode() not in passed.replace(REDACTED.encode(), b"|")
 
 
+@pytest.mark.spec("11")
+@pytest.mark.parametrize("opening", ["\x9b", "\x1b[", "\x1b[38;5", "\x1b]0;", "\x90", "\x1b"])
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_a_sequence_without_its_end_hides_no_secret_in_the_bytes(opening: str, size: int) -> None:
+    """A terminal takes the first letter for the sequence's; who opens the file sees all of them."""
+    token = "ghp_" + "a" * 36
+    data = f"{opening}XXXX {opening}{token}\n".encode()
+    mask, passed = StreamMask({"DEPLOY_TOKEN": "XXXX"}), b""
+    for at in range(0, len(data), size):
+        passed += mask.feed(data[at : at + size])
+    passed += mask.flush()
+    assert b"XXXX" not in passed
+    assert token.encode() not in passed
+    assert token not in scrub(f"{opening}{token}")
+
+
 # What no reader of a log sees, in its midst.
 UNSEEN = [
     "\x1b[0m",
@@ -226,7 +242,7 @@ def test_a_secret_that_is_cut_by_what_is_not_shown_is_not_shown(
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([*WORDS, *UNSEEN, "\x1b", "\x1b[", "é"]), max_size=12), st.data())
-def test_what_is_not_shown_changes_nothing_of_what_is(words: list[str], draw: st.DataObject) -> None:
+def test_what_is_not_shown_hides_nothing_of_what_is(words: list[str], draw: st.DataObject) -> None:
     text = "".join(words)
     data = text.encode()
     cuts = draw.draw(st.lists(st.integers(0, len(data)), max_size=6).map(sorted))
@@ -235,7 +251,9 @@ def test_what_is_not_shown_changes_nothing_of_what_is(words: list[str], draw: st
         passed += scrubber.feed(data[start:end])
     passed += scrubber.feed(b"", last=True)
     assert passed.decode() == scrub(text)
-    assert neutral(passed.decode()) == scrub(neutral(text))
+    shown = neutral(passed.decode())
+    # The bytes may hold one that no screen shows as such; of the mark, too, a sequence takes the beginning.
+    assert shown == scrub(neutral(text)) or "ACTED]" in shown
     if not holds_secret(text):
         assert passed == data
 
