@@ -21,7 +21,7 @@ from rch.contract.errors import Failure
 from rch.contract.local_api import SubmitParams
 from rch.contract.neutral import neutral
 from rch.contract.records import Source
-from rch.contract.redact import REDACTED, Scrubber, holds_secret, scrub
+from rch.contract.redact import REDACTED, Looks, Scrubber, holds_secret, scrub
 from rchd.core.plan import Minted, accepted_run, again, planned_steps
 from rchd.edges.logclean import without_secrets
 from worker_agent.buildfiles import BuildLog, EventFile
@@ -195,12 +195,12 @@ def test_a_value_of_the_environment_is_in_no_piece_of_a_log(
 def test_a_sequence_without_its_end_hides_no_secret_in_the_bytes(opening: str, size: int) -> None:
     """A terminal takes the first letter for the sequence's; who opens the file sees all of them."""
     token = "ghp_" + "a" * 36
-    data = f"{opening}XXXX {opening}{token}\n".encode()
-    mask, passed = StreamMask({"DEPLOY_TOKEN": "XXXX"}), b""
+    data = f"{opening}horse {opening}{token}\n".encode()
+    mask, passed = StreamMask({"DEPLOY_TOKEN": "horse"}), b""
     for at in range(0, len(data), size):
         passed += mask.feed(data[at : at + size])
     passed += mask.flush()
-    assert b"XXXX" not in passed
+    assert b"horse" not in passed
     assert token.encode() not in passed
     assert token not in scrub(f"{opening}{token}")
 
@@ -252,8 +252,10 @@ def test_what_is_not_shown_hides_nothing_of_what_is(words: list[str], draw: st.D
     passed += scrubber.feed(b"", last=True)
     assert passed.decode() == scrub(text)
     shown = neutral(passed.decode())
-    # The bytes may hold one that no screen shows as such; of the mark, too, a sequence takes the beginning.
-    assert shown == scrub(neutral(text)) or "ACTED]" in shown
+    if b"".join(piece.data for piece in Looks().pieces(data, last=True)) == data:
+        assert shown == scrub(neutral(text))
+    else:  # the bytes hold one; of the mark, too, a sequence takes the beginning
+        assert shown == scrub(neutral(text)) or "ACTED]" in shown
     if not holds_secret(text):
         assert passed == data
 
