@@ -51,7 +51,7 @@ lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/deptry rch rchd rchctl worker_agent
+	$(BIN)/deptry rch rch_conformance rchd rchctl worker_agent
 	$(BIN)/codespell
 
 format: $(STAMP)  ## let ruff format and mend what it can
