@@ -61,6 +61,7 @@ OTHERWISE: dict[str, Verdict] = {
     "success of an unknown word": MISMATCH,
     "end that is none": MISMATCH,
     "result of stand-ins": ("WORKER_INCOMPATIBLE", "SIMULATED", 91),
+    "result of stand-ins by its summary alone": MISMATCH,
     "result of a job that is a path": MISMATCH,
     "attestation of values": MISMATCH,
     "artifacts that are gone": ("ARTIFACTS", "GONE", 70),

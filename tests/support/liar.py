@@ -25,6 +25,12 @@ MIB = 1 << 20
 MAX_LOG = MIB
 ESCAPES = "\x1b]0;owned\x07\x1b[31mred\u202e"
 Misdeed = Callable[["Liar", Request], None]
+THROUGHOUT: dict[str, dict[str, Any]] = {
+    "capabilities that control a terminal": {
+        "hostname": ESCAPES, "os_name": ESCAPES, "os_version": f"1{ESCAPES}"
+    },
+}  # fmt: skip
+"""What a worker says of itself at each probe, and signs too."""
 
 
 class Liar(FakeWorker):
@@ -35,6 +41,7 @@ class Liar(FakeWorker):
         self.folder = folder
         self.op, self.misdeed = MISDEEDS.get(misdeed, ("", _honest))
         self.features = [*FEATURES, "lease_renew"]
+        self.also = THROUGHOUT.get(misdeed, {})
 
     def answer(self, request: Request) -> None:
         if request["op"] == "submit":
@@ -59,6 +66,7 @@ class Liar(FakeWorker):
                 limits = {"max_upload_bytes": 0, "max_artifact_bytes": 0, "max_log_bytes": MAX_LOG}
                 capabilities = {**CAPABILITIES, "toolchains": [swift], "limits": limits}
                 capabilities["capacity"] = {**CAPABILITIES["capacity"], "disk_free_bytes": 1 << 40}
+                capabilities |= self.also
                 return {
                     "rch_xcode_lane_version": "1",
                     "protocol_min": 1,
@@ -255,6 +263,14 @@ def _both(*changes: Callable[[Any], None]) -> Callable[[Any], None]:
     return change
 
 
+def _of_stand_ins(made: Any) -> None:
+    """All that speaks for the set agrees that it is a simulation; the job is as it was asked for."""
+    _record("summary.json", simulated=True)(made)
+    made.put_manifest(simulated=True)
+    made.put_attestation(simulated=True)
+    made.put_index(simulated=True)
+
+
 def _unchanged(_made: Any) -> None:
     pass
 
@@ -357,10 +373,7 @@ MISDEEDS: dict[str, tuple[str, Misdeed]] = {
     "probe in another protocol": ("probe", envelope(protocol_version=7)),
     "capabilities of 3 MiB": ("probe", capable(tools={"x": "y" * (3 * MIB)})),
     "capabilities of 50 MB": ("probe", capable(tools={"x": "y" * (50 * MIB)})),
-    "capabilities that control a terminal": (
-        "probe",
-        capable(hostname=ESCAPES, os_name=ESCAPES, os_version=f"1{ESCAPES}"),
-    ),
+    "capabilities that control a terminal": ("probe", _honest),
     "range upside down": ("probe", says(protocol_min=5, protocol_max=1)),
     "no upload": ("probe", says(features=["session", "tail", "lease"])),
     # leases
@@ -458,7 +471,8 @@ MISDEEDS: dict[str, tuple[str, Misdeed]] = {
     "success of an unknown word": ("fetch", sends(_record("summary.json", status="splendid"))),
     "end that is none": ("fetch", sends(_record("job_state.json", state="RUNNING"))),
     "end before the end": ("fetch", sends(_record("job_state.json", seq=2))),
-    "result of stand-ins": ("fetch", sends(_record("summary.json", simulated=True))),
+    "result of stand-ins": ("fetch", sends(_of_stand_ins)),
+    "result of stand-ins by its summary alone": ("fetch", sends(_record("summary.json", simulated=True))),
     "result of a job that is a path": (
         "fetch",
         sends(_record("summary.json", cached_from_job_id="../../../etc/passwd")),
