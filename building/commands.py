@@ -20,6 +20,9 @@ from building.content import ROOT
 from building.pages import made_files
 
 
+_MADE = {"__pycache__", ".build", ".swiftpm", ".DS_Store"}
+
+
 def source_epoch() -> int:
     """The time that a package bears, in seconds."""
     return int(os.environ.get("SOURCE_DATE_EPOCH") or (ROOT / "pyproject.toml").stat().st_mtime)
@@ -57,6 +60,10 @@ class BdistWheel(bdist_wheel):
 
 class Sdist(sdist):
     """A tar archive without owners, sorted, all of one time."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        """As setuptools, without what was made here."""
+        super().make_release_tree(base_dir, [each for each in files if not _MADE & set(Path(each).parts)])
 
     def make_archive(self, base_name: str, format: str, root_dir: Any = None, *args: Any, **kw: Any) -> str:  # noqa: A002  (setuptools' name)
         """`base_name`.tar.gz of the folder of that name, which setuptools has filled."""
