@@ -9,7 +9,7 @@ from setuptools import setup
 
 sys.path.insert(0, str(Path(__file__).parent))  # a builder starts elsewhere
 
-from building.commands import COMMANDS  # noqa: E402
-from building.content import STATIC  # noqa: E402
+from building.commands import COMMANDS
+from building.content import STATIC
 
 setup(cmdclass=COMMANDS, data_files=STATIC)

@@ -9,16 +9,15 @@ import gzip
 import io
 import os
 import tarfile
+from distutils.command.install_data import install_data
 from pathlib import Path
 from typing import Any
 
-from distutils.command.install_data import install_data
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.sdist import sdist
 
 from building.content import ROOT
 from building.pages import made_files
-
 
 _MADE = {"__pycache__", ".build", ".swiftpm", ".DS_Store"}
 
@@ -28,7 +27,7 @@ def source_epoch() -> int:
     return int(os.environ.get("SOURCE_DATE_EPOCH") or (ROOT / "pyproject.toml").stat().st_mtime)
 
 
-class InstallData(install_data):  # type: ignore[misc]  # setuptools has no types for it
+class InstallData(install_data):
     """Adds what is made of the parsers. An editable installation goes without: its parsers change."""
 
     def run(self) -> None:
@@ -43,7 +42,7 @@ class InstallData(install_data):  # type: ignore[misc]  # setuptools has no type
         super().run()
 
 
-class BdistWheel(bdist_wheel):
+class BdistWheel(bdist_wheel):  # type: ignore[misc]  # setuptools brings no types
     """A wheel that tells nothing of the umask and the clock under which it was made."""
 
     def run(self) -> None:
@@ -58,7 +57,7 @@ class BdistWheel(bdist_wheel):
             path.chmod(_mode(path.stat().st_mode, is_folder=path.is_dir()))
 
 
-class Sdist(sdist):
+class Sdist(sdist):  # type: ignore[misc]  # as above
     """A tar archive without owners, sorted, all of one time."""
 
     def make_release_tree(self, base_dir: str, files: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""`make dist`: sdist and wheel of what git tracks, made twice over: the wheel out of the sdist, and no warnings.
+"""`make dist`: sdist and wheel of what git tracks, the wheel out of the sdist, without a warning.
 
     python -m building.dist [FOLDER]        default: dist/, which is emptied first
 
@@ -18,9 +18,7 @@ from pathlib import Path
 from building.content import ROOT
 
 _WARNING = re.compile(r"\bwarning\b|deprecat", re.IGNORECASE)
-_MADE = shutil.ignore_patterns(
-    ".git", ".venv", ".demo", ".fuzz", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "build", "dist"
-)
+_MADE = frozenset({".git", ".venv", ".demo", ".fuzz", ".hypothesis", "build", "dist"})
 
 
 class BuildError(Exception):
@@ -33,12 +31,18 @@ def export(to: Path) -> None:
         argv = ["git", "ls-files", "-z"]
         listed = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        shutil.copytree(ROOT, to, ignore=_MADE, symlinks=True)
+        shutil.copytree(ROOT, to, ignore=_made, symlinks=True)
         return
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, to / name)
+
+
+def _made(folder: str, names: list[str]) -> set[str]:
+    """What builds, tests and checks leave: caches anywhere, the rest at the top alone."""
+    caches = {each for each in names if each == "__pycache__" or each.endswith(("_cache", ".egg-info"))}
+    return caches | (_MADE & set(names) if Path(folder) == ROOT else set())
 
 
 def committed_at() -> int:

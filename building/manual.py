@@ -96,7 +96,9 @@ def _help(action: argparse.Action) -> str:
 
 
 def _spelled(action: argparse.Action) -> str:
-    values = action.metavar if isinstance(action.metavar, tuple) else (action.metavar or action.dest.upper(),)
+    values = (
+        action.metavar if isinstance(action.metavar, tuple) else (action.metavar or action.dest.upper(),)
+    )
     told = " ".join(f"\\fI{_escaped(value)}\\fR" for value in values)
     if not action.option_strings:
         return told
@@ -153,4 +155,5 @@ def _escaped(text: str) -> str:
     safe = text.replace("\\", "\\e").replace("-", "\\-")
     for sign, name in (("'", "\\(aq"), ("`", "\\(ga"), ("^", "\\(ha"), ("~", "\\(ti")):
         safe = safe.replace(sign, name)
+    safe = "".join(each if each.isascii() else f"\\[u{ord(each):04X}]" for each in safe)
     return f"\\&{safe}" if safe.startswith(".") else safe

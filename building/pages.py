@@ -24,14 +24,13 @@ _SUMMARIES = {
 }
 
 
-
 def made_files(distribution: Any, epoch: int) -> Iterator[tuple[str, str]]:
     """Place below the prefix and text of each file; `distribution` is setuptools' own."""
     os.environ["COLUMNS"] = "100"  # argparse asks for it
-    scripts = dict(
-        (part.strip() for part in line.split("=", 1))
-        for line in distribution.entry_points["console_scripts"]
-    )
+    scripts: dict[str, str] = {}
+    for line in distribution.entry_points["console_scripts"]:
+        name, _, target = line.partition("=")
+        scripts[name.strip()] = target.strip()
     yield from _manual(scripts, distribution.get_version(), epoch)
     yield from _completions(scripts)
 
@@ -79,9 +78,7 @@ def _verbs() -> list[tuple[Page, argparse.ArgumentParser]]:
         for action in whole_parser()._actions  # noqa: SLF001  (argparse has no other way to them)
         if action.dest == "verb"
     )
-    return [
-        (Page(f"rchctl-{name}", 1, _summary(parser)), parser) for name, parser in choices.items()
-    ]
+    return [(Page(f"rchctl-{name}", 1, _summary(parser)), parser) for name, parser in choices.items()]
 
 
 def _summary(parser: argparse.ArgumentParser) -> str:

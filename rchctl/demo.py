@@ -25,7 +25,7 @@ PROJECTS = Path(__file__).parent / "demos"
 _MARK = ".rch-demo"
 _SOCKET = "socket"
 _LONGEST = 80
-"""The platform takes socket paths of about a hundred bytes; a deeper folder needs a shorter one elsewhere."""
+"""The platform takes socket paths of about a hundred bytes; a deep folder needs one elsewhere."""
 _PRODUCTS = shutil.ignore_patterns(".build", ".swiftpm")
 _FORGOTTEN = ("RCH_SOCKET", "RCH_STATE_DIR", "RCH_NO_AUTOSTART", "RCH_RCHD")
 _CANCELLED = 80
@@ -47,9 +47,10 @@ _USUAL = (
 
 @dataclass
 class Demo:
-    """A demo in `folder`, which is removed first; `client` is how this program is called, `say` tells a line.
+    """A demo in `folder`, which is removed first.
 
-    `swift` is the toolchain's program, None for stand-ins.
+    `client` is how this program is called, `say` tells a line; `swift` is the toolchain's program, or None
+    for stand-ins.
     """
 
     folder: Path
@@ -91,7 +92,8 @@ class Demo:
             self.say(f"the package in {self.project}, built by {self.swift}")
         else:
             self.say(
-                f"the Xcode project in {self.project}, on stand-in tools: nothing is compiled, nothing is proved"
+                f"the Xcode project in {self.project}, on stand-in tools:"
+                " nothing is compiled, nothing is proved"
             )
         code = self._call("verify", *([] if self.swift else ["--simulate"]))
         if code == _CANCELLED:  # the job is seen to its end before its daemon goes
@@ -132,7 +134,7 @@ class Demo:
         if len(os.fsencode(self._env["RCH_HOME"])) <= _LONGEST:
             yield
             return
-        with tempfile.TemporaryDirectory(prefix="rch-demo.", dir="/tmp") as short:  # noqa: S108  (short is what counts)
+        with tempfile.TemporaryDirectory(prefix="rch-demo.", dir="/tmp") as short:
             self._env["RCH_SOCKET"] = f"{short}/s"
             (self.folder / _SOCKET).write_text(f"{short}/s", encoding="utf-8")
             yield
@@ -141,7 +143,9 @@ class Demo:
         where = self.project if self.project.exists() else None
         sink = subprocess.DEVNULL if quiet else None
         argv = [*self.client, *words]
-        return subprocess.run(argv, env=self._env, cwd=where, stdout=sink, stderr=sink, check=False).returncode
+        return subprocess.run(
+            argv, env=self._env, cwd=where, stdout=sink, stderr=sink, check=False
+        ).returncode
 
     def _told(self, *words: str) -> str:
         """The first line that a call prints; empty where it fails."""
@@ -161,7 +165,10 @@ def find_swift(env: Mapping[str, str]) -> Path | None:
     """A toolchain's `swift` that runs: on `PATH`, or in one of the usual places."""
     home = env.get("HOME", "")
     usual = (each.replace("~", home, 1) for each in _USUAL if home or not each.startswith("~"))
-    named = [shutil.which("swift", path=env.get("PATH")), *(place for each in usual for place in sorted(glob(each)))]  # noqa: PTH207  (whole patterns)
+    named = [
+        shutil.which("swift", path=env.get("PATH")),
+        *(place for each in usual for place in sorted(glob(each))),  # noqa: PTH207  (whole patterns)
+    ]
     return next((Path(each) for each in named if each and _runs(each, env)), None)
 
 
@@ -172,7 +179,8 @@ def _runs(program: str, env: Mapping[str, str]) -> bool:
         asked.insert(0, ["xcode-select", "-p"])
     try:
         return all(
-            subprocess.run(argv, env=dict(env), capture_output=True, check=False, timeout=60).returncode == 0
+            subprocess.run(argv, env=dict(env), capture_output=True, check=False, timeout=60).returncode
+            == 0
             for argv in asked
         )
     except (OSError, subprocess.TimeoutExpired):

@@ -31,5 +31,7 @@ def lacking(error: ImportError, who: str, kind: Kind = Kind.USAGE) -> Failure | 
     if extra is None:
         return None
     return Failure(
-        kind, f"{who} needs the package {package}, which is not installed", hint=f"pip install 'rch[{extra}]'"
+        kind,
+        f"{who} needs the package {package}, which is not installed",
+        hint=f"pip install 'rch[{extra}]'",
     )

@@ -17,7 +17,8 @@ from rchctl import demo as demos
 from rchctl.demo import Demo, find_swift
 
 CLIENT = """#!/bin/sh
-echo "$* in $PWD with $RCH_HOME socket ${RCH_SOCKET:-default} swift $(command -v swift || echo none)" >>"$CALLS"
+swift=$(command -v swift || echo none)
+echo "$* in $PWD with $RCH_HOME socket ${RCH_SOCKET:-default} swift $swift" >>"$CALLS"
 case "$*" in
   verify|"verify --simulate") exit "$CODE" ;;
   "artifacts latest") echo "$RCH_HOME/data/run"; echo "more" ;;
@@ -40,7 +41,12 @@ class Stage:
 
     def run(self, code: int = 0, *, stop: int = 0, swift: bool = True) -> int:
         """The demo's end."""
-        env = {"PATH": "/usr/bin:/bin", "CALLS": str(self.root / "calls"), "CODE": str(code), "STOP": str(stop)}
+        env = {
+            "PATH": "/usr/bin:/bin",
+            "CALLS": str(self.root / "calls"),
+            "CODE": str(code),
+            "STOP": str(stop),
+        }
         return Demo(
             folder=self.folder,
             client=[str(self.client)],
@@ -155,7 +161,7 @@ def test_a_demo_that_is_told_to_end_stops_its_daemon_first(stage: Stage) -> None
     env = {"PATH": "/usr/bin:/bin", "CALLS": str(calls), "STOP": "0"}
     argv = [sys.executable, "-c", code, str(stage.folder), str(stage.client)]
     with subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL) as process:
-        until(lambda: calls.exists() and calls.read_text())
+        until(lambda: calls.exists() and calls.read_text() != "")
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 128 + signal.SIGTERM
     assert stage.words == ["verify --simulate", "daemon stop"]
