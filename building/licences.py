@@ -1,6 +1,6 @@
 """What licence each library bears, as SPDX names it, and which are expected (docs/decisions/0004-packages.md).
 
-    python -m building.licences      exits 1 where a library of the wheel has none, or one that is not expected
+python -m building.licences      exits 1 where a library of the wheel has none, or one that is not expected
 """
 
 from __future__ import annotations
@@ -16,7 +16,18 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 from packaging.requirements import Requirement
 
 EXPECTED = frozenset(
-    {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "EPL-2.0", "ISC", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0"}
+    {
+        "0BSD",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "EPL-2.0",
+        "ISC",
+        "MIT",
+        "MIT-0",
+        "MPL-2.0",
+        "PSF-2.0",
+    }
 )
 """Licences that ask for no more of an Apache-licensed program than to be named. Weak copyleft (EPL, MPL) is
 among them: it binds changes of the library's own files, and we ship none."""
@@ -43,7 +54,9 @@ def licence_of(metadata: Message | Any) -> str:
     """An SPDX expression, from the newest field that tells one; empty where none does."""
     expression = metadata.get("License-Expression") or ""
     text = (metadata.get("License") or "").strip()
-    named = [each.rpartition(" :: ")[2] for each in metadata.get_all("Classifier") or [] if "License ::" in each]
+    named = [
+        each.rpartition(" :: ")[2] for each in metadata.get_all("Classifier") or [] if "License ::" in each
+    ]
     for each in (expression, _TEXTS.get(text, text), *(_CLASSIFIERS.get(name, "") for name in named)):
         if each and len(each) < 100:
             try:
@@ -67,7 +80,11 @@ def libraries(of: str, *extras: str) -> Iterator[tuple[Distribution, tuple[str, 
 
     `PackageNotFoundError` where one is not installed.
     """
-    left, seen, whole = [(of, extra) for extra in ("", *extras)], set[tuple[str, str]](), dict[str, set[str]]()
+    left, seen, whole = (
+        [(of, extra) for extra in ("", *extras)],
+        set[tuple[str, str]](),
+        dict[str, set[str]](),
+    )
     found: dict[str, Distribution] = {}
     while left:
         owner, extra = left.pop()

@@ -22,7 +22,15 @@ from building.dist import build, committed_at, export
 OLDEST, NEWEST = (3, 11), (3, 14)
 QUICK = ("contract", "core", "config", "files")
 """Folders of tests/ that stand for all."""
-_TOOLS = ("hypothesis", "jsonschema", "pytest", "pytest-asyncio", "pytest-randomly", "pytest-timeout")
+_TOOLS = (
+    "hypothesis",
+    "jsonschema",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-randomly",
+    "pytest-timeout",
+    "securesystemslib[crypto]",
+)
 _PACKAGES = ("rch", "rch_conformance", "rchd", "rchctl", "worker_agent")
 _ASK = "import sys; print('%d.%d.%d' % sys.version_info[:3], sys.prefix == sys.base_prefix)"
 
@@ -53,7 +61,9 @@ def _version(python: Path) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Each Python in turn; tells what it does."""
-    pythons = {version: path for version, path in found().items() if not argv or version.startswith(tuple(argv))}
+    pythons = {
+        version: path for version, path in found().items() if not argv or version.startswith(tuple(argv))
+    }
     if not pythons:
         sys.stderr.write("test-pythons: no such Python here, on PATH or in ~/.pyenv/versions\n")
         return 2
@@ -78,7 +88,16 @@ def _try(python: Path, version: str, wheel: Path, top: Path) -> str:
     venv, home = top / version, top / f"home-{version}"
     home.mkdir()
     own = venv / "bin/python"
-    pip = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", ROOT / "constraints.txt"]
+    pip = [
+        own,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-c",
+        ROOT / "constraints.txt",
+    ]
     tests = [top / "tree/tests" / each for each in QUICK]
     for step, command in _steps(
         venv=[python, "-m", "venv", venv],
@@ -90,7 +109,9 @@ def _try(python: Path, version: str, wheel: Path, top: Path) -> str:
         sys.stdout.flush()
         env = {name: value for name, value in os.environ.items() if not name.startswith(("RCH_", "XDG_"))}
         argv = list(map(str, command))
-        code = subprocess.run(argv, env={**env, "HOME": str(home)}, cwd=home, check=False).returncode
+        if step in {"tests", "demo"}:  # pip has its cache where it is used to
+            env["HOME"] = str(home)
+        code = subprocess.run(argv, env=env, cwd=home, check=False).returncode
         if code:
             return f"{step} (exit code {code})"
     return ""
