@@ -3,7 +3,7 @@
     python -m building.bom [FOLDER]      default: dist/, which holds one wheel
 
 Versions, licences and who needs whom are those of this environment, which constraints.txt pins. The digests
-are those of the archives that pip would fetch for this machine; without an index they are left out, and told.
+are those of the archives that pip would fetch here; without an index they are left out, and told.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import Distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ _SPACE = uuid.UUID("6f1c3a52-6a0e-5d5c-9a0b-0d9b7f6f1b11")
 
 def bom(wheel: Path, digests: Mapping[str, str], epoch: int) -> dict[str, Any]:
     """The document; `digests` is sha256 in hex by purl. Equal wheels and libraries give equal documents."""
-    found = list(libraries("rch", "all"))
+    found = list(libraries(distribution("rch"), "all"))
     top, parts = "", list[dict[str, Any]]()
     refs = {normal(each.metadata["Name"]): _purl(each) for each, _ in found}
     for library, _ in found:
@@ -68,8 +68,8 @@ def _component(library: Distribution, digests: Mapping[str, str]) -> dict[str, A
         "version": library.version,
         "purl": purl,
     }
-    if summary := library.metadata.get("Summary"):
-        part["description"] = summary
+    if "Summary" in library.metadata:
+        part["description"] = library.metadata["Summary"]
     if expression:
         part["licenses"] = [{"expression": expression}]
     if purl in digests:

@@ -39,7 +39,7 @@ def complaints(folder: Path) -> Iterator[str]:
         if text.startswith(("#", "-", "*")):
             yield f"{path.name}: leave out the list or the heading, which the changelog adds"
         if len(text) > _MOST_LETTERS or "\n\n" in text:
-            yield f"{path.name}: one or two sentences, {_MOST_LETTERS} letters at most; the rest goes into docs/"
+            yield f"{path.name}: one or two sentences, {_MOST_LETTERS} letters; the rest goes into docs/"
 
 
 def main(argv: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""What licence each library bears, as SPDX names it, and which are expected (docs/decisions/0004-packages.md).
+"""What licence each library bears, as SPDX names it, and which are expected (docs/decisions/0004).
 
 python -m building.licences      exits 1 where a library of the wheel has none, or one that is not expected
 """
@@ -67,7 +67,7 @@ def licence_of(metadata: Message | Any) -> str:
 
 
 def unexpected(expression: str) -> set[str]:
-    """The licences that an expression names and nobody expects; of a choice one that is expected will do."""
+    """The licences that an expression names and nobody expects; of a choice, one will do."""
     for choice in re.split(r"\bOR\b", expression):
         names = {each for each in re.findall(r"[A-Za-z0-9.+-]+", choice) if each not in {"AND", "WITH"}}
         if not (strange := names - EXPECTED) and names:
@@ -75,20 +75,17 @@ def unexpected(expression: str) -> set[str]:
     return strange or {"none"}
 
 
-def libraries(of: str, *extras: str) -> Iterator[tuple[Distribution, tuple[str, ...]]]:
-    """What is installed here of what `of` needs with these extras, each once, with the names that it needs.
+def libraries(root: Distribution, *extras: str) -> Iterator[tuple[Distribution, tuple[str, ...]]]:
+    """`root` and what is installed here of what it needs with these extras, each with what it names.
 
     `PackageNotFoundError` where one is not installed.
     """
-    left, seen, whole = (
-        [(of, extra) for extra in ("", *extras)],
-        set[tuple[str, str]](),
-        dict[str, set[str]](),
-    )
-    found: dict[str, Distribution] = {}
+    of = normal(root.metadata["Name"])
+    left, seen = [(of, extra) for extra in ("", *extras)], set[tuple[str, str]]()
+    whole, found = dict[str, set[str]](), {of: root}
     while left:
         owner, extra = left.pop()
-        here = found.setdefault(owner, distribution(owner))
+        here = found.get(owner) or found.setdefault(owner, distribution(owner))
         for need in map(Requirement, here.requires or ()):
             if need.marker and not need.marker.evaluate({"extra": extra}):
                 continue
@@ -111,7 +108,7 @@ def normal(name: str) -> str:
 def main() -> int:
     """Tell each library that is not as expected."""
     code = 0
-    for library, _ in libraries("rch", "all"):
+    for library, _ in libraries(distribution("rch"), "all"):
         name, expression = library.metadata["Name"], licence_of(library.metadata)
         if strange := unexpected(expression):
             said = ", ".join(sorted(strange))

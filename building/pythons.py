@@ -1,9 +1,9 @@
-"""`make test-pythons`: the wheel in an empty venv of each Python of this machine, and a quick part of the tests.
+"""`make test-pythons`: the wheel in an empty venv of each Python of this machine, and quick tests of it.
 
     python -m building.pythons [WORD...]     only Pythons whose version begins so: 3.12
 
-The tests see the wheel and not the checkout. The libraries come from the index that pip is set up for, at the
-versions of constraints.txt. Exits 1 where one fails, 2 where there is no Python at all.
+The tests see the wheel and not the checkout. The libraries come from the index that pip is set up for, as
+constraints.txt has them. Exits 1 where one fails, 2 where there is no Python at all.
 """
 
 from __future__ import annotations
@@ -88,20 +88,11 @@ def _try(python: Path, version: str, wheel: Path, top: Path) -> str:
     venv, home = top / version, top / f"home-{version}"
     home.mkdir()
     own = venv / "bin/python"
-    pip = [
-        own,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "-c",
-        ROOT / "constraints.txt",
-    ]
+    flags = ["--quiet", "--disable-pip-version-check", "-c", str(ROOT / "constraints.txt")]
     tests = [top / "tree/tests" / each for each in QUICK]
     for step, command in _steps(
         venv=[python, "-m", "venv", venv],
-        install=[*pip, f"{wheel}[all]", *_TOOLS],
+        install=[own, "-m", "pip", "install", *flags, f"{wheel}[all]", *_TOOLS],
         tests=[own, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         demo=[venv / "bin/rchctl", "demo", "--simulate"],
     ):

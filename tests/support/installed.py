@@ -11,14 +11,13 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
-from importlib.metadata import Distribution, distribution
+from importlib.metadata import Distribution
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 from building.dist import build, export
+from building.licences import libraries
 
 EPOCH = 1_700_000_000
 
@@ -51,7 +50,9 @@ class Installed:
         self.site = next(top.glob("lib/python*/site-packages"))
         self.home.mkdir()
         (own,) = self.site.glob("rch-*.dist-info")
-        for library in libraries(Distribution.at(own), extras):
+        for library, _ in libraries(Distribution.at(own), *extras):
+            if library.metadata["Name"] == "rch":
+                continue
             for name in {entry.parts[0] for entry in library.files or () if entry.parts[0] != ".."}:
                 to = self.site / name
                 if name != "__pycache__" and not to.exists():
@@ -76,24 +77,6 @@ class Installed:
     def environment(self) -> dict[str, str]:
         """No variable of the developer's."""
         return {"PATH": f"{self.top}/bin:/usr/bin:/bin", "HOME": str(self.home), "LANG": "C.UTF-8"}
-
-
-def libraries(of: Distribution, extras: tuple[str, ...]) -> Iterator[Distribution]:
-    """What `of` needs with these extras, and what that needs, each once."""
-    left, seen = [(of, extra) for extra in ("", *extras)], set[tuple[str, str]]()
-    while left:
-        owner, extra = left.pop()
-        for need in map(Requirement, owner.requires or ()):
-            if need.marker and not need.marker.evaluate({"extra": extra}):
-                continue
-            for wanted in ("", *need.extras):
-                if (key := (need.name.lower(), wanted)) in seen:
-                    continue
-                seen.add(key)
-                found = of if need.name == of.metadata["Name"] else distribution(need.name)
-                left.append((found, wanted))
-                if found is not of and not wanted:
-                    yield found
 
 
 def has(program: str) -> bool:
