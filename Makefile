@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 TEST_WORKERS ?= 2
 
-.PHONY: help setup demo bench fuzz test test-faults fault-coverage limit-coverage lint format clean
+.PHONY: help setup check demo bench fuzz test test-faults test-pythons fault-coverage limit-coverage lint format
+.PHONY: dist sbom changelog clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": set PYTHON=/path/to/python3.11")'
@@ -20,6 +21,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 setup: $(STAMP)  ## make .venv with rchctl, rchd and rch-worker
+
+check: lint test  ## all that a change must pass: lint, then test
 
 demo: $(STAMP)  ## verify a demo end to end in a throw-away home (.demo/)
 	@scripts/demo
@@ -34,6 +37,9 @@ test: $(STAMP)  ## run the tests
 test-faults: $(STAMP)  ## run every case of the long matrices of faults
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal -m faults_long $(PYTEST_ARGS)
 
+test-pythons: $(STAMP)  ## the wheel and a quick part of the tests on each Python of this machine
+	@$(BIN)/python -m building.pythons $(PYTHONS)
+
 fuzz: $(STAMP)  ## look for bytes that break a reader, FUZZ_SECONDS=60 in all (docs/decoders.md)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null \
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[fuzz]' 2>/dev/null \
@@ -46,17 +52,28 @@ fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
 limit-coverage: $(STAMP)  ## compare docs/limits.md with the code and the tests
 	@$(BIN)/python scripts/limit-coverage
 
-lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling
+lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling, licences, changelog
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry rch rch_conformance rchd rchctl worker_agent
 	$(BIN)/codespell
+	$(BIN)/python -m building.licences
+	$(BIN)/python -m building.fragments
 
 format: $(STAMP)  ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## remove .venv and .demo
-	rm -rf $(VENV) .demo
+dist: $(STAMP)  ## sdist and wheel in dist/, the same bytes from the same commit
+	@$(BIN)/python -m building.dist
+
+sbom: dist  ## what the wheel installs, as CycloneDX beside it
+	@$(BIN)/python -m building.bom
+
+changelog: $(STAMP)  ## gather changes/ into CHANGELOG.md under the version of rch/__init__.py
+	@$(BIN)/towncrier build --yes --version "$$($(BIN)/python -c 'import rch; print(rch.__version__)')"
+
+clean:  ## remove .venv, .demo and dist
+	rm -rf $(VENV) .demo dist build

@@ -13,6 +13,7 @@ class Verb(NamedTuple):
 
 
 VERBS: dict[str, Verb] = {
+    "demo": Verb("rchctl.commands.demo", "one run from end to end, of a project that is brought along"),
     "init": Verb("rchctl.commands.init", "write a first .rch/xcode.toml from what this folder holds"),
     "verify": Verb(
         "rchctl.commands.verify", "build and test this project on a worker; exit with the verdict"

@@ -90,10 +90,7 @@ def _call(verb: str, words: list[str], console: Console) -> tuple[int, Outcome |
     except Exception as error:  # a defect of this program: one line, exit 1
         if os.environ.get("RCH_DEBUG"):
             raise
-        defect = Failure(
-            Kind.INTERNAL, f"{type(error).__name__}: {error}", hint="set RCH_DEBUG=1 and run it again"
-        )
-        return _refused(verb, defect, console, as_json=as_json), None
+        return _refused(verb, _defect(verb, error), console, as_json=as_json), None
     if outcome is None:
         return 0, None
     if as_json:
@@ -102,6 +99,16 @@ def _call(verb: str, words: list[str], console: Console) -> tuple[int, Outcome |
             body["error"] = outcome.error
         _envelope(verb, outcome.exit_code, body, console)
     return outcome.exit_code, outcome
+
+
+def _defect(verb: str, error: Exception) -> Failure:
+    """What nobody has thought of, but for a part of the installation that was left out."""
+    from rch.contract.extras import lacking
+
+    left_out = lacking(error, verb) if isinstance(error, ImportError) else None
+    return left_out or Failure(
+        Kind.INTERNAL, f"{type(error).__name__}: {error}", hint="set RCH_DEBUG=1 and run it again"
+    )
 
 
 def _dispatch(verb: str, words: list[str], console: Console, env: Mapping[str, str]) -> Outcome | None:

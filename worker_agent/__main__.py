@@ -19,9 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; 0, or 2 for a command line that is none of ours."""
     words = sys.argv[1:] if argv is None else argv
     if words == ["xcode", "rpc"]:
-        from worker_agent.rpc import serve_stdio
-
-        return serve_stdio(os.environ)
+        return _serve()
     if words[:2] == ["xcode", "supervise"] and len(words) == 5:
         return _supervise(words[2], words[3], words[4])
     if words == ["xcode", "sweep"]:
@@ -40,6 +38,20 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     sys.stderr.write(USAGE)
     return 2
+
+
+def _serve() -> int:
+    """What the end of a job needs is looked for at the beginning."""
+    from importlib.machinery import PathFinder  # find_spec of importlib.util costs a start far more
+
+    if PathFinder.find_spec("junitparser") is None:
+        sys.stderr.write(
+            "rch-worker: the package junitparser is not installed\n  hint: pip install 'rch[worker]'\n"
+        )
+        return 1
+    from worker_agent.rpc import serve_stdio
+
+    return serve_stdio(os.environ)
 
 
 def _key() -> int:

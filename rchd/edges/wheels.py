@@ -22,7 +22,7 @@ from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure, Kind
 
 NEEDS = ("junitparser>=3.2", "msgspec>=0.19", "pynacl>=1.5", "rfc8785>=0.1.4", "zstandard>=0.22")
-"""What the agent imports beside the standard library: the extra `worker` of pyproject.toml."""
+"""What the agent imports beside the standard library: what pyproject.toml has for all and as `worker`."""
 AGENT = "rch-worker"
 PACKAGES = ("rch", "worker_agent")
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -14,7 +14,7 @@ from support.lab import REPO, Lab, lab, run_files
 
 from rchctl.report.make import report_html
 
-DEMO = REPO / "contrib" / "demo-xcode"
+DEMO = REPO / "rchctl" / "demos" / "xcode"
 WORKER = (sys.executable, "-m", "worker_agent", "xcode", "rpc")
 pytestmark = pytest.mark.timeout(180)
 

@@ -148,7 +148,7 @@ def test_a_package_takes_no_scheme(cli: Cli) -> None:
 
 @pytest.mark.spec("6")
 def test_the_tests_of_a_shared_scheme_are_found(tmp_path: Path) -> None:
-    demo = Path(__file__).parents[2] / "contrib/demo-xcode"
+    demo = Path(__file__).parents[2] / "rchctl/demos/xcode"
     assert discover(demo).has_tests
     project(tmp_path, tests=False)
     assert not discover(tmp_path).has_tests

@@ -26,7 +26,7 @@ from rch.files.paths import host_paths
 
 TIMEOUT = 110
 REPO = Path(__file__).parents[2]
-DEMO = REPO / "contrib" / "demo"
+DEMO = REPO / "rchctl" / "demos" / "package"
 PACKAGES = REPO / "tests" / "packages"
 
 _SWIFT = """#!/bin/sh

@@ -16,7 +16,7 @@ from worker_agent.standin.output import Output
 from worker_agent.standin.run import run
 
 REPO = Path(__file__).parents[2]
-DEMO = REPO / "contrib" / "demo-xcode"
+DEMO = REPO / "rchctl" / "demos" / "xcode"
 PHONE = "platform=iOS Simulator,name=iPhone 16,OS=18.2"
 
 

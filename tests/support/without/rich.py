@@ -6,4 +6,4 @@ takes a third more time.
 
 from __future__ import annotations
 
-raise ImportError("no part of rch")
+raise ModuleNotFoundError("no part of rch", name="rich")
