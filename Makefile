@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 TEST_WORKERS ?= 2
 
-.PHONY: help setup demo bench fuzz test test-faults fault-coverage limit-coverage lint format clean
+.PHONY: help setup demo bench fuzz test test-faults fault-coverage limit-coverage schemas lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -46,13 +46,17 @@ fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
 limit-coverage: $(STAMP)  ## compare docs/limits.md with the code and the tests
 	@$(BIN)/python scripts/limit-coverage
 
-lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling
+schemas: $(STAMP)  ## write docs/schemas from the types
+	@$(BIN)/python scripts/schemas
+
+lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling, docs/schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry rch rch_conformance rchd rchctl worker_agent
 	$(BIN)/codespell
+	$(BIN)/python scripts/schemas --check
 
 format: $(STAMP)  ## let ruff format and mend what it can
 	$(BIN)/ruff format .
