@@ -46,10 +46,10 @@ fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
 limit-coverage: $(STAMP)  ## compare docs/limits.md with the code and the tests
 	@$(BIN)/python scripts/limit-coverage
 
-schemas: $(STAMP)  ## write docs/schemas from the types
+schemas: $(STAMP)  ## write docs/schemas and docs/examples
 	@$(BIN)/python scripts/schemas
 
-lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling, docs/schemas
+lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling, docs/schemas and docs/examples
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
