@@ -31,7 +31,8 @@ def _one_of(words: Iterable[str]) -> Meta:
 Id = Annotated[str, _like("^[A-Za-z0-9][A-Za-z0-9_-]{9,63}$")]
 """A run, job, request, lease or upload."""
 Sha256 = Annotated[str, _like(f"^{_HEX}$")]
-Timestamp = Annotated[str, _like(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$")]
+_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?Z$"
+Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time", "pattern": _TIME})]
 """RFC 3339 in UTC, with the suffix `Z`."""
 Version = Annotated[str, _like(r"^[0-9]+\.[0-9]+\.[0-9]+$")]
 Fingerprint = Annotated[str, _like(f"^SHA256:{_HEX}$")]
