@@ -133,7 +133,6 @@ def test_what_the_programs_call_is_tapped(module: ModuleType, name: str) -> None
     assert hasattr(getattr(module, name), "__wrapped__")
 
 
-@pytest.mark.unlike_schema("it is to be found")
 def test_a_wrong_line_is_found_where_it_is_encoded() -> None:
     asked = Request(
         protocol_version=1, op="submit", request_id=ID, payload=HasSourceRequest(source_sha256="a" * 64)

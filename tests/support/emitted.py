@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+import pytest
 from support.unlike import why_unlike
 
 from rch.contract import worker_envelope
@@ -33,6 +34,8 @@ STANDING = re.compile(r"/(?:steps/(?:build|test)|host)/[^/]+/[^/]+\Z")
 """Where a file that has an artifact's name is one, whatever it holds."""
 _PASSED_OVER = frozenset({".build", ".git", "result.xcresult", "DerivedData"})
 _MOST_TOLD = 5
+_MOST_BYTES = 8 << 20
+"""Longer documents are made by tests of limits, and cost them what they measure: they are passed over."""
 _OPS = {kind: op for op, kind in RESULTS.items()}
 
 
@@ -48,10 +51,13 @@ class Ledger:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
+        self.looks = True
         self._seen: set[bytes] = set()
 
     def hold(self, path: str, data: bytes, where: str) -> None:
         """One document against the schema at `path`; what is wrong with it is noted."""
+        if not self.looks or len(data) > _MOST_BYTES:
+            return
         key = hashlib.sha256(path.encode() + b"\0" + data).digest()
         if key in self._seen:
             return
@@ -112,12 +118,25 @@ def found(folder: Path) -> Iterator[Path]:
 LEDGER = Ledger()
 
 
-def complaints(nodeid: str, tmp_path: Path | None, exempt: str | None = None) -> str:
+def is_exempt(item: pytest.Item) -> bool:
+    """Whether a test says why what it emits is not to be looked at."""
+    marker = item.get_closest_marker("unlike_schema")
+    return bool(marker.args[0] if marker else why_unlike(item.nodeid))
+
+
+def begin(item: pytest.Item) -> None:
+    """A test begins. What it emits by itself is looked at if it is not exempt."""
+    LEDGER.looks = not is_exempt(item)
+
+
+def complaints(item: pytest.Item) -> str:
     """What a test that is over emitted and should not have; empty where all is well, or it may."""
-    if exempt or why_unlike(nodeid):
+    LEDGER.looks = True
+    if is_exempt(item):
         LEDGER.taken()
         return ""
-    if tmp_path is not None:
+    tmp_path = getattr(item, "funcargs", {}).get("tmp_path")
+    if isinstance(tmp_path, Path):
         LEDGER.artifacts(tmp_path)
     told = LEDGER.taken()
     more = f"\nand {len(told) - _MOST_TOLD} more" if len(told) > _MOST_TOLD else ""

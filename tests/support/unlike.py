@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 UNLIKE: dict[str, str] = {
+    "tests/fuzz/": "bytes that were changed at random, and what readers make of them",
     "tests/core/test_session.py": "calls and results are of the session's own making",
 }
 """The beginning of a test's id -> the reason. One test says so by `@pytest.mark.unlike_schema(why)`."""
