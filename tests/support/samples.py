@@ -1,4 +1,4 @@
-"""Samples of every artifact and message for `docs/examples`, the same bytes at each call.
+"""Samples of artifacts and messages for `docs/examples`, the same bytes at each call.
 
 Nothing is written by hand: the core is driven through a run, the worker's own code seals the set and the
 host's own code verifies it. What they are given is fixed: times, ids, nonces and the worker's key. The
