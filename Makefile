@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 TEST_WORKERS ?= 2
 
-.PHONY: help setup check demo bench fuzz test test-faults test-pythons fault-coverage limit-coverage lint format
-.PHONY: dist sbom changelog clean
+.PHONY: help setup check demo bench fuzz test test-faults test-pythons fault-coverage limit-coverage schemas lint
+.PHONY: format dist sbom changelog clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -52,7 +52,10 @@ fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
 limit-coverage: $(STAMP)  ## compare docs/limits.md with the code and the tests
 	@$(BIN)/python scripts/limit-coverage
 
-lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling, licences, changelog
+schemas: $(STAMP)  ## write docs/schemas and docs/examples
+	@$(BIN)/python scripts/schemas
+
+lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling, licences, changelog, schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -61,6 +64,7 @@ lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling
 	$(BIN)/codespell
 	$(BIN)/python -m building.licences
 	$(BIN)/python -m building.fragments
+	$(BIN)/python scripts/schemas --check
 
 format: $(STAMP)  ## let ruff format and mend what it can
 	$(BIN)/ruff format .

@@ -17,6 +17,7 @@ import msgspec
 from rch.contract import local_api as api
 from rch.contract.errors import Failure, Kind
 from rch.contract.local_gc import HostGcParams, HostGcView
+from rch.contract.schemas import describe
 from rch.contract.states import is_terminal
 from rch.files.paths import HostPaths
 from rchd.api_daemon import DaemonApi, Replies
@@ -116,7 +117,7 @@ class Api:
         return await self._handlers[call.method](call.params, connection)
 
     async def _describe(self, _params: api.NoParams, _connection: Connection) -> dict[str, Any]:
-        return api.describe()
+        return describe()
 
     async def _collect(self, params: HostGcParams, connection: Connection) -> HostGcView:
         """Old runs are removed; what is pinned is named as any run is."""

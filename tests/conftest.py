@@ -6,20 +6,64 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from support import emitted
+
+emitted.tap()
+_ELSEWHERE: Counter[str] = Counter()
+"""What the workers of pytest-xdist looked at."""
+
 # The machine is shared: how long an example takes says nothing of what is tried.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 PATIENCE_SECONDS = 30.0
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Some tests emit what is wrong on purpose."""
+    emitted.begin(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """A test fails when what was emitted meanwhile is not as docs/schemas says."""
+    yield
+    told = emitted.complaints(item)
+    if told:
+        pytest.fail(f"emitted against docs/schemas:\n{told}", pytrace=False)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist tells what it looked at."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["emitted"] = dict(emitted.LEDGER.counts)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """One of them is at its end."""
+    _ELSEWHERE.update(getattr(node, "workeroutput", {}).get("emitted", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How much was held against docs/schemas."""
+    counts = emitted.LEDGER.counts + _ELSEWHERE
+    of = ", ".join(
+        f"{sum(number for path, number in counts.items() if path.startswith(family))} {family}"
+        for family in ("rch-xcode", "worker-rpc", "local-api")
+    )
+    terminalreporter.write_line(f"held against docs/schemas: {of}; {len(counts)} schemas")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,20 @@ from typing import Any, TypeVar
 import msgspec
 
 from rch.contract.errors import Failure, Kind
+from rch.contract.forms import (
+    Action,
+    CancelReason,
+    ExitCode,
+    FailureKind,
+    Id,
+    Natural,
+    NewsType,
+    RunWord,
+    Sha256,
+    StepStatus,
+    Subkind,
+    Timestamp,
+)
 from rch.contract.local_door import (
     AddressParams,
     ExamineParams,
@@ -87,10 +101,10 @@ class DrainParams(Params, frozen=True, kw_only=True):
 class AwaitedView(View, frozen=True, kw_only=True):
     """A run that a draining daemon waits for. `waiting` says why it does not move."""
 
-    run_id: str
+    run_id: Id
     project: str
     phase: str
-    action: str | None = None
+    action: Action | None = None
     worker: str | None = None
     waiting: str | None = None
 
@@ -105,10 +119,10 @@ class HealthView(View, frozen=True, kw_only=True):
     status: str
     pid: int
     version: str
-    uptime_seconds: int
-    runs_queued: int
-    runs_running: int
-    connections: int
+    uptime_seconds: Natural
+    runs_queued: Natural
+    runs_running: Natural
+    connections: Natural
     activity: str
     home: str
     log_path: str
@@ -174,14 +188,14 @@ class CancelParams(Params, frozen=True, kw_only=True):
 
     run: str | None = None
     client_token: str | None = None
-    reason: str = "USER"
+    reason: CancelReason = "USER"
 
 
 class ListParams(Params, frozen=True, kw_only=True):
     """The newest `limit` runs, with `before` of those accepted before that run; `state` filters."""
 
     limit: int = 50
-    state: str | None = None
+    state: RunWord | None = None
     before: str | None = None
 
 
@@ -211,16 +225,16 @@ class StepView(View, frozen=True, kw_only=True):
     `cached_from_job_id`: nothing was run for it, that job's result stands for it.
     """
 
-    index: int
-    action: str
-    job_id: str
+    index: Natural
+    action: Action
+    job_id: Id
     state: str
     seq: int
-    status: str | None = None
-    exit_code: int | None = None
+    status: StepStatus | None = None
+    exit_code: ExitCode | None = None
     human_summary: str = ""
     log_path: str | None = None
-    cached_from_job_id: str | None = None
+    cached_from_job_id: Id | None = None
 
 
 class RunView(View, frozen=True, kw_only=True):
@@ -231,25 +245,25 @@ class RunView(View, frozen=True, kw_only=True):
     `simulated`: stand-in tools make or made it. `scope`: the flags by which it is less than the gate.
     """
 
-    run_id: str
-    state: str
+    run_id: Id
+    state: RunWord
     seq: int
     phase: str
-    created_at: str
-    updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
     project: str
     root: str
     origin: str
     steps: tuple[StepView, ...]
     run_dir: str
-    source_sha256: str
+    source_sha256: Sha256
     worker: str | None = None
     embedded_worker: bool = False
     simulated: bool = False
     waiting: str | None = None
-    exit_code: int | None = None
-    failure_kind: str | None = None
-    failure_subkind: str | None = None
+    exit_code: ExitCode | None = None
+    failure_kind: FailureKind | None = None
+    failure_subkind: Subkind | None = None
     human_summary: str = ""
     hint: str | None = None
     warnings: tuple[str, ...] = ()
@@ -292,9 +306,9 @@ class RunEvent(View, frozen=True, kw_only=True):
 
     subscription: int
     seq: int
-    type: str
-    run_id: str | None
-    at: str
+    type: NewsType
+    run_id: Id | None
+    at: Timestamp
     run: RunView | None = None
     data: dict[str, Any] = {}
 
@@ -303,7 +317,7 @@ class DrainView(View, frozen=True, kw_only=True):
     """What goes on while the daemon drains: as in `HealthView`."""
 
     draining: bool
-    runs_running: int
+    runs_running: Natural
     exits: bool = False
     awaited: tuple[AwaitedView, ...] = ()
 
@@ -384,16 +398,4 @@ def error_body(failure: Failure, code: int = REFUSED) -> dict[str, Any]:
             "hint": failure.hint,
             **({"detail": failure.data} if failure.data else {}),
         },
-    }
-
-
-def describe() -> dict[str, Any]:
-    """The method table with JSON Schemas (2020-12)."""
-    return {
-        name: {
-            "summary": summary,
-            "params": msgspec.json.schema(params),
-            "result": msgspec.json.schema(result),
-        }
-        for name, (params, result, summary) in METHODS.items()
     }

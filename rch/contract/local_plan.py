@@ -6,6 +6,14 @@ from typing import Any
 
 import msgspec
 
+from rch.contract.forms import (
+    Action,
+    ExitCode,
+    FailureKind,
+    Sha256,
+    Subkind,
+)
+
 
 class ExplainParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The project of the folder `start`, as `runs.submit` would take it."""
@@ -19,9 +27,9 @@ class ExplainParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class FailureView(msgspec.Struct, frozen=True, kw_only=True):
     """A place in the failure registry."""
 
-    kind: str
-    subkind: str | None
-    exit_code: int
+    kind: FailureKind
+    subkind: Subkind | None
+    exit_code: ExitCode
     message: str
     hint: str | None = None
 
@@ -81,10 +89,10 @@ class PlannedStepView(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     index: int
-    action: str
+    action: Action
     original_argv: tuple[str, ...]
     argv: tuple[str, ...] = ()
-    job_key: str | None = None
+    job_key: Sha256 | None = None
     job_key_inputs: dict[str, Any] | None = None
     udid: str | None = None
     reasons: tuple[dict[str, str], ...] = ()

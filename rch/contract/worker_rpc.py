@@ -8,6 +8,20 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from rch.contract.forms import (
+    CANCEL_WORDS,
+    ArchiveFormat,
+    CancelReason,
+    Compression,
+    EventType,
+    ExitCode,
+    Id,
+    JobWord,
+    Natural,
+    Ordinal,
+    Sha256,
+    Timestamp,
+)
 from rch.contract.records import Capabilities, ClassifierPolicyRecord, Invocation, Job, Manifest
 
 LANE_VERSION = "1"
@@ -87,10 +101,10 @@ class Stream(Payload, frozen=True, kw_only=True, omit_defaults=False):
     All four members stand on the wire: a peer need not know our defaults.
     """
 
-    content_length: int
-    content_sha256: str
-    compression: str = "zstd"
-    format: str = "tar"
+    content_length: Natural
+    content_sha256: Sha256
+    compression: Compression = "zstd"
+    format: ArchiveFormat = "tar"
 
 
 class ProbeRequest(Payload, frozen=True, kw_only=True):
@@ -110,20 +124,20 @@ class ProbeResult(Payload, frozen=True, kw_only=True):
 class ReserveRequest(Payload, frozen=True, kw_only=True):
     """A slot for `run_id`; with `lease_id` and `fence` a renewal."""
 
-    run_id: str
+    run_id: Id
     host_id: str
-    ttl_seconds: int | None = None
-    lease_id: str | None = None
+    ttl_seconds: Ordinal | None = None
+    lease_id: Id | None = None
     fence: int | None = None
 
 
 class ReserveResult(Payload, frozen=True, kw_only=True):
     """The lease. `expires_at` is for people; its life is counted by the worker."""
 
-    lease_id: str
+    lease_id: Id
     fence: Count
     ttl_seconds: Positive
-    expires_at: str
+    expires_at: Timestamp
     slots_total: Count
     slots_free: Count
 
@@ -131,7 +145,7 @@ class ReserveResult(Payload, frozen=True, kw_only=True):
 class ReleaseRequest(Payload, frozen=True, kw_only=True):
     """The end of a lease."""
 
-    lease_id: str
+    lease_id: Id
     fence: int
 
 
@@ -142,8 +156,8 @@ class Empty(Payload, frozen=True, kw_only=True):
 class HasSourceRequest(Payload, frozen=True, kw_only=True):
     """Whether a source is stored; under a lease it is pinned."""
 
-    source_sha256: str
-    lease_id: str | None = None
+    source_sha256: Sha256
+    lease_id: Id | None = None
 
 
 class HasSourceResult(Payload, frozen=True, kw_only=True):
@@ -159,11 +173,11 @@ class Resume(Payload, frozen=True, kw_only=True):
     that is not the last asks how many bytes are there.
     """
 
-    upload_id: str
-    offset: int
+    upload_id: Id
+    offset: Natural
     last: bool
-    total_length: int | None = None
-    total_sha256: str | None = None
+    total_length: Natural | None = None
+    total_sha256: Sha256 | None = None
 
 
 class Base(Payload, frozen=True, kw_only=True):
@@ -172,16 +186,16 @@ class Base(Payload, frozen=True, kw_only=True):
     The stream is then a canonical tar of the members that are new or changed, and of nothing else.
     """
 
-    source_sha256: str
+    source_sha256: Sha256
     removed: tuple[str, ...] = ()
 
 
 class UploadRequest(Payload, frozen=True, kw_only=True):
     """A source bundle; `base` and `resume` need features of their own."""
 
-    source_sha256: str
+    source_sha256: Sha256
     stream: Stream
-    lease_id: str | None = None
+    lease_id: Id | None = None
     fence: int | None = None
     base: Base | None = None
     resume: Resume | None = None
@@ -199,10 +213,10 @@ class SubmitRequest(Payload, frozen=True, kw_only=True):
 
     job: Job
     invocation: Invocation
-    job_state_seq: int
+    job_state_seq: Natural
     host_nonce: str
     classifier_policy: ClassifierPolicyRecord | None = None
-    lease_id: str | None = None
+    lease_id: Id | None = None
     fence: int | None = None
     host_timings: dict[str, int] = {}
 
@@ -210,36 +224,36 @@ class SubmitRequest(Payload, frozen=True, kw_only=True):
 class SubmitResult(Payload, frozen=True, kw_only=True):
     """Where the job stands."""
 
-    state: str
+    state: JobWord
     seq: Seq
 
 
 class JobRequest(Payload, frozen=True, kw_only=True):
     """`status`."""
 
-    job_id: str
+    job_id: Id
 
 
 class StatusResult(Payload, frozen=True, kw_only=True):
     """Where a job stands. `exit_code` is the summary's, once terminal."""
 
-    state: str
+    state: JobWord
     seq: Seq
-    job_key: str | None
-    created_at: str
-    updated_at: str
+    job_key: Sha256 | None
+    created_at: Timestamp
+    updated_at: Timestamp
     log_bytes: Count
     artifacts_available: bool
-    exit_code: int | None = None
+    exit_code: ExitCode | None = None
 
 
 class TailRequest(Payload, frozen=True, kw_only=True):
     """News of a job from `cursor` on, held up to `wait_seconds`."""
 
-    job_id: str
+    job_id: Id
     cursor: str | None = None
-    max_bytes: int | None = None
-    max_events: int | None = None
+    max_bytes: Natural | None = None
+    max_events: Natural | None = None
     wait_seconds: float | None = None
 
 
@@ -250,9 +264,9 @@ class JobEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `failure` is one failed assertion: `data {framework, name, message, path, line}`.
     """
 
-    n: int
-    at: str
-    type: str
+    n: Ordinal
+    at: Timestamp
+    type: EventType
     data: dict[str, Any] = {}
 
 
@@ -262,7 +276,7 @@ class TailResult(msgspec.Struct, frozen=True, kw_only=True):
     log_chunk: str
     events: tuple[JobEvent, ...]
     next_cursor: Cursor | None
-    state: str
+    state: JobWord
     seq: Seq | UnsetType = UNSET
     reset: bool | UnsetType = UNSET
 
@@ -270,23 +284,23 @@ class TailResult(msgspec.Struct, frozen=True, kw_only=True):
 class CancelRequest(Payload, frozen=True, kw_only=True):
     """The end of a job, for `reason` USER, SIGNAL, TIMEOUT_OVERALL, TIMEOUT_IDLE or SUPERSEDED."""
 
-    job_id: str
-    reason: str
-    lease_id: str | None = None
+    job_id: Id
+    reason: CancelReason
+    lease_id: Id | None = None
     fence: int | None = None
 
 
 class CancelResult(Payload, frozen=True, kw_only=True):
     """Where the job stands after the intent was noted."""
 
-    state: str
+    state: JobWord
 
 
 class FetchRequest(Payload, frozen=True, kw_only=True):
     """The artifact set, from byte `offset` of its stream on."""
 
-    job_id: str
-    offset: int | None = None
+    job_id: Id
+    offset: Natural | None = None
 
 
 class FetchHeader(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -295,15 +309,15 @@ class FetchHeader(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     `stream` describes the bytes that follow; `set_sha256` and `set_length` the whole stream.
     """
 
-    protocol_version: int
-    request_id: str
+    protocol_version: Ordinal
+    request_id: Id
     ok: bool
-    job_id: str
+    job_id: Id
     manifest: Manifest
     stream: Stream
-    offset: int = 0
+    offset: Natural = 0
     set_sha256: str = ""
-    set_length: int = 0
+    set_length: Natural = 0
 
 
 class GcRequest(Payload, frozen=True, kw_only=True, omit_defaults=False):
@@ -355,4 +369,18 @@ OPERATIONS: dict[str, type[Payload]] = {
     "fetch": FetchRequest,
     "gc": GcRequest,
 }
-CANCEL_REASONS = frozenset({"USER", "SIGNAL", "TIMEOUT_OVERALL", "TIMEOUT_IDLE", "SUPERSEDED"})
+RESULTS: dict[str, type[msgspec.Struct]] = {
+    "probe": ProbeResult,
+    "reserve": ReserveResult,
+    "release": Empty,
+    "has_source": HasSourceResult,
+    "upload_source": UploadResult,
+    "submit": SubmitResult,
+    "status": StatusResult,
+    "tail": TailResult,
+    "cancel": CancelResult,
+    "fetch": FetchHeader,
+    "gc": GcResult,
+}
+"""What answers each operation: the payload of its result, and of `fetch` the whole header line."""
+CANCEL_REASONS = frozenset(CANCEL_WORDS)

@@ -26,7 +26,7 @@ def configure(parser: VerbParser) -> None:
 def run(context: Context) -> Outcome:
     """Exits 0 at the end of stdin, once all is answered; 4 where the daemon hangs up before."""
     if context.args.describe:
-        from rch.contract.local_api import describe
+        from rch.contract.schemas import describe
 
         methods = describe()
         context.say(json.dumps(methods, indent=2) + "\n")

@@ -217,7 +217,7 @@ def no_manifest(made: ArtifactSet) -> None:
 @pytest.mark.parametrize(
     ("harm", "named"),
     [
-        (swap, "build.log: 8 bytes, not"),
+        (swap, "build.log: 55 bytes, not"),
         (delete, "build.log: missing"),
         (add, "extra.txt: not in the manifest"),
         (add_folder, "extra.d: not in the manifest"),

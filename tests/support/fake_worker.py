@@ -158,6 +158,8 @@ class FakeWorker:
                 "job_key": None,
                 "entries": [],
                 "artifact_root_sha256": "0" * 64,
+                "schema_id": "rch-xcode/manifest@1",
+                "schema_version": "1.0.0",
             },
         )
         self.write(body)

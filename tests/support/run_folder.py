@@ -11,6 +11,7 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from msgspec import UNSET
+from support.jobs import SWIFT, capabilities
 
 from rch.contract.canonical import jcs
 from rch.contract.records import (
@@ -41,6 +42,7 @@ from rch.contract.records import (
     Verdict,
     encode_record,
 )
+from rch.contract.toolchain import host_destination_inputs, swift_toolchain_inputs
 
 HOSTILE = (
     "<script>window.owned=1</script>\"'><img src=http://evil.invalid/x onerror=alert(1)></style>"
@@ -238,11 +240,12 @@ class RunFolder:
     def _job(self) -> dict[str, Any]:
         head = self._head()
         outcomes = [outcome for *_, outcome in self.cases]
+        here = capabilities()
         inputs = JobKeyInputs(
             source_sha256=self.source,
             sanitized_argv=self.argv,
-            toolchain={"swift_version": "6.3.1"},
-            destination={"platform": "linux"},
+            toolchain=swift_toolchain_inputs(here, SWIFT),
+            destination=host_destination_inputs(here),
         )
         evidence = (Evidence(source="phase test", fact="exit code 0"),)
         files = ("summary.json", "metrics.json", "test_summary.json", "build_summary.json")

@@ -77,7 +77,7 @@ def sealed(
     job = job or a_job()
     layout = jobs.layout(root)
     layout.log.write_text("Build complete!\n" + "a line of the log\n" * 40)
-    layout.events.write_text('{"n":1,"at":"x","type":"stage"}\n')
+    layout.events.write_text('{"n":1,"at":"2026-01-02T03:04:05.678Z","type":"stage"}\n')
     for name, body in (("xunit.xml", "".join(map(CASE.format, tests))), ("xunit-swift-testing.xml", "")):
         (layout.scratch / name).write_text(XUNIT.format(body))
     for name, data in bundle.items():

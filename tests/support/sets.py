@@ -10,24 +10,29 @@ from typing import Any
 
 import msgspec
 import zstandard
+from support.jobs import SWIFT, capabilities
 
 from rch.contract.canonical import jcs, jcs_sha256
 from rch.contract.manifest import root_sha256, sort_entries
 from rch.contract.records import (
     Attestation,
     Entry,
+    ExecutorEnv,
     Invocation,
     Job,
     JobIndex,
     JobKeyInputs,
     JobStateRecord,
     Manifest,
+    Metrics,
     Summary,
     encode_record,
 )
 from rch.contract.tar import Member, write_tar
+from rch.contract.toolchain import host_destination_inputs, swift_toolchain_inputs
 from rch.contract.worker_rpc import FetchHeader, Stream
 from rchd.edges.artifacts import Places, places
+from worker_agent.results.given import destination, effective_config, toolchain
 
 RUN_ID, JOB_ID = "run-0000000001", "job-0000000001"
 NONCE = "n" * 32
@@ -37,11 +42,12 @@ LOG = b"".join(b"line %d of the build\n" % number for number in range(400))
 
 def a_job(run_id: str = RUN_ID, job_id: str = JOB_ID, source: str = "a" * 64) -> Job:
     """The job that was asked for."""
+    here = capabilities()
     inputs = JobKeyInputs(
         source_sha256=source,
         sanitized_argv=("test", "--configuration", "debug"),
-        toolchain={"swift_version": "6.3.1", "arch": "x86_64"},
-        destination={"platform": "linux", "name": "host"},
+        toolchain=swift_toolchain_inputs(here, SWIFT),
+        destination=host_destination_inputs(here),
     )
     return Job(
         created_at=NOW,
@@ -54,9 +60,6 @@ def a_job(run_id: str = RUN_ID, job_id: str = JOB_ID, source: str = "a" * 64) ->
         artifact_profile="rich",
         original_constraint=None,
     )
-
-
-UNREAD = ("effective_config", "toolchain", "destination", "metrics", "executor_env")
 
 
 @dataclass
@@ -103,15 +106,20 @@ class ArtifactSet:
             rejected_flags=(),
             classifier_policy_sha256="c" * 64,
         )
+        metrics = Metrics(**self.head(), stages_ms={"build": 5}, counts={"log_bytes": 9}, host_timings={})
         self.files |= {
             "job.json": encode_record(self.job),
             "job_key_inputs.json": jcs(self.job.job_key_inputs),
             "job_state.json": encode_record(state),
             "invocation.json": encode_record(invocation),
             "summary.json": encode_record(summary),
-            **dict.fromkeys((f"{name}.json" for name in UNREAD), b"{}\n"),
+            "effective_config.json": encode_record(effective_config(self.job, NOW)),
+            "toolchain.json": encode_record(toolchain(self.job, NOW)),
+            "destination.json": encode_record(destination(self.job, NOW)),
+            "metrics.json": encode_record(metrics),
+            "executor_env.json": encode_record(ExecutorEnv(**self.head(), keys=("HOME", "PATH"))),
             "build.log": LOG,
-            "events.jsonl": b'{"n":1}\n',
+            "events.jsonl": b'{"n":1,"at":"2026-01-02T03:04:05.678Z","type":"stage"}\n',
             "result.xcresult/Info.plist": b"<plist/>",
             "result.xcresult/Data/data.0": b"\x00\x01\x02",
         }

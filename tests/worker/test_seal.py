@@ -82,7 +82,7 @@ class Room:
 
     def ran(self, log: str = "Build complete!\n") -> Room:
         self.layout.log.write_text(log)
-        self.layout.events.write_text('{"n":1,"at":"x","type":"stage"}\n')
+        self.layout.events.write_text('{"n":1,"at":"2026-01-02T03:04:05.678Z","type":"stage"}\n')
         return self
 
     def green(self, *, cases: str = '<testcase classname="M.A" name="testX"/>') -> Room:

@@ -247,7 +247,7 @@ def event_line(size: int, place: Path, _: Patch) -> bool:
 
     def write(text: str) -> dict[str, Any]:
         path.unlink(missing_ok=True)
-        events = EventFile(path, lambda: "t")
+        events = EventFile(path, lambda: "2026-01-02T03:04:05.678Z")
         events.write("note", {"text": text})
         events.close()
         found: dict[str, Any] = json.loads(path.read_bytes())
@@ -259,8 +259,8 @@ def event_line(size: int, place: Path, _: Patch) -> bool:
 
 def events_in_an_answer(size: int, place: Path, _: Patch) -> bool:
     """Whether events of so many bytes come with one answer."""
-    (place / "events.jsonl").write_bytes(b"x" * (size - 1) + b"\n")
-    return bool(tail._lines(place / "events.jsonl", 0, 10))
+    (place / "events").write_bytes(b"x" * (size - 1) + b"\n")
+    return bool(tail._lines(place / "events", 0, 10))
 
 
 def log_bytes(size: int, place: Path, _: Patch) -> bool:

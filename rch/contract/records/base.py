@@ -9,6 +9,12 @@ import msgspec
 from msgspec import UNSET
 
 from rch.contract.decoding import decode_json
+from rch.contract.forms import (
+    Id,
+    Sha256,
+    Timestamp,
+    Version,
+)
 
 SCHEMA_VERSION = "1.0.0"
 
@@ -19,22 +25,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     What tells of a job or run has `simulated` too: stand-in tools made it. What was asked for has not.
     """
 
-    created_at: str
-    schema_version: str = SCHEMA_VERSION
+    created_at: Timestamp
+    schema_version: Version = SCHEMA_VERSION
 
 
 class RunRecord(Record, frozen=True, kw_only=True):
     """Scope: a run."""
 
-    run_id: str
+    run_id: Id
 
 
 class JobRecord(Record, frozen=True, kw_only=True):
     """Scope: a step job. `job_key` is null for a rejected step."""
 
-    run_id: str
-    job_id: str
-    job_key: str | None
+    run_id: Id
+    job_id: Id
+    job_key: Sha256 | None
 
 
 class _Head(msgspec.Struct):

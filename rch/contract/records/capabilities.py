@@ -7,11 +7,18 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from rch.contract.forms import (
+    Fingerprint,
+    Natural,
+    Timestamp,
+    ToolchainKind,
+)
+
 
 class ToolchainEntry(msgspec.Struct, frozen=True, kw_only=True):
     """An installed toolchain. `kind` is xcode or swift; `path` its root folder."""
 
-    kind: str
+    kind: ToolchainKind
     version: str
     path: str
     build: str | None = None
@@ -50,20 +57,20 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     """What the machine has; `load_milli` is the one-minute load in thousandths."""
 
-    cpus: int
-    memory_bytes: int
-    slots_total: int
-    slots_free: int
-    disk_free_bytes: int
-    load_milli: int
+    cpus: Natural
+    memory_bytes: Natural
+    slots_total: Natural
+    slots_free: Natural
+    disk_free_bytes: Natural
+    load_milli: Natural
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds that the worker enforces, in bytes; 0: none."""
 
-    max_upload_bytes: int
-    max_artifact_bytes: int
-    max_log_bytes: int
+    max_upload_bytes: Natural
+    max_artifact_bytes: Natural
+    max_log_bytes: Natural
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +78,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     hostname: str
     agent_version: str
-    probed_at: str
+    probed_at: Timestamp
     os_name: str
     os_version: str
     os_build: str | None
@@ -83,7 +90,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[Device, ...] = ()
     tools: dict[str, str] = {}
     gui_session: bool | None = None
-    attestation_pubkey_fingerprint: str | None = None
+    attestation_pubkey_fingerprint: Fingerprint | None = None
     simulated: bool = False
     home_beyond_ascii: bool | UnsetType = UNSET
     """Set where the worker's folders have letters beyond ASCII in their path: `swift build` fails there."""

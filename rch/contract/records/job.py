@@ -7,6 +7,28 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from rch.contract.forms import (
+    Action,
+    Backend,
+    Base64,
+    DestinationInputs,
+    ExitCode,
+    FailureKind,
+    Fingerprint,
+    Id,
+    JobWord,
+    Natural,
+    Ordinal,
+    Profile,
+    Provisioning,
+    RelativePath,
+    Sha256,
+    Status,
+    Subkind,
+    Timestamp,
+    ToolchainInputs,
+    TrustResult,
+)
 from rch.contract.records.base import JobRecord
 from rch.contract.records.parts import (
     ConfigSource,
@@ -24,10 +46,10 @@ from rch.contract.records.parts import (
 class JobKeyInputs(msgspec.Struct, frozen=True, kw_only=True):
     """What a job's identity is made of, and nothing operational; no envelope."""
 
-    source_sha256: str
+    source_sha256: Sha256
     sanitized_argv: tuple[str, ...]
-    toolchain: dict[str, str]
-    destination: dict[str, str]
+    toolchain: ToolchainInputs
+    destination: DestinationInputs
 
 
 class Job(JobRecord, frozen=True, kw_only=True):
@@ -37,10 +59,10 @@ class Job(JobRecord, frozen=True, kw_only=True):
     alone: they tell nothing that the key does not hold already.
     """
 
-    action: str
+    action: Action
     job_key_inputs: JobKeyInputs
     effective_config: dict[str, Any]
-    artifact_profile: str
+    artifact_profile: Profile
     original_constraint: str | None
     schema_id: str = "rch-xcode/job@1"
     xcode_version: str | UnsetType = UNSET
@@ -50,9 +72,9 @@ class Job(JobRecord, frozen=True, kw_only=True):
 class JobStateRecord(JobRecord, frozen=True, kw_only=True):
     """Projection of a job's state."""
 
-    state: str
-    seq: int
-    updated_at: str
+    state: JobWord
+    seq: Ordinal
+    updated_at: Timestamp
     schema_id: str = "rch-xcode/job_state@1"
     simulated: bool | UnsetType = UNSET
 
@@ -62,9 +84,9 @@ class Invocation(JobRecord, frozen=True, kw_only=True):
 
     original_argv: tuple[str, ...]
     sanitized_argv: tuple[str, ...]
-    accepted_action: str | None
+    accepted_action: Action | None
     rejected_flags: tuple[str, ...]
-    classifier_policy_sha256: str
+    classifier_policy_sha256: Sha256
     schema_id: str = "rch-xcode/invocation@1"
 
 
@@ -106,8 +128,8 @@ class Ephemeral(msgspec.Struct, frozen=True, kw_only=True):
     """The simulator that was made for one job; `deleted_at` is null where it could not be deleted."""
 
     udid: str
-    created_at: str
-    deleted_at: str | None
+    created_at: Timestamp
+    deleted_at: Timestamp | None
     cleanup_ok: bool
 
 
@@ -117,7 +139,7 @@ class Destination(JobRecord, frozen=True, kw_only=True):
     platform: str
     name: str
     os_version: str
-    provisioning: str
+    provisioning: Provisioning
     original_constraint: str | None
     schema_id: str = "rch-xcode/destination@1"
     sim_runtime_identifier: str | UnsetType = UNSET
@@ -131,21 +153,21 @@ class Destination(JobRecord, frozen=True, kw_only=True):
 class Summary(JobRecord, frozen=True, kw_only=True):
     """How a job ended, and why."""
 
-    status: str
-    failure_kind: str | None
-    exit_code: int
-    attempts: int
-    backend: str
+    status: Status
+    failure_kind: FailureKind | None
+    exit_code: ExitCode
+    attempts: Natural
+    backend: Backend
     human_summary: str
-    duration_ms: int
-    artifact_profile: str
+    duration_ms: Natural
+    artifact_profile: Profile
     simulated: bool
     schema_id: str = "rch-xcode/summary@1"
-    failure_subkind: str | UnsetType = UNSET
+    failure_subkind: Subkind | UnsetType = UNSET
     backend_exit_code: int | UnsetType = UNSET
-    backend_term_signal: int | UnsetType = UNSET
+    backend_term_signal: Ordinal | UnsetType = UNSET
     verdict: Verdict | UnsetType = UNSET
-    cached_from_job_id: str | UnsetType = UNSET
+    cached_from_job_id: Id | UnsetType = UNSET
     rejection_reasons: tuple[Reason, ...] | UnsetType = UNSET
     rejection_reason: str | UnsetType = UNSET
     integrity_errors: tuple[str, ...] | UnsetType = UNSET
@@ -157,9 +179,9 @@ class Summary(JobRecord, frozen=True, kw_only=True):
 class Metrics(JobRecord, frozen=True, kw_only=True):
     """Durations of the worker's stages in milliseconds, and counts."""
 
-    stages_ms: dict[str, int]
-    counts: dict[str, int]
-    host_timings: dict[str, int]
+    stages_ms: dict[str, Natural]
+    counts: dict[str, Natural]
+    host_timings: dict[str, Natural]
     schema_id: str = "rch-xcode/metrics@1"
     simulated: bool | UnsetType = UNSET
 
@@ -167,8 +189,8 @@ class Metrics(JobRecord, frozen=True, kw_only=True):
 class HostMetrics(JobRecord, frozen=True, kw_only=True):
     """Durations of the host's stages in milliseconds, and bytes moved."""
 
-    stages_ms: dict[str, int]
-    counts: dict[str, int]
+    stages_ms: dict[str, Natural]
+    counts: dict[str, Natural]
     schema_id: str = "rch-xcode/host_metrics@1"
     simulated: bool | UnsetType = UNSET
 
@@ -185,7 +207,7 @@ class Manifest(JobRecord, frozen=True, kw_only=True):
     """Every file and directory of the set, sorted by the bytes of `path`."""
 
     entries: tuple[Entry, ...]
-    artifact_root_sha256: str
+    artifact_root_sha256: Sha256
     schema_id: str = "rch-xcode/manifest@1"
     simulated: bool | UnsetType = UNSET
 
@@ -197,17 +219,17 @@ class Attestation(JobRecord, frozen=True, kw_only=True):
     that is older has none.
     """
 
-    source_sha256: str
+    source_sha256: Sha256
     worker: dict[str, str | None]
-    capabilities_sha256: str
+    capabilities_sha256: Sha256
     backend: dict[str, str]
-    manifest_sha256: str
+    manifest_sha256: Sha256
     host_nonce: str
     simulated: bool
     schema_id: str = "rch-xcode/attestation@1"
-    public_key: str | UnsetType = UNSET
-    public_key_fingerprint: str | UnsetType = UNSET
-    signature: str | UnsetType = UNSET
+    public_key: Base64 | UnsetType = UNSET
+    public_key_fingerprint: Fingerprint | UnsetType = UNSET
+    signature: Base64 | UnsetType = UNSET
     dsse: tuple[DsseEnvelope, ...] | UnsetType = UNSET
 
 
@@ -218,13 +240,13 @@ class AttestationVerification(JobRecord, frozen=True, kw_only=True):
     `statements` are the types of what the envelopes hold.
     """
 
-    result: str
+    result: TrustResult
     detail: str
-    manifest_sha256: str
+    manifest_sha256: Sha256
     schema_id: str = "rch-xcode/attestation_verification@1"
-    attestation_sha256: str | UnsetType = UNSET
-    job_index_sha256: str | UnsetType = UNSET
-    fingerprint: str | UnsetType = UNSET
+    attestation_sha256: Sha256 | UnsetType = UNSET
+    job_index_sha256: Sha256 | UnsetType = UNSET
+    fingerprint: Fingerprint | UnsetType = UNSET
     statements: tuple[str, ...] | UnsetType = UNSET
     notes: tuple[str, ...] | UnsetType = UNSET
     simulated: bool | UnsetType = UNSET
@@ -233,8 +255,8 @@ class AttestationVerification(JobRecord, frozen=True, kw_only=True):
 class JobIndex(JobRecord, frozen=True, kw_only=True):
     """The commit marker and entry point of a job: paths relative to the job's folder."""
 
-    artifact_profile: str
-    files: dict[str, str]
+    artifact_profile: Profile
+    files: dict[str, RelativePath]
     schema_id: str = "rch-xcode/job_index@1"
     simulated: bool | UnsetType = UNSET
 
@@ -243,8 +265,8 @@ class BuildSummary(JobRecord, frozen=True, kw_only=True):
     """What the build said. `targets` are those that a message names."""
 
     succeeded: bool
-    error_count: int
-    warning_count: int
+    error_count: Natural
+    warning_count: Natural
     diagnostics: tuple[Diagnostic, ...]
     first_error: Diagnostic | None
     schema_id: str = "rch-xcode/build_summary@1"
@@ -263,14 +285,14 @@ class TestSummary(JobRecord, frozen=True, kw_only=True):
 
     __test__ = False
 
-    total: int
-    passed: int
-    failed: int
-    skipped: int
+    total: Natural
+    passed: Natural
+    failed: Natural
+    skipped: Natural
     failures: tuple[TestFailure, ...]
-    duration_ms: int
+    duration_ms: Natural
     schema_id: str = "rch-xcode/test_summary@1"
-    expected_failures: int = 0
+    expected_failures: Natural = 0
     flaky: tuple[TestNote, ...] = ()
     skips: tuple[TestNote, ...] = ()
     expected: tuple[TestNote, ...] = ()

@@ -5,30 +5,50 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from rch.contract.forms import (
+    Action,
+    Base64,
+    CancelReason,
+    EntryType,
+    ExitCode,
+    FailureKind,
+    Fingerprint,
+    Id,
+    Natural,
+    RejectionCode,
+    RelativePath,
+    Severity,
+    Sha256,
+    SourceEntryType,
+    StepStatus,
+    Subkind,
+    Timestamp,
+)
+
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One file or directory of an artifact set; a directory has size 0 and no digest."""
 
-    path: str
-    type: str
-    size: int
-    sha256: str | None
+    path: RelativePath
+    type: EntryType
+    size: Natural
+    sha256: Sha256 | None
 
 
 class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One member of a source bundle. `type` is file or symlink."""
 
-    path: str
-    type: str
-    size: int
-    sha256: str | None
+    path: RelativePath
+    type: SourceEntryType
+    size: Natural
+    sha256: Sha256 | None
     symlink_target: str | UnsetType = UNSET
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
     """Why an invocation was rejected."""
 
-    code: str
+    code: RejectionCode
     subject: str
     message: str
 
@@ -36,40 +56,40 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 class CurrentStep(msgspec.Struct, frozen=True, kw_only=True):
     """Where a run is."""
 
-    index: int
-    job_id: str
-    action: str
+    index: Natural
+    job_id: Id
+    action: Action
 
 
 class CancelIntent(msgspec.Struct, frozen=True, kw_only=True):
     """That a run is to end, and why."""
 
-    reason: str
-    requested_at: str
+    reason: CancelReason
+    requested_at: Timestamp
 
 
 class PlannedStep(msgspec.Struct, frozen=True, kw_only=True):
     """One step of `run_plan.json`."""
 
-    index: int
-    action: str
-    job_id: str
+    index: Natural
+    action: Action
+    job_id: Id
     rejected: bool = False
 
 
 class StepPointer(msgspec.Struct, frozen=True, kw_only=True):
     """One step of `run_index.json`; paths are relative to the run, null until they exist."""
 
-    index: int
-    action: str
-    job_id: str
-    job_index_path: str | None = None
-    status: str | None = None
-    exit_code: int | None = None
-    live_log_path: str | None = None
-    host_metrics_path: str | None = None
-    host_summary_path: str | None = None
-    attestation_verification_path: str | None = None
+    index: Natural
+    action: Action
+    job_id: Id
+    job_index_path: RelativePath | None = None
+    status: StepStatus | None = None
+    exit_code: ExitCode | None = None
+    live_log_path: RelativePath | None = None
+    host_metrics_path: RelativePath | None = None
+    host_summary_path: RelativePath | None = None
+    attestation_verification_path: RelativePath | None = None
 
 
 class StepOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,22 +98,22 @@ class StepOutcome(msgspec.Struct, frozen=True, kw_only=True):
     `cached_from_job_id`: nothing was run for it, that job's result stands for it.
     """
 
-    index: int
-    action: str
-    job_id: str
-    status: str
-    exit_code: int | None
-    failure_kind: str | None = None
-    failure_subkind: str | None = None
+    index: Natural
+    action: Action
+    job_id: Id
+    status: StepStatus
+    exit_code: ExitCode | None
+    failure_kind: FailureKind | None = None
+    failure_subkind: Subkind | None = None
     human_summary: str = ""
-    cached_from_job_id: str | UnsetType = UNSET
+    cached_from_job_id: Id | UnsetType = UNSET
 
 
 class ConfigSource(msgspec.Struct, frozen=True, kw_only=True):
     """A layer that the config came from."""
 
     origin: str
-    sha256: str
+    sha256: Sha256
     path: str | UnsetType = UNSET
 
 
@@ -115,7 +135,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The worker's decision (spec section 9). `outcome` is `PASSED` or a failure subkind."""
 
-    outcome: str
+    outcome: Subkind
     evidence: tuple[Evidence, ...]
 
 
@@ -123,9 +143,9 @@ class Diagnostic(msgspec.Struct, frozen=True, kw_only=True):
     """One compiler message; `path` is relative to the repository where it lies in it."""
 
     path: str | None
-    line: int | None
-    column: int | None
-    severity: str
+    line: Natural | None
+    column: Natural | None
+    severity: Severity
     message: str
 
 
@@ -138,10 +158,10 @@ class TestFailure(msgspec.Struct, frozen=True, kw_only=True):
     suite: str
     message: str
     path: str | None = None
-    line: int | None = None
+    line: Natural | None = None
     identifier: str | UnsetType = UNSET
     device: str | UnsetType = UNSET
-    duration_ms: int | UnsetType = UNSET
+    duration_ms: Natural | UnsetType = UNSET
 
 
 class TestNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,7 +172,7 @@ class TestNote(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     suite: str
     message: str = ""
-    duration_ms: int = 0
+    duration_ms: Natural = 0
     identifier: str | UnsetType = UNSET
     device: str | UnsetType = UNSET
 
@@ -176,16 +196,16 @@ class ProbeFailure(msgspec.Struct, frozen=True, kw_only=True):
 
     worker: str
     probe_error: str
-    probe_duration_ms: int
+    probe_duration_ms: Natural
 
 
 class Weighed(msgspec.Struct, frozen=True, kw_only=True):
     """What broke a tie between workers of one priority; `load_milli` is the load in thousandths."""
 
-    slots_free: int
-    load_milli: int
-    cpus: int
-    disk_free_bytes: int
+    slots_free: Natural
+    load_milli: Natural
+    cpus: Natural
+    disk_free_bytes: Natural
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,13 +221,13 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 class DsseSignature(msgspec.Struct, frozen=True, kw_only=True):
     """One signature of an envelope, in base64; `keyid` is the fingerprint of the worker's key."""
 
-    keyid: str
-    sig: str
+    keyid: Fingerprint
+    sig: Base64
 
 
 class DsseEnvelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A DSSE envelope; `payload` is in base64."""
 
-    payload: str
+    payload: Base64
     payload_type: str
     signatures: tuple[DsseSignature, ...]

@@ -7,6 +7,26 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from rch.contract.forms import (
+    Action,
+    Backend,
+    ExitCode,
+    FailureKind,
+    Id,
+    Natural,
+    OnBusy,
+    Ordinal,
+    Profile,
+    Provisioning,
+    RelativePath,
+    RunWord,
+    SelectionMode,
+    Sha256,
+    SnapshotSource,
+    Status,
+    Subkind,
+    Timestamp,
+)
 from rch.contract.records.base import RunRecord
 from rch.contract.records.capabilities import Capabilities
 from rch.contract.records.parts import (
@@ -28,13 +48,13 @@ class RunIndex(RunRecord, frozen=True, kw_only=True):
     """The entry point of a run: relative paths, null until the file exists."""
 
     schema_id: str = "rch-xcode/run_index@1"
-    accepted: str | None = None
-    run_summary: str | None = None
-    run_plan: str | None = None
-    run_state: str | None = None
-    worker_selection: str | None = None
-    capabilities: str | None = None
-    source_manifest: str | None = None
+    accepted: RelativePath | None = None
+    run_summary: RelativePath | None = None
+    run_plan: RelativePath | None = None
+    run_state: RelativePath | None = None
+    worker_selection: RelativePath | None = None
+    capabilities: RelativePath | None = None
+    source_manifest: RelativePath | None = None
     steps: tuple[StepPointer, ...] = ()
     simulated: bool | UnsetType = UNSET
 
@@ -42,22 +62,22 @@ class RunIndex(RunRecord, frozen=True, kw_only=True):
 class RunSummary(RunRecord, frozen=True, kw_only=True):
     """How a run ended."""
 
-    status: str
-    exit_code: int
-    step_count: int
-    steps_succeeded: int
-    steps_failed: int
-    steps_cancelled: int
-    steps_skipped: int
-    steps_rejected: int
-    duration_ms: int
+    status: Status
+    exit_code: ExitCode
+    step_count: Natural
+    steps_succeeded: Natural
+    steps_failed: Natural
+    steps_cancelled: Natural
+    steps_skipped: Natural
+    steps_rejected: Natural
+    duration_ms: Natural
     human_summary: str
-    failure_kind: str | None
+    failure_kind: FailureKind | None
     steps: tuple[StepOutcome, ...]
     git: Git | None
     simulated: bool
     schema_id: str = "rch-xcode/run_summary@1"
-    failure_subkind: str | UnsetType = UNSET
+    failure_subkind: Subkind | UnsetType = UNSET
     scope: tuple[str, ...] | UnsetType = UNSET
     worker: str | None = None
     embedded_worker: bool = False
@@ -70,7 +90,7 @@ class RunPlan(RunRecord, frozen=True, kw_only=True):
     selected_worker: str | None
     selected_worker_host: str | None
     continue_on_failure: bool
-    protocol_version: int | None
+    protocol_version: Ordinal | None
     schema_id: str = "rch-xcode/run_plan@1"
     simulated: bool | UnsetType = UNSET
 
@@ -78,12 +98,12 @@ class RunPlan(RunRecord, frozen=True, kw_only=True):
 class RunStateRecord(RunRecord, frozen=True, kw_only=True):
     """Projection of a run's state."""
 
-    state: str
-    seq: int
-    updated_at: str
+    state: RunWord
+    seq: Ordinal
+    updated_at: Timestamp
     current_step: CurrentStep | None
     schema_id: str = "rch-xcode/run_state@1"
-    resumed_at: str | UnsetType = UNSET
+    resumed_at: Timestamp | UnsetType = UNSET
     lease_renewed: bool | UnsetType = UNSET
     cancel: CancelIntent | UnsetType = UNSET
     waiting: str | UnsetType = UNSET
@@ -93,15 +113,15 @@ class RunStateRecord(RunRecord, frozen=True, kw_only=True):
 class WorkerSelection(RunRecord, frozen=True, kw_only=True):
     """Who was asked, who serves, and why."""
 
-    negotiated_protocol_version: int | None
+    negotiated_protocol_version: Ordinal | None
     worker_protocol_range: dict[str, int] | None
     selected_worker: str | None
     selected_worker_host: str | None
-    selection_mode: str
-    candidate_count: int
+    selection_mode: SelectionMode
+    candidate_count: Natural
     probe_failures: tuple[ProbeFailure, ...]
-    snapshot_age_seconds: int
-    snapshot_source: str
+    snapshot_age_seconds: Natural
+    snapshot_source: SnapshotSource
     candidates: tuple[Candidate, ...]
     schema_id: str = "rch-xcode/worker_selection@1"
     simulated: bool | UnsetType = UNSET
@@ -119,9 +139,9 @@ class CapabilitiesRecord(RunRecord, frozen=True, kw_only=True):
 class AcceptedStep(msgspec.Struct, frozen=True, kw_only=True):
     """One step as accepted; `sanitized_argv` is null for a rejected one."""
 
-    index: int
-    action: str
-    job_id: str
+    index: Natural
+    action: Action
+    job_id: Id
     host_nonce: str
     original_argv: tuple[str, ...]
     sanitized_argv: tuple[str, ...] | None
@@ -151,7 +171,7 @@ class AcceptedRequest(msgspec.Struct, frozen=True, kw_only=True):
     `withheld` names the overrides whose values are secrets, which are not written down.
     """
 
-    actions: tuple[str, ...] | None = None
+    actions: tuple[Action, ...] | None = None
     argv: tuple[str, ...] | None = None
     overrides: dict[str, Any] = {}
     narrowing: Narrowing | None = None
@@ -166,35 +186,35 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     `simulate` simulated workers serve, and no others.
     """
 
-    backend: str
-    artifact_profile: str
+    backend: Backend
+    artifact_profile: Profile
     continue_on_failure: bool
     queue: bool
     priority: int
     tags: tuple[str, ...]
-    on_busy: str
-    max_wait_seconds: int
-    probe_ttl_seconds: int
-    overall_seconds: int
-    idle_log_seconds: int
-    connect_timeout_seconds: int
+    on_busy: OnBusy
+    max_wait_seconds: Natural
+    probe_ttl_seconds: Natural
+    overall_seconds: Natural
+    idle_log_seconds: Natural
+    connect_timeout_seconds: Natural
     toolchain: dict[str, str]
     destination: str | None
-    actions: tuple[str, ...] = ()
-    selection_mode: str = "deterministic"
+    actions: tuple[Action, ...] = ()
+    selection_mode: SelectionMode = "deterministic"
     results: bool = False
     simulate: bool = False
-    provisioning: str = "existing"
+    provisioning: Provisioning = "existing"
 
 
 class SourceBase(msgspec.Struct, frozen=True, kw_only=True):
     """The whole bundle that a thin one goes into; of its members `removed` are left out."""
 
-    source_sha256: str
-    content_sha256: str
+    source_sha256: Sha256
+    content_sha256: Sha256
     spool_name: str
-    tar_bytes: int
-    compressed_bytes: int
+    tar_bytes: Natural
+    compressed_bytes: Natural
     removed: tuple[str, ...] = ()
 
 
@@ -205,12 +225,12 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     `tar_bytes` and `files` are those of the whole source either way.
     """
 
-    source_sha256: str
-    content_sha256: str
+    source_sha256: Sha256
+    content_sha256: Sha256
     spool_name: str
-    tar_bytes: int
-    compressed_bytes: int
-    files: int
+    tar_bytes: Natural
+    compressed_bytes: Natural
+    files: Natural
     base: SourceBase | None = None
 
 
@@ -232,19 +252,19 @@ class Accepted(RunRecord, frozen=True, kw_only=True):
     config_sources: tuple[ConfigSource, ...]
     redactions: tuple[str, ...]
     policy: dict[str, Any]
-    policy_sha256: str
+    policy_sha256: Sha256
     warnings: tuple[str, ...] = ()
-    request_sha256: str | None = None
+    request_sha256: Sha256 | None = None
     group: str | None = None
     supersede: bool = False
     request: AcceptedRequest | None = None
     schema_id: str = "rch-xcode/accepted@1"
-    bundle_ms: int | UnsetType = UNSET
+    bundle_ms: Natural | UnsetType = UNSET
 
 
 class SourceManifest(RunRecord, frozen=True, kw_only=True):
     """What the bundle holds, sorted by the bytes of `path`."""
 
-    source_sha256: str
+    source_sha256: Sha256
     entries: tuple[SourceEntry, ...]
     schema_id: str = "rch-xcode/source_manifest@1"
