@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
+DOCS_STAMP := $(VENV)/.docs-stamp
 TEST_WORKERS ?= 2
 
-.PHONY: help setup demo bench fuzz test test-faults fault-coverage limit-coverage lint format clean
+.PHONY: help setup demo bench fuzz test test-faults fault-coverage limit-coverage docs picture lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -45,6 +46,18 @@ fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
 
 limit-coverage: $(STAMP)  ## compare docs/limits.md with the code and the tests
 	@$(BIN)/python scripts/limit-coverage
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[docs]'
+	@touch $@
+
+# -E: the reference is made of the programs' own tables, which Sphinx does not watch. -n: every link must lead somewhere.
+docs: $(DOCS_STAMP)  ## build the documentation, without a warning, into build/docs
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m sphinx -b html -E -W -n --keep-going -q -j $(TEST_WORKERS) -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
+picture: $(STAMP)  ## renew docs/pictures/demo.svg from a real run of the demo
+	@$(BIN)/python scripts/picture
 
 lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling
 	$(BIN)/ruff check .
