@@ -9,8 +9,8 @@ from reference.markdown import code, page, table
 
 INTRO = """
 Every refusal and every failed run has a *kind*, and most have a *subkind*. The kind decides the exit
-code, so a script may rely on the number and a person on the words. The same three stand in `--json` (`error.kind`,
-`error.subkind`, `error.exit_code`), in `run_summary.json`, and in the error of a call of the
+code, so a script may rely on the number and a person on the words. The same three stand in `--json`
+(`error.kind`, `error.subkind`, `error.exit_code`), in `run_summary.json`, and in the error of a call of the
 [local socket](local-api.md).
 
 *Again?* says whether the same call may succeed without anybody changing anything: a script may try those

@@ -51,13 +51,13 @@ TROUBLES = frozenset({"broken", "line_cut", "refused", "_another", "fail"})
 """Functions that a move calls where something went wrong; the picture shows the ways without trouble."""
 INTRO = """
 A run and each of its jobs are state machines, kept as tables. The pictures and lists below are made of
-those tables; so is the check that refuses any other move as a defect. Every move raises `seq` by one, an end
-is an end, and a host takes of a worker only states that its table lets follow.
+those tables; so is the check that refuses any other move as a defect. Every move raises `seq` by one, an
+end is an end, and a host takes of a worker only states that its table lets follow.
 """
 PHASES = """
 While its state is `QUEUED` or `RUNNING`, a run is in one *phase*, which is kept with it. A phase other
-than `Waiting`, `Coalescing` and `Ended` awaits exactly one answer; what comes instead of it (a refusal, a cut
-line, a cancel, a restart) is in [architecture](../architecture.md#the-run-machine).
+than `Waiting`, `Coalescing` and `Ended` awaits exactly one answer; what comes instead of it (a refusal, a
+cut line, a cancel, a restart) is in [architecture](../architecture.md#the-run-machine).
 
 The arrows are where the table's functions lead when nothing goes wrong; the word on an arrow is the answer
 that the phase awaited. Left out of the picture are ways back to the same phase, and the ways to
