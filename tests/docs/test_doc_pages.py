@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import doctest
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from reference import artifacts, machines
@@ -96,6 +96,6 @@ def test_a_page_that_is_new_is_in_the_index_and_one_that_is_gone_is_not(tmp_path
 
 
 def test_links_lead_to_where_the_site_has_the_page() -> None:
-    there = from_reference("[a](docs/cli.md#x) [b](CHANGELOG.md) [c](https://x.y)", Path())
+    there = from_reference("[a](docs/cli.md#x) [b](CHANGELOG.md) [c](https://x.y)", PurePosixPath())
     assert there == "[a](../cli.md#x) [b](changes.md) [c](https://x.y)"
     assert for_the_site("[a](../README.md) [b](decisions)", DOCS) == "[a](reference/readme.md) b"
