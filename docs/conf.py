@@ -21,6 +21,7 @@ extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_ext", "examples", "schemas/README.md"]
 nitpicky = True
+smartquotes = False  # what is to be typed stands in prose, too
 
 myst_enable_extensions = ["deflist", "attrs_inline", "colon_fence"]
 myst_heading_anchors = 4

@@ -91,8 +91,11 @@ def test_every_variable_of_the_programs_stands_in_places() -> None:
 def test_a_page_that_is_new_is_in_the_index_and_one_that_is_gone_is_not(tmp_path: Path) -> None:
     for name in ("index.md", "start.md", "new-page.md"):
         (tmp_path / name).touch()
-    index = "# It\n\n```{toctree}\nstart\ngone-page\n```\n```{toctree}\n<the rest>\n```\n"
-    assert arranged(index, tmp_path) == "# It\n\n```{toctree}\nstart\n```\n```{toctree}\nnew-page\n```\n"
+    index = "# It\n\n```{toctree}\nThe start <start>\ngone-page\n```\n```{toctree}\n<the rest>\n```\n"
+    assert (
+        arranged(index, tmp_path)
+        == "# It\n\n```{toctree}\nThe start <start>\n```\n```{toctree}\nnew-page\n```\n"
+    )
 
 
 def test_links_lead_to_where_the_site_has_the_page() -> None:

@@ -10,8 +10,10 @@ from typing import NamedTuple
 BOX_WIDTH, BOX_HEIGHT = 138, 40
 CELL_WIDTH, CELL_HEIGHT = 196, 104
 MARGIN = 14
-BEND_AWAY, BEND_PAST = 0.17, 0.26
-"""How far an arrow is bent, in parts of its length: away from the one that comes back, past a box."""
+BEND = 0.17
+"""How far an arrow is bent away from the one that comes back, in parts of its length."""
+LABEL = 0.36
+"""Where on an arrow its word stands: nearer to its start, of which it tells."""
 HEAD = """\
 <defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7"\
  orient="auto-start-reverse"><path class="head" d="M0,0 L10,5 L0,10 z"/></marker></defs>"""
@@ -36,35 +38,41 @@ Places = Mapping[str, tuple[float, float]]
 """The middle of each box by its name: column and row, from 0."""
 
 
-def draw(title: str, places: Places, arrows: Sequence[Arrow], *, ends: frozenset[str] = frozenset()) -> str:
-    """The picture as HTML; a box of `ends` has a thick border. An arrow leads to another box."""
+def draw(title: str, places: Places, arrows: Sequence[Arrow], *, ends: frozenset[str], air: int = 0) -> str:
+    """The picture as HTML; a box of `ends` has a thick border. An arrow leads to another box.
+
+    `air` is room above and below, for arrows that are bent.
+    """
     width = max(x for x, _ in places.values()) * CELL_WIDTH + BOX_WIDTH + 2 * MARGIN
     height = max(y for _, y in places.values()) * CELL_HEIGHT + BOX_HEIGHT + 2 * MARGIN
     pairs = {(each.start, each.end) for each in arrows}
     parts = [
-        f'<div class="diagram"><svg viewBox="0 0 {width:g} {height:g}" role="img"',
-        f'aria-label="{escape(title)}" xmlns="http://www.w3.org/2000/svg">',
+        f'<div class="diagram"><svg viewBox="0 {-air} {width:g} {height + 2 * air:g}"',
+        f'role="img" aria-label="{escape(title)}" xmlns="http://www.w3.org/2000/svg">',
         f"<title>{escape(title)}</title>",
         HEAD,
     ]
     for arrow in arrows:
-        bend = BEND_AWAY if (arrow.end, arrow.start) in pairs else 0.0
-        parts += _arrow(arrow, places, BEND_PAST if _is_blocked(arrow, places) else bend)
+        bend = BEND if (arrow.end, arrow.start) in pairs else 0.0
+        parts += _arrow(arrow, places, _past(arrow, places) or bend)
     for name, (x, y) in places.items():
         parts += _box(name, _middle(x, y), thick=name in ends)
     return "\n".join([*parts, "</svg></div>", ""])
 
 
-def _is_blocked(arrow: Arrow, places: Places) -> bool:
-    """Whether another box stands on the straight way of an arrow."""
+def _past(arrow: Arrow, places: Places) -> float:
+    """How far an arrow is bent to pass a box on its way; upwards it passes on the left, leftwards below."""
     (x1, y1), (x2, y2) = places[arrow.start], places[arrow.end]
     length = hypot(x2 - x1, y2 - y1)
     for name, (x, y) in places.items():
         along = ((x - x1) * (x2 - x1) + (y - y1) * (y2 - y1)) / length**2
         aside = abs((x - x1) * (y2 - y1) - (y - y1) * (x2 - x1)) / length
         if name not in {arrow.start, arrow.end} and 0 < along < 1 and aside < 0.3:
-            return True
-    return False
+            across, down = (x2 - x1) * CELL_WIDTH, (y2 - y1) * CELL_HEIGHT
+            way = hypot(across, down)
+            room = (BOX_WIDTH * abs(down) + BOX_HEIGHT * abs(across)) / way / 2 + MARGIN
+            return 2 * room / way * (-1 if x2 < x1 or y2 < y1 else 1)
+    return 0.0
 
 
 def _middle(x: float, y: float) -> Point:
@@ -91,7 +99,9 @@ def _arrow(arrow: Arrow, places: Places, bend: float) -> list[str]:
     line = f'<path class="edge" d="{way}" marker-end="url(#head)"/>'
     if not arrow.label:
         return [line]
-    x, y = (first.x + 2 * via.x + last.x) / 4, (first.y + 2 * via.y + last.y) / 4 - 4
+    near, mid, far = (1 - LABEL) ** 2, 2 * LABEL * (1 - LABEL), LABEL**2
+    x = near * first.x + mid * via.x + far * last.x
+    y = near * first.y + mid * via.y + far * last.y - 4
     return [
         line,
         f'<text class="label" x="{x:.1f}" y="{y:.1f}" text-anchor="middle" font-size="10.5">',

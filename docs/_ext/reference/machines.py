@@ -32,20 +32,20 @@ JOB_PLACES = {
 }
 PHASE_PLACES = {
     "Waiting": (0, 0),
-    "Coalescing": (0, 1.1),
-    "Selecting": (1.15, 0),
-    "Reserving": (2.3, 0),
-    "CheckingSource": (3.45, 0),
-    "Uploading": (3.45, 1.1),
-    "Rechecking": (1.15, 1.6),
-    "Submitting": (2.3, 1.6),
-    "Rereserving": (1.15, 2.6),
-    "Following": (2.3, 2.6),
-    "Cancelling": (3.45, 2.1),
-    "Fetching": (2.3, 3.6),
-    "Publishing": (3.45, 3.6),
-    "Releasing": (1.15, 3.6),
-    "Ended": (0, 3.6),
+    "Coalescing": (0.55, 1),
+    "Selecting": (1.1, 0),
+    "Reserving": (2.2, 0),
+    "CheckingSource": (3.5, 0),
+    "Uploading": (3.5, 1),
+    "Rechecking": (1.65, 1),
+    "Submitting": (2.2, 2),
+    "Rereserving": (1.1, 2),
+    "Following": (2.2, 3),
+    "Cancelling": (3.5, 3),
+    "Fetching": (2.2, 4),
+    "Publishing": (3.5, 4),
+    "Releasing": (1.1, 4),
+    "Ended": (0, 4),
 }
 TROUBLES = frozenset({"broken", "line_cut", "refused", "_another", "fail"})
 """Functions that a move calls where something went wrong; the picture shows the ways without trouble."""
@@ -60,8 +60,9 @@ than `Waiting`, `Coalescing` and `Ended` awaits exactly one answer; what comes i
 cut line, a cancel, a restart) is in [architecture](../architecture.md#the-run-machine).
 
 The arrows are where the table's functions lead when nothing goes wrong; the word on an arrow is the answer
-that the phase awaited. Left out of the picture are ways back to the same phase, and the ways to
-`Rechecking`: after a start of the daemon a run that has still something to hand over goes that way, once.
+that the phase awaited. Left out of the picture are ways back to the same phase, the early ways to
+`Releasing`, which a cancelled run takes, and the ways to `Rechecking`: after a start of the daemon a run
+that has still something to hand over goes there once. The list below has them too.
 """
 
 
@@ -113,17 +114,19 @@ def _as_placed(move: tuple[tuple[str, str], list[str]]) -> list[int]:
 
 
 def drawn(arrows: list[Arrow]) -> list[Arrow]:
-    """Those of the picture: a way back to itself is no arrow, nor is what happens after a start alone.
+    """Those of the picture: of a run that was not cancelled, under a daemon that was not started anew.
 
-    After a start, whatever is to be handed over is handed over by way of `Rechecking`. A label stands
-    once at a box: most phases await one kind of answer.
+    A label stands once at a box: most phases await one kind of answer.
     """
     told: set[tuple[str, str]] = set()
     shown = []
     for each in arrows:
-        if each.start != each.end != "Rechecking":
-            shown.append(each._replace(label="" if (each.start, each.label) in told else each.label))
-            told.add((each.start, each.label))
+        early = each.end == "Releasing" and each.start not in {"Fetching", "Publishing"}
+        if early or each.end in {each.start, "Rechecking"}:
+            continue
+        word = each.label.partition(",")[0]
+        shown.append(each._replace(label="" if (each.start, word) in told else word))
+        told.add((each.start, word))
     return shown
 
 
@@ -140,7 +143,7 @@ def pictures() -> dict[str, str]:
         "run-states": draw("The states of a run", RUN_PLACES, run, ends=ends),
         "job-states": draw("The states of a job", JOB_PLACES, job, ends=ends),
         "run-phases": draw(
-            "The phases of a run", PHASE_PLACES, drawn(phase_arrows()), ends=frozenset({"Ended"})
+            "The phases of a run", PHASE_PLACES, drawn(phase_arrows()), ends=frozenset({"Ended"}), air=36
         ),
     }
 

@@ -45,9 +45,12 @@ def arranged(index: str, docs: Path) -> str:
     """The index with every page in it once: pages that are not there are left out, new ones put last."""
     there = {path.relative_to(docs).with_suffix("").as_posix() for path in docs.glob("*.md")}
     there |= {path.relative_to(docs).with_suffix("").as_posix() for path in docs.glob("[a-z]*/*.md")}
-    listed = re.findall(r"^[a-z0-9/-]+$", index, re.MULTILINE)
+    entry = re.compile(r"(?:[^<]+ <)?([a-z0-9/-]+)>?")
+    listed = {found[1] for line in index.splitlines() if (found := entry.fullmatch(line))}
     rest = sorted(page for page in there if "/" not in page and page not in {*listed, "index"})
-    kept = [line for line in index.splitlines() if line not in listed or line in there]
+    kept = [
+        line for line in index.splitlines() if (found := entry.fullmatch(line)) is None or found[1] in there
+    ]
     return "\n".join(kept).replace("<the rest>", "\n".join(rest)) + "\n"
 
 
