@@ -10,7 +10,7 @@ import msgspec
 from rch.contract import records
 from rch.contract.records import Record, schema_id_of
 from rch.contract.sets import ALWAYS, INDEXED
-from reference.markdown import code, page, prose, table
+from reference.markdown import code, page, prose, schema_links, table
 from reference.types_told import inner_of, struct_section
 
 
@@ -117,10 +117,8 @@ def _file(kind: type[Record], links: dict[type[msgspec.Struct], str], docs: Path
     head = f"### {kind.__name__}\n"
     name = origin.file.rpartition("/")[2]
     where = f"{code(schema_id_of(kind))} at {code(origin.file)}, by the {origin.writer}, {origin.when}."
-    schema = docs / "schemas" / f"{name.removesuffix('.json')}.schema.json"
-    if schema.exists():
-        where += f" [JSON Schema](../schemas/{schema.name})."
-    return section.replace(head, f"### {name}\n\n{where}\n", 1)
+    link = schema_links(docs, **{name: f"rch-xcode/{name.removesuffix('.json')}"})
+    return section.replace(head, f"### {name}\n\n{where}\n\n{link}", 1)
 
 
 def undocumented() -> set[str]:

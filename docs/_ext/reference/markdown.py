@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 def code(text: object) -> str:
@@ -47,3 +48,13 @@ def page(title: str, *parts: str) -> str:
 def anchor(name: str) -> str:
     """A target that links may name, `(name)=` before a heading."""
     return f"({name})=\n"
+
+
+def schema_links(docs: Path, **places: str) -> str:
+    """Links to JSON Schemas below docs/schemas/, words to paths without their ending; those that are there."""
+    links = [
+        f"[{word}](../schemas/{place}.schema.json)"
+        for word, place in places.items()
+        if (docs / "schemas" / f"{place}.schema.json").exists()
+    ]
+    return f"JSON Schema: {', '.join(links)}.\n" if links else ""

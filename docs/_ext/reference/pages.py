@@ -45,7 +45,7 @@ def arranged(index: str, docs: Path) -> str:
     """The index with every page in it once: pages that are not there are left out, new ones put last."""
     there = {path.relative_to(docs).with_suffix("").as_posix() for path in docs.glob("*.md")}
     there |= {path.relative_to(docs).with_suffix("").as_posix() for path in docs.glob("[a-z]*/*.md")}
-    entry = re.compile(r"(?:[^<]+ <)?([a-z0-9/-]+)>?")
+    entry = re.compile(r"(?:[^<]+ <)?([A-Za-z0-9/-]+)>?")
     listed = {found[1] for line in index.splitlines() if (found := entry.fullmatch(line))}
     rest = sorted(page for page in there if "/" not in page and page not in {*listed, "index"})
     kept = [
@@ -63,8 +63,8 @@ def pages(docs: Path) -> dict[str, str]:
         "config-keys.md": config_keys_page(docs),
         "artifacts.md": artifacts_page(docs),
         "exit-codes.md": exit_codes_page(),
-        "local-api.md": local_api_page(),
-        "worker-api.md": worker_api_page(),
+        "local-api.md": local_api_page(docs),
+        "worker-api.md": worker_api_page(docs),
         "state-machines.md": machines_page(),
     }
     for place, name in ELSEWHERE.items():

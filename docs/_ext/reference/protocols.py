@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from rch.contract import local_api, worker_rpc
 from rch.contract.errors import Failure
 from rch.contract.worker_envelope import failure_of
 from rch.contract.worker_rpc import CANCEL_REASONS, OPERATIONS, Code, Feature, RpcError
-from reference.markdown import code, page, prose, table
+from reference.markdown import code, page, prose, schema_links, table
 from reference.types_told import fields_table, inner_of, struct_section
 
 LOCAL_INTRO = """
@@ -50,7 +52,7 @@ FEATURES: dict[str, str] = {
 }
 
 
-def local_api_page() -> str:
+def local_api_page(docs: Path) -> str:
     """The local socket's methods."""
     kinds = [kind for params, result, _ in local_api.METHODS.values() for kind in (params, result)]
     inner = inner_of(kinds)
@@ -70,6 +72,7 @@ def local_api_page() -> str:
         parts.append(f"({_target(name)})=\n## {name}\n\n{summary[:1].upper()}{summary[1:]}.\n")
         for word, kind in (("Takes", params), ("Answers with", result)):
             parts.append(_once(word, kind, shown, links))
+        parts.append(_schemas(docs, "local-api", name))
     parts.append("## Notifications\n")
     parts.append("`runs.event`, after `runs.watch`:\n")
     event = {local_api.RunEvent: "local-runevent"}
@@ -77,6 +80,10 @@ def local_api_page() -> str:
     parts.append("## What stands in them\n")
     parts += [struct_section(each, "local", links) for each in inner]
     return page("Methods of the local socket", *parts)
+
+
+def _schemas(docs: Path, folder: str, name: str) -> str:
+    return schema_links(docs, request=f"{folder}/{name}.request", response=f"{folder}/{name}.response")
 
 
 def _target(method: str) -> str:
@@ -96,7 +103,7 @@ def _once(
     return f"(api-{name.lower()})=\n\n{told}\n\n{fields_table(kind, link=links)}"
 
 
-def worker_api_page() -> str:
+def worker_api_page(docs: Path) -> str:
     """The worker's operations, features and error codes."""
     kinds = [*OPERATIONS.values(), *RESULTS.values()]
     records = "rch.contract.records"
