@@ -51,7 +51,7 @@ def anchor(name: str) -> str:
 
 
 def schema_links(docs: Path, **places: str) -> str:
-    """Links to JSON Schemas below docs/schemas/, words to paths without their ending; those that are there."""
+    """Links to those JSON Schemas below docs/schemas/ that are there: words to paths without an ending."""
     links = [
         f"[{word}](../schemas/{place}.schema.json)"
         for word, place in places.items()

@@ -120,6 +120,7 @@ def worker_api_page(docs: Path) -> str:
         )
         result = RESULTS[op]
         parts.append(f"**Answer.** {prose(result.__doc__)}\n\n{fields_table(result, link=links)}")
+        parts.append(_schemas(docs, "worker-rpc", op))
     parts.append("## What stands in them\n")
     parts.append(
         "Records that are artifacts too (`Job`, `Manifest`, …) are in [artifacts](artifacts.md).\n"
