@@ -28,19 +28,20 @@ rchctl starts the daemon by itself: rchctl daemon start | stop | status
 def main() -> None:
     """Parse the command line and run; exits with the failure's code."""
     words = ["rebuild" if word == "--rebuild" else word for word in sys.argv[1:]]
-    args = _parser().parse_args(words)
+    args = parser().parse_args(words)
     sys.exit(_COMMANDS[args.command](args))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What may be written after `rchd`."""
+    whole = argparse.ArgumentParser(
         prog="rchd",
         description="The host daemon of the RCH Xcode lane.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"rchd {rch.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    whole.add_argument("--version", action="version", version=f"rchd {rch.__version__}")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run in the foreground until SIGTERM")
     run.add_argument("--record", metavar="PATH", type=Path, help="write a transcript, up to 256 MiB")
     run.add_argument(
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     rebuild.add_argument("--force", action="store_true", help="replace a sound database too")
     for each in (check, rebuild):
         each.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    return parser
+    return whole
 
 
 def _replay(args: argparse.Namespace) -> int:

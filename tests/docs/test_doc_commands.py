@@ -9,7 +9,7 @@ from reference.commands import verb_parser
 from support.pages import commands, hand_written
 
 from rchctl.verbs import VERBS
-from rchd.__main__ import _parser as rchd_parser
+from rchd.__main__ import parser as rchd_parser
 
 PAGES = hand_written()
 WORDS = {"WORKER": {"--help", "--version"}, "RCHD": {"run", "check", "rebuild", "replay", "--rebuild"}}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rchctl.parser import VerbParser
 from rchctl.verbs import VERBS, overview
-from rchd.__main__ import _parser as rchd_parser
+from rchd.__main__ import parser as rchd_parser
 from reference.markdown import block, cell, code, page, table
 from worker_agent.__main__ import USAGE
 
