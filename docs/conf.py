@@ -19,7 +19,7 @@ version = release = rch.__version__
 
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["_ext", "examples"]
+exclude_patterns = ["_ext", "examples/*/**"]
 nitpicky = True
 smartquotes = False  # what is to be typed stands in prose, too
 
