@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
+DOCS_STAMP := $(VENV)/.docs-stamp
 TEST_WORKERS ?= 2
 
-.PHONY: help setup check demo bench fuzz test test-faults test-pythons fault-coverage limit-coverage schemas lint
-.PHONY: format dist sbom changelog clean
+# Every target that `help` lists.
+.PHONY: $(shell awk -F: '/^[a-z-]+:.*\#\# /{print $$1}' $(MAKEFILE_LIST))
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -22,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP)  ## make .venv with rchctl, rchd and rch-worker
 
-check: lint test  ## all that a change must pass: lint, then test
+check: lint docs test  ## all that a change must pass
 
 demo: $(STAMP)  ## verify a demo end to end in a throw-away home (.demo/)
 	@scripts/demo
@@ -54,6 +55,18 @@ limit-coverage: $(STAMP)  ## compare docs/limits.md with the code and the tests
 
 schemas: $(STAMP)  ## write docs/schemas and docs/examples
 	@$(BIN)/python scripts/schemas
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[docs]'
+	@touch $@
+
+# -E: the reference is made of the programs' own tables, which Sphinx does not watch. -n: every link must lead somewhere.
+docs: $(DOCS_STAMP)  ## build the documentation, without a warning, into build/docs
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m sphinx -b html -E -W -n --keep-going -q -j $(TEST_WORKERS) -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
+picture: $(STAMP)  ## renew docs/pictures/demo.svg from a real run of the demo
+	@$(BIN)/python scripts/picture
 
 lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling, licences, changelog, schemas
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@ r"""Messages of the local socket in both framings, sans-IO (spec section 12). St
 A message is one line, or a header block and a body of so many bytes, as JSON-RPC libraries of
 editors send it:
 
-    Content-Length: 52\r\n
+    Content-Length: 49\r\n
     \r\n
     {"jsonrpc":"2.0","id":1,"method":"daemon.health"}
 
