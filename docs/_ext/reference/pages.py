@@ -13,7 +13,13 @@ from reference.exit_codes import exit_codes_page
 from reference.machines import machines_page, pictures
 from reference.protocols import local_api_page, worker_api_page
 
-ELSEWHERE = {"README.md": "readme", "CHANGELOG.md": "changes", "CONTRIBUTING.md": "contributing", "benchmarks/README.md": "benchmarks"}
+ELSEWHERE = {
+    "README.md": "readme",
+    "CHANGELOG.md": "changes",
+    "CONTRIBUTING.md": "contributing",
+    "changes/README.md": "fragments",
+    "benchmarks/README.md": "benchmarks",
+}
 """Pages that lie outside of docs/ and are shown on the site as docs/reference/<name>.md."""
 
 
