@@ -18,9 +18,9 @@ from rchd.__main__ import main
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core.daemon import Core
+from rchd.core.difference import Difference
 from rchd.core.transcript import (
     SCHEMA,
-    Difference,
     Replay,
     decode_batch,
     decode_effect,
