@@ -84,11 +84,10 @@ class _View:
 
 def _look(life: Life, run_id: str) -> _View | None:
     """Play a life again up to the run's end; `DecidedOtherwiseError` where it is not as recorded."""
-    core = core_of(life.header)
+    core = core_of(_copied(life.header))
     loaded = core.runs.get(run_id)
     view: _View | None = None
     if loaded is not None:
-        # Copied: the header's own runs are the core's, which moves them.
         view = _View(_copied(msgspec.structs.replace(life.header, runs=(loaded,))))
     quiet, since = _copied(life.header), list[Events]()
     for batch, place in zip(life.batches, life.places, strict=True):

@@ -202,7 +202,7 @@ class Replay:
         if header.continued is True:
             raise ValueError("it goes on with a history that another file begins")
         self.header = self.header or header
-        self._readable = self.header.sha256 is not UNSET
+        self._readable = self.header.run_id is not UNSET
         return core_of(header)
 
     def _differences(

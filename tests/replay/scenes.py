@@ -1,7 +1,7 @@
 """Real runs of a real daemon whose transcripts are kept under `tests/replay/real/`.
 
 `scripts/record-transcripts` makes them anew, all or those that it is told: each scene is a user's
-machine in a folder of its own. Where the scene asks for it the worker is a liar, or behind a line that is cut.
+machine in a folder of its own, its worker a liar or behind a line that is cut where it has to be.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ def _submit(user: Lab, project: Path, *flags: str) -> str:
 
 
 def success(user: Lab) -> str:
-    """two steps succeed; the source is uploaded, both sets are fetched and verified, the lease given back"""
+    """All goes well."""
     return _ends(user, _submit(user, user.project()), 0)
 
 
 def failure(user: Lab) -> str:
-    """the build succeeds and a test fails: the worker's verdict is the run's, with exit code 50"""
+    """A red test."""
     return _ends(user, _submit(user, user.project(test=FAILING_TEST)), 50)
 
 
 def cancel(user: Lab) -> str:
-    """a run is cancelled while it builds: the job is ended, what there is of its set is fetched"""
+    """Somebody cancels a build."""
     project, marker, _ = waiting_project(user)
     run_id = _submit(user, project)
     until(marker.exists)
@@ -64,7 +64,7 @@ def cancel(user: Lab) -> str:
 
 
 def resume(user: Lab) -> str:
-    """the daemon is killed while a job runs: the next one follows the same job on from its cursor"""
+    """The daemon is killed in the middle of a build."""
     project, marker, gate = waiting_project(user)
     run_id = _submit(user, project)
     until(marker.exists)
@@ -75,7 +75,7 @@ def resume(user: Lab) -> str:
 
 
 def busy(user: Lab) -> str:
-    """the worker's one slot is taken: the run is sent back, waits, and has the slot when the other one ends"""
+    """Somebody else has the slot."""
     project, marker, gate = waiting_project(user)
     _submit(user, project, "--action", "build")
     until(marker.exists)
@@ -86,7 +86,7 @@ def busy(user: Lab) -> str:
 
 
 def lease_loss(user: Lab) -> str:
-    """the host is away until its lease is gone: its renewal is refused, a new lease is had, and the run goes on"""
+    """The host is away for longer than its lease."""
     hook(user, _SHORT_LEASES)
     user.configure_worker(f'orphan_grace_seconds = 0\nswift = "{user.root / "toolchain"}"\n')
     build = Attendance(user, WAITS)
@@ -101,7 +101,7 @@ def lease_loss(user: Lab) -> str:
 
 
 def hostile(user: Lab) -> str:
-    """a worker hands over the set of another job: it is no result, and the run fails as INTEGRITY_MISMATCH"""
+    """A worker that lies."""
     folder = user.root / "liar"
     folder.mkdir()
     argv = ", ".join(f'"{each}"' for each in command("set of another job", folder))
@@ -127,7 +127,6 @@ def _cut_line(root: Path) -> Iterator[tuple[Lab, Callable[[Lab], str]]]:
         yield far.user, scene
 
 
-CUT_LINE = "the line is cut while a log is read, and stays so: the run says that it waits, dials anew and reads on"
 SCENES: Mapping[str, Callable[[Lab], str]] = {
     "success": success,
     "failure": failure,
@@ -137,27 +136,40 @@ SCENES: Mapping[str, Callable[[Lab], str]] = {
     "lease-loss": lease_loss,
     "hostile": hostile,
 }
-NAMES = (*SCENES, "cut-line")
+COMMENTS: Mapping[str, str] = {
+    "success": "two steps succeed: upload, both sets fetched and verified, the lease given back",
+    "failure": "the build succeeds and a test fails: the worker's verdict is the run's, with exit code 50",
+    "cancel": "a run is cancelled while it builds: the job is ended, what there is of its set is fetched",
+    "resume": "the daemon is killed while a job runs: the next one follows the same job on from its cursor",
+    "busy": "the one slot is taken: the run is sent back, waits, and has the slot when the other run ends",
+    "lease-loss": "the host is away until its lease is gone: renewal is refused, a new one is had",
+    "hostile": "a worker hands over the set of another job: no result, the run fails as INTEGRITY_MISMATCH",
+    "cut-line": "the line is cut while a log is read: the run says that it waits, dials anew, reads on",
+}
+"""What each pins down, in one line."""
+NAMES = tuple(COMMENTS)
 
 
 @contextmanager
-def _stage(name: str, root: Path) -> Iterator[tuple[Lab, Callable[[Lab], str], str]]:
+def _stage(name: str, root: Path) -> Iterator[tuple[Lab, Callable[[Lab], str]]]:
     if name == "cut-line":
         with _cut_line(root) as (user, scene):
-            yield user, scene, CUT_LINE
+            yield user, scene
         return
     with lab(root) as user:
-        yield user, SCENES[name], str(SCENES[name].__doc__)
+        yield user, SCENES[name]
 
 
 def record(name: str, path: Path) -> None:
     """Play a scene and export its run to `path`."""
-    with tempfile.TemporaryDirectory(prefix="rch-scene-") as folder:
-        with _stage(name, Path(folder) / "lab") as (user, scene, comment):
-            run_id = scene(user)
-            done = user.rchctl("debug", "transcript", run_id, "-o", str(path), "--comment", comment)
-            if done.returncode != 0:
-                raise AssertionError(done.stderr)
+    with (
+        tempfile.TemporaryDirectory(prefix="rch-scene-") as folder,
+        _stage(name, Path(folder) / "lab") as (user, scene),
+    ):
+        run_id = scene(user)
+        done = user.rchctl("debug", "transcript", run_id, "-o", str(path), "--comment", COMMENTS[name])
+        if done.returncode != 0:
+            raise AssertionError(done.stderr)
 
 
 def main() -> None:

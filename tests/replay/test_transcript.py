@@ -235,8 +235,8 @@ def test_the_command_tells_the_first_difference(
     out = capsys.readouterr().out
     assert f"\n{path}: line 2: batch 1, effect " in out
     assert "replayed: StartTimer" in out
-    assert "probe    2 asked, 1 answered: 3 differ" in out
-    assert '  -  "seconds": 13600,\n  +  "seconds": 3600,' in out
+    assert "probe    2 asked, 1 answered: 1 differ\n" in out
+    assert '  -  "seconds": 1600.0,\n  +  "seconds": 600.0,' in out
 
     assert replayed(tmp_path / "none", monkeypatch) == 2
     assert "none: No such file" in capsys.readouterr().err
