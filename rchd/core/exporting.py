@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core.difference import shown
@@ -78,7 +79,7 @@ def _part(tree: Any) -> Part:
 
 def _decided(part: Part) -> Decided:
     """What a core decides that the part is played to."""
-    header = msgspec.json.decode(msgspec.json.encode(part.header), type=Header)  # a core moves its runs
+    header = decode_json(msgspec.json.encode(part.header), Header)  # a core moves its runs
     core = core_of(header)
     return [take(core, events) for events in part.batches]
 

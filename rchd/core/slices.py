@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from rch.contract.decoding import decode_json
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core.daemon import Core
@@ -175,4 +176,4 @@ def _bare(effect: fx.Effect) -> bytes:
 
 def _copied(header: Header) -> Header:
     """A header whose runs no core moves."""
-    return msgspec.json.decode(msgspec.json.encode(header), type=Header)
+    return decode_json(msgspec.json.encode(header), Header)
