@@ -54,6 +54,9 @@ VERBS: dict[str, Verb] = {
     "completion": Verb("rchctl.commands.completion", "what a shell completes: bash, zsh or fish"),
     "daemon": Verb("rchctl.commands.daemon", "start, stop, install or look at the daemon"),
     "bugreport": Verb("rchctl.commands.bugreport", "versions, config, state and log in one redacted file"),
+    "debug": Verb(
+        "rchctl.commands.debug", "a run's decisions as a file to pass on (transcript); replay such a file"
+    ),
     "metrics": Verb("rchctl.commands.metrics", "the daemon's numbers in Prometheus' format"),
     "gc": Verb("rchctl.commands.gc", "remove old runs from this machine, or name them"),
 }

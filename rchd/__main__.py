@@ -1,4 +1,4 @@
-"""`rchd run` in the foreground; `check`, `--rebuild` and `replay` beside it."""
+"""`rchd run` in the foreground; `check`, `--rebuild`, `replay` and `transcript` beside it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import rch
 from rch.contract.errors import Failure, Kind
 from rch.contract.extras import lacking
-from rch.contract.neutral import neutral, one_line
+from rch.contract.neutral import one_line
 from rch.files.paths import host_paths
 
 EPILOG = """examples:
@@ -19,6 +19,7 @@ EPILOG = """examples:
   RCH_HOME=/tmp/rch rchd run  everything below one folder
   rchd run --record rchd.rec  also record what the core is told and what it decides
   rchd replay rchd.rec        tell the first decision that this version takes otherwise
+  rchd transcript latest      the newest run as a file that can be passed on and replayed
   rchd check --read-data      compare database, records and every byte of the artifacts
   rchd --rebuild              make a lost or damaged database anew from the artifacts
 
@@ -55,8 +56,19 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="for one client: end with standard input, and cancel what runs then",
     )
-    replay = commands.add_parser("replay", help="replay a transcript: 0 where identical, else 1")
+    replay = commands.add_parser(
+        "replay",
+        help="replay a transcript",
+        description="Exit 0 where this version decides the same, 1 where not, 2 where it is no transcript.",
+    )
     replay.add_argument("file", metavar="FILE", type=Path)
+    transcript = commands.add_parser(
+        "transcript", help="write what was recorded of a run, without names, places and secrets"
+    )
+    transcript.add_argument("run", metavar="RUN", help="its id, how it begins, or latest")
+    transcript.add_argument("-o", "--output", metavar="FILE", help="where to; - is stdout")
+    transcript.add_argument("--comment", default="", metavar="TEXT", help="a line for its header")
+    transcript.add_argument("--as-is", action="store_true", help="with all names and places in it")
     check = commands.add_parser(
         "check",
         help="compare the database with the artifacts, beside a daemon or without one",
@@ -69,28 +81,21 @@ def parser() -> argparse.ArgumentParser:
         description="Exit 0 where every run is back, 70 where one is not; each is named with its reason.",
     )
     rebuild.add_argument("--force", action="store_true", help="replace a sound database too")
-    for each in (check, rebuild):
+    for each in (check, rebuild, replay, transcript):
         each.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return whole
 
 
 def _replay(args: argparse.Namespace) -> int:
-    from rchd.core.transcript import Replay
+    from rchd.replaying import replay
 
-    path: Path = args.file
-    try:
-        with path.open("rb") as lines:
-            replay = Replay(lines)
-            difference = next(iter(replay), None)
-    except OSError as error:
-        sys.stderr.write(f"rchd: {one_line(f'{path}: {error.strerror}')}\n")
-        return 1
-    if difference is not None:
-        sys.stdout.write(neutral(f"{path}: {difference}\n"))
-        return 1
-    rest = "" if replay.cut is None else f"; line {replay.cut}, the last, is cut and was left out"
-    sys.stdout.write(f"{replay.batches} batches, identical{rest}\n")
-    return 0
+    return replay(args)
+
+
+def _transcript(args: argparse.Namespace) -> int:
+    from rchd.replaying import transcript
+
+    return transcript(args)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -173,7 +178,13 @@ def _of_disk(error: OSError) -> Failure:
 
 
 _INTERRUPTED = 130
-_COMMANDS = {"run": _run, "replay": _replay, "check": _check, "rebuild": _rebuild}
+_COMMANDS = {
+    "run": _run,
+    "replay": _replay,
+    "transcript": _transcript,
+    "check": _check,
+    "rebuild": _rebuild,
+}
 
 
 def _say(failure: Failure) -> int:

@@ -47,7 +47,7 @@ from rchd.edges.patience import PatientPerformer
 from rchd.edges.performer import Performer
 from rchd.edges.pool import WorkerPool
 from rchd.edges.prober import Prober
-from rchd.edges.recorder import recording
+from rchd.edges.recorder import recordings
 from rchd.edges.service import PATIENCE_SECONDS, Service
 from rchd.edges.socket import Server
 from rchd.edges.spool import bundles_of
@@ -96,7 +96,11 @@ async def serve(
         try:
             core = load_core(store, paths.artifacts)
             given = service.socket_at(paths.socket)
-            with listening(paths.socket, given) as listener, recording(transcript, core) as record:
+            keep = settings.transcripts.keep_bytes if client is None else 0
+            with (
+                listening(paths.socket, given) as listener,
+                recordings(transcript, paths.transcripts, keep, core) as record,
+            ):
                 _own_disk("socket's folder", paths.socket.parent, "RCH_SOCKET")
                 await _run(paths, store, core, record, listener, ready, service, settings, client)
         finally:
@@ -131,7 +135,7 @@ async def _run(
     paths: HostPaths,
     store: SqliteStore,
     core: Core,
-    record: Record | None,
+    record: Record,
     listener: Listener,
     ready: Callable[[], None],
     service: Service,

@@ -47,7 +47,15 @@ LOOKED_AT = 50  # how many waiting runs' files are looked at between two batches
 
 _RUN = msgspec.json.Decoder(m.Run)
 
-Record = Callable[[list[ev.Event], list[fx.Effect]], None]
+
+class Record(Protocol):
+    """Who writes down what happens, and has no say in it."""
+
+    def __call__(self, events: list[ev.Event], effects: list[fx.Effect], /) -> None:
+        """A batch was committed."""
+
+    def rest(self, core: Core, /) -> None:
+        """The batch is done, and its ended runs are forgotten."""
 
 
 class Watcher(Protocol):
@@ -200,15 +208,21 @@ class Driver:
         if writes or self._projector.is_late:
             await anyio.to_thread.run_sync(self._projector.write, writes)
         self._tell_trouble()
-        for run in dirty.values():
-            if is_terminal(run.state):
-                if self._watcher is not None:
-                    self._watcher.ended(run)
-                self.core.forget(run.run_id)
+        self._forget(dirty.values())
         self._settle()
         # What is to be done begins first: hundreds may follow, and all of them are told in one go.
         for effect in sorted(effects, key=lambda effect: isinstance(effect, fx.Announce)):
             self._act(effect, group)
+
+    def _forget(self, dirty: Iterable[m.Run]) -> None:
+        """Who is over leaves memory; then what is recorded may begin anew."""
+        for run in dirty:
+            if is_terminal(run.state):
+                if self._watcher is not None:
+                    self._watcher.ended(run)
+                self.core.forget(run.run_id)
+        if self._record is not None:
+            self._record.rest(self.core)
 
     def _settle(self) -> None:
         """What memory says is true again: who waited for that may read."""

@@ -1,4 +1,4 @@
-"""What only the daemon reads of `config.toml`: `[gc]`, `[log]`, `[metrics]`, `[notify]` (sections 6, 11).
+"""What only the daemon reads of `config.toml`: `[gc]`, `[log]`, `[metrics]`, `[notify]`, `[transcripts]`.
 
 They say how the daemon is kept, nothing of any run: they enter no run's config, and neither a
 repo nor a command line may hold them.
@@ -51,6 +51,12 @@ class Metrics(Table, frozen=True, kw_only=True):
     interval_seconds: Annotated[int, Meta(ge=1, le=3600)] = 15
 
 
+class Transcripts(Table, frozen=True, kw_only=True):
+    """How much of what the daemon decided is kept for `rchctl debug transcript`, in bytes; 0 keeps none."""
+
+    keep_bytes: Annotated[int, Meta(ge=0)] = 50_000_000
+
+
 class DaemonConfig(Table, frozen=True, kw_only=True):
     """The daemon's own tables."""
 
@@ -58,6 +64,7 @@ class DaemonConfig(Table, frozen=True, kw_only=True):
     log: Log = Log()
     metrics: Metrics = Metrics()
     notify: Notify = Notify()
+    transcripts: Transcripts = Transcripts()
 
 
 TABLES = frozenset(msgspec.structs.asdict(DaemonConfig()))

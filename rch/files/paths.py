@@ -92,6 +92,11 @@ class HostPaths(NamedTuple):
         return self.state_dir / "bugreports"
 
     @property
+    def transcripts(self) -> Path:
+        """What the daemon recorded of itself lately (docs/transcripts.md)."""
+        return self.state_dir / "transcripts"
+
+    @property
     def drained(self) -> Path:
         """The workers that are to get no new run."""
         return self.state_dir / "drained.json"

@@ -95,7 +95,7 @@ def _teach(action: argparse.Action, runs: str) -> None:
         "WORD": DISCONNECTS,
         "WHAT": ("report", "log", "folder", "junit", "xcresult"),
     }
-    if metavar == "RUN":
+    if metavar in {"RUN", "RUN-OR-FILE"}:
         action.complete = shtab.cmd(_COMMAND.format(runs))  # type: ignore[attr-defined]  # shtab reads it there
     elif metavar == "FILE":
         action.complete = shtab.FILE  # type: ignore[attr-defined]  # as above

@@ -19,7 +19,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.ends import fail
-from rchd.core.fleet import FLEET, Fleet, breaks
+from rchd.core.fleet import FLEET, Fleet, FleetState, breaks
 from rchd.core.lanes import ticket
 from rchd.core.needs import Needs
 from rchd.core.projections import projections
@@ -39,24 +39,49 @@ _TOLD = ev.Submitted | ev.TailNews | ev.Fetched | ev.FetchRefused | ev.Reserved
 """Answers that are well formed, and may still say what cannot be; a `LineCut` is counted by itself."""
 
 
-class Core:
-    """All live runs. `artifacts` is the artifacts' root as clients see it."""
+class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a core without live runs remembers. `number` is that of the last run that was accepted."""
 
-    def __init__(self, artifacts: str, runs: Iterable[m.Run] = (), last_seq: int = 0) -> None:
+    number: int = 0
+    draining: bool = False
+    fleet: FleetState = FleetState()
+
+
+class Core:
+    """All live runs. `artifacts` is the artifacts' root as clients see it.
+
+    A daemon starts one from its live `runs` and the number of the last event; a transcript may begin
+    later, with the `origin` that says the rest.
+    """
+
+    def __init__(
+        self, artifacts: str, runs: Iterable[m.Run] = (), last_seq: int = 0, origin: Origin | None = None
+    ) -> None:
+        origin = origin or Origin()
         self.artifacts = artifacts
         self.runs: dict[str, m.Run] = {run.run_id: run for run in runs}
         self.tokens = {
             run.accepted.client_token: run.run_id for run in self.runs.values() if run.accepted.client_token
         }
         self.seq = last_seq
-        self._number = max((run.number for run in self.runs.values()), default=0)
-        self.draining = False
-        self.fleet = Fleet()
+        self._number = max((run.number for run in self.runs.values()), default=origin.number)
+        self.draining = origin.draining
+        self.fleet = Fleet(origin.fleet)
         self._needs = Needs()
         self._queue = Queue(self.runs.values(), self.fleet.reach)
         self._twins = Twins()
         self._dirty: set[str] = set()
         self._written: dict[str, dict[str, bytes]] = {}
+
+    @property
+    def origin(self) -> Origin:
+        """What it remembers beside its live runs."""
+        return Origin(number=self._number, draining=self.draining, fleet=self.fleet.state)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether another core could go on from the `origin` of this one alone."""
+        return not self.runs and not self._needs.is_asking
 
     def handle(self, event: ev.Event) -> Effects:
         """What is to be done about `event`."""

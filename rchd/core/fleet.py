@@ -61,7 +61,7 @@ class Servable(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
-class _Health(msgspec.Struct, kw_only=True):
+class Health(msgspec.Struct, kw_only=True):
     """`strikes` in a row, `times` set aside since the last success; `by_probe`: by probes alone."""
 
     mark: str = ""
@@ -69,6 +69,16 @@ class _Health(msgspec.Struct, kw_only=True):
     times: int = 0
     by_probe: bool = True
     aside: Aside | None = None
+
+
+class FleetState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that a fleet remembers and cannot work out anew; what a transcript begins with."""
+
+    reports: dict[str, ev.ProbeReport] = {}
+    silent: tuple[str, ...] = ()
+    health: dict[str, Health] = {}
+    numbers: int = 0
+    drained: dict[str, str] = {}
 
 
 def breaks(run: m.Run) -> list[tuple[str, str | None, str]]:
@@ -92,15 +102,27 @@ def _asked(run: m.Run) -> str | None:
 class Fleet:
     """The workers as the core knows them."""
 
-    def __init__(self) -> None:
-        self._reports: dict[str, ev.ProbeReport] = {}
-        self._silent: set[str] = set()
-        self._health: dict[str, _Health] = {}
+    def __init__(self, state: FleetState | None = None) -> None:
+        state = state or FleetState()
+        self._reports = dict(state.reports)
+        self._silent = set(state.silent)
+        self._health = {name: msgspec.structs.replace(each) for name, each in state.health.items()}
         self._able = Able()
         self._verdicts: dict[Need, Servable] = {}
         self._reaches: dict[Need, Reach] = {}
-        self._numbers = 0
-        self._drained: dict[str, str] = {}
+        self._numbers = state.numbers
+        self._drained = dict(state.drained)
+
+    @property
+    def state(self) -> FleetState:
+        """A copy of what it remembers: another fleet goes on from it."""
+        return FleetState(
+            reports=dict(self._reports),
+            silent=tuple(sorted(self._silent)),
+            health={name: msgspec.structs.replace(each) for name, each in self._health.items()},
+            numbers=self._numbers,
+            drained=dict(self._drained),
+        )
 
     # --- what it is told --------------------------------------------------------------
 
@@ -165,7 +187,7 @@ class Fleet:
     ) -> Effects:
         """The worker broke the protocol, or is not who it should be."""
         mark = self._reports[worker].mark if worker in self._reports else ""
-        health = self._health.setdefault(worker, _Health(mark=mark))
+        health = self._health.setdefault(worker, Health(mark=mark))
         health.strikes += 1
         health.by_probe = health.by_probe and by_probe
         at_once = subkind == WRONG_KEY or health.times > 0

@@ -23,6 +23,11 @@ class Needs:
         self._waiting: dict[Need, dict[str, RunOptions]] = {}
         self._asked: Need | None = None
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether an answer is awaited."""
+        return self._asked is not None
+
     def update(self, run: m.Run) -> None:
         """Take note of what became of `run`."""
         options = run.accepted.options

@@ -1,38 +1,55 @@
 """A history of the core as JSON lines, and the loop that replays it.
 
 The first line is a `Header`: what the core was made from. Every other line is one batch of
-the driver: `{"events": [...], "effects": [...]}`. Nothing but events moves the core, so the
-same events give the same effects to the byte, or the core has changed.
+the driver: `{"events": [...], "effects": [...]}`, or another header, where a daemon was started anew.
+Nothing but events moves the core, so the same events give the same effects to the byte, or the core
+has changed. In an exported transcript (`rchd.core.share`) effects stand as people read them, and the
+header holds a digest of the whole.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
-from typing import Literal
+from typing import Protocol
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from rch.contract.decoding import decode_json
 from rch.contract.states import is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
-from rchd.core.daemon import Core
+from rchd.core.daemon import Core, Origin
+from rchd.core.difference import Difference, shown
 
-SCHEMA: Literal["rch-xcode/transcript@1"] = "rch-xcode/transcript@1"
-
-_LEAD, _REST = 60, 180  # bytes shown before and after the first byte that differs
+SCHEMA = "rch-xcode/transcript@1"
+_NO_DIGEST = "0" * 64
+_HEADER_BEGINS = b'{"schema_id"'
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line: the artifacts' root and the runs that were loaded. `comment` is free text."""
+    """The first line: the artifacts' root and the runs that were loaded. `comment` is free text.
 
-    schema_id: Literal["rch-xcode/transcript@1"] = SCHEMA
+    `origin`: what else the core remembered then. `continued`: it is the next part of a history whose
+    beginning is in another file, and says nothing of the core. `version` is that of who recorded it.
+    An exported one is of `run_id`, has `sha256`, a digest of the whole file with zeros in its place, and
+    with `others` tells of the runs beside it too.
+    """
+
+    schema_id: str = SCHEMA
     comment: str = ""
     artifacts: str
     last_seq: int
     runs: tuple[m.Run, ...]
+    version: str | UnsetType = UNSET
+    origin: Origin | UnsetType = UNSET
+    continued: bool | UnsetType = UNSET
+    run_id: str | UnsetType = UNSET
+    others: bool | UnsetType = UNSET
+    sha256: str | UnsetType = UNSET
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,42 +59,38 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     effects: tuple[msgspec.Raw, ...]
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a replay leaves the transcript: at `line` (1 is the header), in `batch` (from 1).
-
-    Either the bytes of effect `effect` (from 1) differ, null where one side has none, or
-    `damage` says why nothing can be replayed from this line on.
-    """
-
-    line: int
-    batch: int
-    effect: int | None = None
-    recorded: bytes | None = None
-    replayed: bytes | None = None
-    damage: str | None = None
-
-    def __str__(self) -> str:
-        if self.damage is not None:
-            return f"line {self.line}: {self.damage}"
-        recorded, replayed = _shown(self.recorded), _shown(self.replayed)
-        start = max(0, _common(recorded, replayed) - _LEAD)
-        return (
-            f"line {self.line}: batch {self.batch}, effect {self.effect} differs\n"
-            f"  recorded: {_excerpt(recorded, start)}\n"
-            f"  replayed: {_excerpt(replayed, start)}"
-        )
+class _Head(msgspec.Struct):
+    schema_id: str
 
 
-def encode_header(core: Core, comment: str = "") -> bytes:
-    """The first line of a transcript of `core`, as it stands before its first event."""
-    header = Header(
-        comment=comment, artifacts=core.artifacts, last_seq=core.seq, runs=tuple(core.runs.values())
+def header_of(core: Core, comment: str = "", version: str | UnsetType = UNSET) -> Header:
+    """The header of a transcript of `core`, as it stands before its next event."""
+    origin = core.origin
+    return Header(
+        comment=comment,
+        artifacts=core.artifacts,
+        last_seq=core.seq,
+        runs=tuple(core.runs.values()),
+        version=version,
+        origin=UNSET if origin == Origin() or core.runs else origin,
     )
+
+
+def encode_header(core: Core, comment: str = "", version: str | UnsetType = UNSET) -> bytes:
+    """`header_of` as a line."""
+    return encode_line(header_of(core, comment, version))
+
+
+def encode_line(header: Header) -> bytes:
+    """A header as a line."""
     return msgspec.json.encode(header) + b"\n"
 
 
 def decode_header(line: bytes) -> Header:
-    """Raises `ValueError` where the line is no header of this schema."""
+    """Raises `ValueError` where the line is no header of this schema; of another, both are named."""
+    found = decode_json(line, _Head).schema_id
+    if found != SCHEMA:
+        raise ValueError(f"schema {found} found where {SCHEMA} is read")
     return decode_json(line, Header)
 
 
@@ -97,81 +110,124 @@ def decode_effect(data: bytes) -> fx.AnyEffect:
     return effect
 
 
+def is_header(line: bytes) -> bool:
+    """Whether a line begins a history rather than going on with it."""
+    return line.startswith(_HEADER_BEGINS)
+
+
+def core_of(header: Header) -> Core:
+    """The core that a history begins with."""
+    origin = None if header.origin is UNSET else header.origin
+    return Core(header.artifacts, header.runs, header.last_seq, origin)
+
+
+def sealed(lines: list[bytes]) -> list[bytes]:
+    """The lines of an exported transcript with the digest in its header."""
+    head = msgspec.structs.replace(decode_header(lines[0]), sha256=_NO_DIGEST)
+    lines = [encode_line(head), *lines[1:]]
+    digest = hashlib.sha256(b"".join(lines)).hexdigest()
+    return [encode_line(msgspec.structs.replace(head, sha256=digest)), *lines[1:]]
+
+
+def damage_of(lines: Iterable[bytes]) -> str | None:
+    """Why these are not the bytes that were exported; None too where nothing was promised of them."""
+    lines = iter(lines)
+    first = next(lines, b"")
+    try:
+        said = decode_header(first).sha256
+    except ValueError:
+        return None
+    if said is UNSET:
+        return None
+    digest = hashlib.sha256(first.replace(f'"sha256":"{said}"'.encode(), _SLOT, 1))
+    for line in lines:
+        digest.update(line)
+    if digest.hexdigest() == said:
+        return None
+    return f"its content has the SHA-256 {digest.hexdigest()}, its first line says {said}: it was changed"
+
+
+_SLOT = f'"sha256":"{_NO_DIGEST}"'.encode()
+
+
 class Replay:
     """Iterating drives a fresh core through `lines` and gives every difference.
 
     A damaged line ends it. A last line without its newline that does not decode was cut by
     the end of the recorder: `cut` is its number, and it is no difference. `batches` counts
-    what was replayed so far.
+    what was replayed so far. `told`, where given, is handed the events and effects of each batch.
     """
 
-    def __init__(self, lines: Iterable[bytes]) -> None:
+    def __init__(self, lines: Iterable[bytes], told: Told | None = None) -> None:
         self._lines = iter(lines)
+        self._told = told
+        self._readable = False
+        self.header: Header | None = None
         self.batches = 0
         self.cut: int | None = None
 
     def __iter__(self) -> Iterator[Difference]:
-        try:
-            header = decode_header(next(self._lines, b""))
-        except ValueError as error:
-            yield Difference(line=1, batch=0, damage=f"no header of {SCHEMA}: {error}")
-            return
-        core = Core(header.artifacts, header.runs, last_seq=header.last_seq)
-        for number, line in enumerate(self._lines, 2):
+        core: Core | None = None
+        number = 0
+        for number, line in enumerate(self._lines, 1):
             try:
+                if core is None or is_header(line):
+                    core = self._begin(line)
+                    continue
                 batch = decode_batch(line)
             except ValueError as error:
-                if line.endswith(b"\n"):
-                    yield Difference(line=number, batch=number - 1, damage=f"cut or damaged: {error}")
+                if core is None:
+                    yield Difference(line=number, batch=0, damage=f"no header of {SCHEMA}: {error}")
+                elif line.endswith(b"\n"):
+                    yield Difference(line=number, batch=self.batches + 1, damage=f"cut or damaged: {error}")
                 else:
                     self.cut = number
                 return
             try:
-                replayed = _take(core, batch.events)
+                replayed = take(core, batch.events)
             except Exception as error:  # noqa: BLE001  (whatever the core raises is what is to be found)
                 damage = f"the core raises {type(error).__name__}: {error}"
-                yield Difference(line=number, batch=number - 1, damage=damage)
+                yield Difference(line=number, batch=self.batches + 1, damage=damage)
                 return
             self.batches += 1
-            yield from _differences(number, batch.effects, replayed)
+            found = list(self._differences(number, batch.effects, replayed))
+            if self._told is not None:
+                self._told(batch.events, replayed, found)
+            yield from found
+        if number == 0:
+            yield Difference(line=1, batch=0, damage=f"no header of {SCHEMA}: the file is empty")
+
+    def _begin(self, line: bytes) -> Core:
+        header = decode_header(line)
+        if header.continued is True:
+            raise ValueError("it goes on with a history that another file begins")
+        self.header = self.header or header
+        self._readable = self.header.run_id is not UNSET
+        return core_of(header)
+
+    def _differences(
+        self, line: int, recorded: Iterable[msgspec.Raw], replayed: list[fx.Effect]
+    ) -> Iterator[Difference]:
+        write = shown if self._readable else msgspec.json.encode
+        pairs = zip_longest(map(bytes, recorded), map(write, replayed))
+        for index, (then, now) in enumerate(pairs, 1):
+            if then != now:
+                yield Difference(line=line, batch=self.batches, effect=index, recorded=then, replayed=now)
 
 
-def _take(core: Core, events: Iterable[ev.AnyEvent]) -> list[bytes]:
-    """The encoded effects of one batch, after which ended runs are forgotten, as the driver does."""
+class Told(Protocol):
+    """Who looks on while a transcript is replayed."""
+
+    def __call__(
+        self, events: tuple[ev.AnyEvent, ...], effects: list[fx.Effect], found: list[Difference], /
+    ) -> None:
+        """One batch was replayed."""
+
+
+def take(core: Core, events: Iterable[ev.Event]) -> list[fx.Effect]:
+    """The effects of one batch, after which ended runs are forgotten, as the driver does."""
     effects = [effect for event in events for effect in core.handle(event)]
-    encoded = [msgspec.json.encode(effect) for effect in effects]
     for run in core.take_dirty():
         if is_terminal(run.state):
             core.forget(run.run_id)
-    return encoded
-
-
-def _differences(line: int, recorded: Iterable[msgspec.Raw], replayed: list[bytes]) -> Iterator[Difference]:
-    for index, (then, now) in enumerate(zip_longest(map(bytes, recorded), replayed), 1):
-        if then != now:
-            yield Difference(line=line, batch=line - 1, effect=index, recorded=then, replayed=now)
-
-
-def _shown(data: bytes | None) -> bytes:
-    """An effect for the eye: a record is shown as its text, not in base64."""
-    if data is None:
-        return b"no such effect"
-    try:
-        effect = decode_effect(data)
-    except ValueError:
-        return data
-    if isinstance(effect, fx.WriteRecord):
-        return f"WriteRecord {effect.path} ".encode() + effect.data
-    return type(effect).__name__.encode() + b" " + data
-
-
-def _common(one: bytes, other: bytes) -> int:
-    """How many bytes both begin with."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
-
-
-def _excerpt(data: bytes, start: int) -> str:
-    kind = data.split(b" ", 1)[0].decode(errors="replace")
-    text = data[start : start + _LEAD + _REST].decode(errors="replace").replace("\n", "\\n")
-    return f"{kind} …{text}" if start else text
+    return effects

@@ -64,7 +64,7 @@ def say_check(report: Report, *, as_json: bool) -> int:
     code = exit_code(report.findings)
     errors = [each for each in report.findings if each.severity == "error"]
     if as_json:
-        _envelope("check", code, msgspec.to_builtins(report), _failure(code, errors))
+        envelope("check", code, msgspec.to_builtins(report), _failure(code, errors))
         return code
     for each in report.findings:
         _line(f"{each.severity}: {each.path}: {each.what}")
@@ -113,7 +113,7 @@ def say_rebuild(rebuilt: Rebuilt, *, as_json: bool) -> int:
         )
     code = 0 if failure is None else failure.exit_code
     if as_json:
-        _envelope("rebuild", code, msgspec.to_builtins(rebuilt), failure)
+        envelope("rebuild", code, msgspec.to_builtins(rebuilt), failure)
         return code
     for each in rebuilt.runs:
         for note in each.notes:
@@ -130,13 +130,13 @@ def say_rebuild(rebuilt: Rebuilt, *, as_json: bool) -> int:
 def say_failure(command: str, failure: Failure, *, as_json: bool) -> int:
     """Print a refusal; gives its exit code."""
     if as_json:
-        _envelope(command, failure.exit_code, None, failure)
+        envelope(command, failure.exit_code, None, failure)
     else:
         sys.stderr.write(f"rchd: {_one_line(failure.message)}\n  hint: {_one_line(failure.hint)}\n")
     return failure.exit_code
 
 
-def _envelope(command: str, code: int, data: Any, failure: Failure | None) -> None:
+def envelope(command: str, code: int, data: Any, failure: Failure | None) -> None:
     """The product's one line; ASCII, so that no terminal acts on what it holds."""
     whole: dict[str, Any] = {"ok": code == 0, "command": command, "exit_code": code}
     if data is not None:

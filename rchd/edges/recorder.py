@@ -13,10 +13,12 @@ from typing import BinaryIO
 
 import structlog
 
+import rch
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core.daemon import Core
 from rchd.core.transcript import encode_batch, encode_header
+from rchd.edges.ring import Ring, ring
 
 log = structlog.get_logger("rchd.recorder")
 
@@ -36,11 +38,14 @@ class Recorder:
 
     def begin(self, core: Core) -> None:
         """The header: the core as it stands before its first event."""
-        self._guarded(lambda: encode_header(core))
+        self._guarded(lambda: encode_header(core, version=rch.__version__))
 
     def __call__(self, events: list[ev.Event], effects: list[fx.Effect]) -> None:
         """One batch, handed to the system before this returns, so that it outlives a kill."""
         self._guarded(lambda: encode_batch(events, effects))
+
+    def rest(self, _core: Core) -> None:
+        """It is one file, whatever comes."""
 
     def close(self) -> None:
         """No more is written."""
@@ -65,6 +70,30 @@ class Recorder:
         self._file.write(line)
         self._file.flush()
         self._size += len(line)
+
+
+class Both:
+    """Two who write down what happens."""
+
+    def __init__(self, *records: Recorder | Ring) -> None:
+        self._records = records
+
+    def __call__(self, events: list[ev.Event], effects: list[fx.Effect]) -> None:
+        """Each is told."""
+        for record in self._records:
+            record(events, effects)
+
+    def rest(self, core: Core) -> None:
+        """Each is told."""
+        for record in self._records:
+            record.rest(core)
+
+
+@contextmanager
+def recordings(path: Path | None, folder: Path, keep_bytes: int, core: Core) -> Iterator[Both]:
+    """What is always recorded, up to `keep_bytes` in `folder`, and at `path` where that was asked for."""
+    with recording(path, core) as asked, ring(folder, keep_bytes, core) as kept:
+        yield Both(*(each for each in (asked, kept) if each is not None))
 
 
 @contextmanager

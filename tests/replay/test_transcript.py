@@ -18,9 +18,10 @@ from rchd.__main__ import main
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core.daemon import Core
+from rchd.core.difference import Difference
+from rchd.core.phases import PHASES
 from rchd.core.transcript import (
     SCHEMA,
-    Difference,
     Replay,
     decode_batch,
     decode_effect,
@@ -218,18 +219,24 @@ def test_the_command_tells_the_first_difference(
     path = tmp_path / "rec"
     path.write_bytes(b"".join(lines))
     assert replayed(path, monkeypatch) == 0
-    assert capsys.readouterr().out == f"{len(lines) - 1} batches, identical\n"
+    comment, *phases, last = capsys.readouterr().out.splitlines()
+    assert comment == decode_header(lines[0]).comment
+    assert [phase.split()[0] for phase in phases] == list(PHASES)
+    assert phases[2] == "upload   1 asked, 1 answered: identical"
+    assert last == f"{len(lines) - 1} batches, identical"
 
     path.write_bytes(b"".join(lines)[:-9])
     assert replayed(path, monkeypatch) == 0
     rest = f"line {len(lines)}, the last, is cut and was left out"
-    assert capsys.readouterr().out == f"{len(lines) - 2} batches, identical; {rest}\n"
+    assert capsys.readouterr().out.endswith(f"\n{len(lines) - 2} batches, identical; {rest}\n")
 
     path.write_bytes(b"".join(lines).replace(b'"seconds":', b'"seconds":1'))
     assert replayed(path, monkeypatch) == 1
     out = capsys.readouterr().out
-    assert out.startswith(f"{path}: line 2: batch 1, effect ")
+    assert f"\n{path}: line 2: batch 1, effect " in out
     assert "replayed: StartTimer" in out
+    assert "probe    2 asked, 1 answered: 1 differ\n" in out
+    assert '  -  "seconds": 1600.0,\n  +  "seconds": 600.0,' in out
 
-    assert replayed(tmp_path / "none", monkeypatch) == 1
+    assert replayed(tmp_path / "none", monkeypatch) == 2
     assert "none: No such file" in capsys.readouterr().err

@@ -194,6 +194,7 @@ ALONE = {
         "rch/contract/framing.py",
         "rchctl/bridge.py",
         "rchctl/commands/check.py",
+        "rchctl/commands/debug.py",
         "rchctl/diagnose/gather.py",
         "rchctl/indices.py",
         "rchctl/request.py",

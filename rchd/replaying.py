@@ -1,0 +1,139 @@
+"""`rchd replay` and `rchd transcript`: what a run's history holds, and how it is taken along."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from itertools import chain
+from pathlib import Path
+
+import msgspec
+from msgspec import UNSET
+
+from rch.contract.errors import Failure, Kind
+from rch.contract.neutral import neutral, one_line
+from rch.files.paths import host_paths
+from rchd.core.difference import Difference
+from rchd.core.phases import Phases
+from rchd.core.transcript import Replay, damage_of, decode_header
+from rchd.edges.check_report import envelope, say_failure
+
+DIFFERS, USAGE = 1, 2
+STDOUT = "-"
+_SHORT = 16  # digits of the digest in the name of a file
+
+
+def replay(args: argparse.Namespace) -> int:
+    """0 where the core decides the same to the byte, 1 where not, 2 where `file` is no transcript."""
+    path: Path = args.file
+    try:
+        with path.open("rb") as lines:
+            first = lines.readline()
+            decode_header(first)
+            damage = damage_of(chain([first], lines))
+        with path.open("rb") as lines:
+            phases = Phases()
+            run = Replay(lines, phases)
+            found = list(run) if damage is None else [Difference(line=1, batch=0, damage=damage)]
+    except OSError as error:
+        return _refused(args, f"{path}: {error.strerror}")
+    except ValueError as error:
+        return _refused(args, f"{path}: no transcript that this version reads: {error}")
+    if args.json:
+        envelope("replay", DIFFERS if found else 0, _as_json(run, phases, found), None)
+        return DIFFERS if found else 0
+    _say(path, run, phases, found)
+    return DIFFERS if found else 0
+
+
+def _refused(args: argparse.Namespace, message: str) -> int:
+    failure = Failure(Kind.USAGE, message, hint="rchctl debug transcript RUN makes one")
+    return say_failure("replay", failure, as_json=args.json)
+
+
+def _as_json(run: Replay, phases: Phases, found: list[Difference]) -> dict[str, object]:
+    header = run.header
+    first = found[0] if found else None
+    return {
+        "identical": not found,
+        "batches": run.batches,
+        "run_id": None if header is None or header.run_id is UNSET else header.run_id,
+        "comment": "" if header is None else header.comment,
+        "cut_line": run.cut,
+        "phases": msgspec.to_builtins(phases.of),
+        "differences": len(found),
+        "difference": None
+        if first is None
+        else {"line": first.line, "effect": first.effect, "message": str(first), "diff": first.diff()},
+    }
+
+
+def _say(path: Path, run: Replay, phases: Phases, found: list[Difference]) -> None:
+    out = list[str]()
+    if run.header is not None and run.header.comment:
+        out.append(run.header.comment)
+    for name, phase in phases.of.items() if run.batches else ():
+        told = f"{phase.asked} asked, {phase.answered} answered"
+        told += f", {phase.refused} refused" if phase.refused else ""
+        told += f", {phase.cut} cut" if phase.cut else ""
+        out.append(f"{name:<8} {told}: {f'{phase.differs} differ' if phase.differs else 'identical'}")
+    if found:
+        more = f" (and {len(found) - 1} more differences)" if len(found) > 1 else ""
+        out.append(f"{path}: {found[0]}{more}")
+        out += [f"  {line}" for line in found[0].diff()]
+    else:
+        rest = "" if run.cut is None else f"; line {run.cut}, the last, is cut and was left out"
+        out.append(f"{run.batches} batches, identical{rest}")
+    sys.stdout.write(neutral("".join(f"{line}\n" for line in out)))
+
+
+def transcript(args: argparse.Namespace) -> int:
+    """Write the transcript of a run; 2 where there is none."""
+    from rchd.edges.history import transcript_of
+
+    try:
+        run_id, lines = transcript_of(
+            host_paths(os.environ), os.environ, args.run, args.comment, as_is=args.as_is
+        )
+        place = _write(args.output, run_id, lines)
+    except Failure as failure:
+        return say_failure("transcript", failure, as_json=args.json)
+    header = decode_header(lines[0])
+    told = {
+        "run_id": run_id,
+        "path": place,
+        "sha256": header.sha256,
+        "bytes": sum(map(len, lines)),
+        "others": header.others is True,
+    }
+    if args.json:
+        envelope("transcript", 0, told, None)
+        return 0
+    if header.others is True:
+        sys.stderr.write("note: runs beside it had a say in it, and are in it\n")
+    if args.as_is:
+        sys.stderr.write("note: nothing was taken out: it names machines, people and places\n")
+    if place != STDOUT:
+        sys.stdout.write(f"{one_line(place)}\n")
+    return 0
+
+
+def _write(output: str | None, run_id: str, lines: list[bytes]) -> str:
+    """Where the lines were written; a file that is there already is not overwritten by a default name."""
+    data = b"".join(lines)
+    if output == STDOUT:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+        return STDOUT
+    name = output or f"{run_id}-{decode_header(lines[0]).sha256!s:.{_SHORT}}.jsonl"
+    path = Path(name)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise Failure(
+            Kind.USAGE, f"{path}: {error.strerror}", hint="name another place: -o FILE, or -o - for stdout"
+        ) from error
+    return str(path)
