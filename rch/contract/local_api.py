@@ -364,11 +364,7 @@ METHODS: dict[str, tuple[type[msgspec.Struct], type[msgspec.Struct], str]] = {
     "workers.look": (LookParams, LookView, "what is at a machine that opens a shell, before a set-up"),
     "workers.install": (InstallParams, InstallView, "bring the worker's program there, and see it answer"),
     "workers.drain": (WorkerDrainParams, WorkerDrainView, "give a worker no new run, or do so again"),
-    "workers.explain": (
-        ExplainParams,
-        WorkersPlanView,
-        "who would serve a project, and why not others",
-    ),
+    "workers.explain": (ExplainParams, WorkersPlanView, "who would serve a project, why not others"),
 }
 
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND = -32700, -32600, -32601

@@ -74,6 +74,7 @@ def test_a_narrowed_success_is_said_to_be_one_and_can_be_had_again(tmp_path: Pat
 
 
 @pytest.mark.spec("6", "12")
+@pytest.mark.unlike_schema("a record is spoiled, to see that it is not read")
 def test_what_failed_is_read_from_the_verified_set_and_nowhere_else(tmp_path: Path) -> None:
     with lab(tmp_path) as user:
         project = user.project(test=FAILING_TEST)

@@ -59,7 +59,10 @@ def response(method: str) -> Schema:
     return {
         "title": f"{method}: response",
         "description": summary,
-        "anyOf": [{"$ref": "#/$defs/Response"}, {"$ref": "#/$defs/Error"}],
+        # Not anyOf: a validator then tells which member is wrong.
+        "if": {"type": "object", "required": ["error"]},
+        "then": {"$ref": "#/$defs/Error"},
+        "else": {"$ref": "#/$defs/Response"},
         "$defs": {**defs, "Response": good, "Error": refusal()},
     }
 

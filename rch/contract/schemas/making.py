@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from rch.contract.forms import Id, Timestamp
+from rch.contract.forms import Id
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
@@ -91,4 +91,3 @@ def _unfolded(text: str) -> str:
 
 
 ID = form(Id)
-TIMESTAMP = form(Timestamp)

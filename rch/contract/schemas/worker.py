@@ -53,7 +53,10 @@ def response(op: str) -> Schema:
     told = {
         "title": f"{op}: response",
         "description": f"The line that answers `{op}`. Unknown members are ignored.",
-        "anyOf": [{"$ref": "#/$defs/Result"}, {"$ref": "#/$defs/Refusal"}],
+        # Not anyOf: a validator then tells which member is wrong.
+        "if": members({"ok": {"const": True}}),
+        "then": {"$ref": "#/$defs/Result"},
+        "else": {"$ref": "#/$defs/Refusal"},
     }
     if op == "fetch":
         header = schema_of(RESULTS[op])
