@@ -59,5 +59,5 @@ def test_what_a_page_shows_is_found() -> None:
     assert len(seen) > 100
     assert ["rchctl", "verify", "--dry-run"] in seen
     assert unknown(["rchctl", "verify", "--no-such-flag"]) == "rchctl verify --no-such-flag"
-    assert unknown(["rchctl", "vrf"]) == "rchctl vrf"
+    assert unknown(["rchctl", "prove"]) == "rchctl prove"
     assert unknown(["rchd", "check", "--nothing"]) == "rchd check --nothing"

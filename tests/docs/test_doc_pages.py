@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import doctest
 import re
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from reference import artifacts, machines
@@ -14,6 +17,11 @@ from reference.pages import arranged, for_the_site, from_reference, pages
 from reference.protocols import FEATURES, RESULTS
 from support.pages import DOCS, REPO, blocks, hand_written
 
+from rch.config.daemon_config import DaemonConfig
+from rch.config.inventory import WorkerEntry
+from rch.config.keys import known_keys
+from rch.config.schema import Config, NamespaceRow, StepTable
+from rch.config.worker_config import WorkerConfig
 from rch.contract.errors import registry
 from rch.contract.local_api import METHODS
 from rch.contract.worker_rpc import OPERATIONS, Feature
@@ -86,6 +94,49 @@ def test_every_variable_of_the_programs_stands_in_places() -> None:
             read |= set(re.findall(r"""["'](RCH_[A-Z_]+)["']""", path.read_text(encoding="utf-8")))
     assert {name for name in read if f"`{name}`" not in told} == set()
     assert "RCH_HOME" in read
+
+
+def known_anywhere() -> set[str]:
+    """Every key of every file, those of arrays of tables below the array's name."""
+    keys = {
+        *known_keys(Config),
+        *known_keys(DaemonConfig),
+        *known_keys(WorkerConfig),
+        *known_keys(WorkerEntry),
+    }
+    rows = {"worker.": WorkerEntry, "actions.step.": StepTable, "policy.namespace.": NamespaceRow}
+    return keys | {f"{prefix}{key}" for prefix, cls in rows.items() for key in known_keys(cls)}
+
+
+def keys_in(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        tables = value if isinstance(value, list) and value and isinstance(value[0], dict) else [value]
+        for each in tables:
+            if isinstance(each, dict):
+                yield from keys_in(each, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}"
+
+
+@pytest.mark.spec("6")
+def test_every_key_in_an_example_of_a_config_file_is_one() -> None:
+    shown = {
+        key
+        for page in hand_written()
+        if page.stem != "simulation"  # whose example is of a scenario
+        for block in blocks(page, "toml")
+        for key in keys_in(tomllib.loads(block.text))
+    }
+    assert shown - known_anywhere() == set()
+    assert {"worker.host", "cache.namespace", "notify.command"} <= shown
+
+
+def test_the_picture_is_small_and_of_no_machine() -> None:
+    picture = (DOCS / "pictures" / "demo.svg").read_text(encoding="utf-8")
+    assert len(picture.encode()) < 60_000
+    assert "SUCCEEDED" in picture
+    assert re.findall(r"(?<!demo)/(?:root|home|work|Users|tmp)/", picture) == []
+    assert re.findall(r"""(?:href|src|url\()["'(]*https?:""", picture) == []
 
 
 def test_a_page_that_is_new_is_in_the_index_and_one_that_is_gone_is_not(tmp_path: Path) -> None:

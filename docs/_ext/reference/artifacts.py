@@ -24,6 +24,7 @@ class Origin(NamedTuple):
 
 SET = "steps/<action>/<job_id>/"
 HOST = "host/<job_id>/"
+RICH = "with the profile `rich`: "
 SEALED = "when the job has ended, in the order of the seal"
 ORIGINS: dict[str, Origin] = {
     "Accepted": Origin("accepted.json", "host", "before the run is answered as accepted"),
@@ -54,8 +55,8 @@ ORIGINS: dict[str, Origin] = {
     ),
     "Metrics": Origin(SET + "metrics.json", "worker", SEALED),
     "ExecutorEnv": Origin(SET + "executor_env.json", "worker", SEALED),
-    "BuildSummary": Origin(SET + "build_summary.json", "worker", SEALED),
-    "TestSummary": Origin(SET + "test_summary.json", "worker", "of a test job, " + SEALED),
+    "BuildSummary": Origin(SET + "build_summary.json", "worker", RICH + SEALED),
+    "TestSummary": Origin(SET + "test_summary.json", "worker", RICH + "of a test job, " + SEALED),
     "Manifest": Origin(SET + "manifest.json", "worker", "when every other file lies there; names them all"),
     "Attestation": Origin(SET + "attestation.json", "worker", "after the manifest, whose bytes it signs"),
     "JobIndex": Origin(SET + "job_index.json", "worker", "last: it commits the set"),
@@ -63,9 +64,9 @@ ORIGINS: dict[str, Origin] = {
 OTHER_FILES = {
     "job_key_inputs.json": "what the job key is made of, in canonical JSON: [job key](../job-key.md)",
     "build.log": "all that the tools printed, as it came",
-    "events.jsonl": "one event a line: stages, tests, failures, diagnostics, notes",
-    "result.xcresult": "Xcode's own result bundle, a folder; of xcodebuild with the `rich` profile",
-    "junit.xml": "the tests as JUnit; of a test job",
+    "events.jsonl": "an event a line: stages, tests, failures, diagnostics; with the profile `rich`",
+    "result.xcresult": "Xcode's own result bundle, a folder; where xcodebuild wrote one",
+    "junit.xml": "the tests as JUnit; of a test job, with the profile `rich`",
 }
 INTRO = """
 A run leaves one folder, `<data>/artifacts/xcode/<run_id>/` ([places](../places.md)). Read it from its entry
