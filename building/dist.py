@@ -17,7 +17,7 @@ from pathlib import Path
 
 from building.content import ROOT
 
-_WARNING = re.compile(r"\bwarning\b|deprecat", re.IGNORECASE)
+_WARNING = re.compile(r"\s*warning: |.*Warning: ")
 _MADE = frozenset({".git", ".venv", ".demo", ".fuzz", ".hypothesis", "build", "dist"})
 
 
@@ -65,7 +65,7 @@ def build(tree: Path, into: Path, *what: str, epoch: int) -> list[Path]:
     )
     if done.returncode:
         raise BuildError(f"the build ended with {done.returncode}:\n{done.stdout[-4000:]}")
-    told = [line for line in done.stdout.splitlines() if _WARNING.search(line)]
+    told = [line for line in done.stdout.splitlines() if _WARNING.match(line)]
     if told:
         raise BuildError("\n".join(["the build warns:", *told]))
     return sorted(into.iterdir())

@@ -9,6 +9,7 @@ constraints.txt has them. Exits 1 where one fails, 2 where there is no Python at
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,12 +42,18 @@ def found() -> dict[str, Path]:
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     places = [Path(each) for name in wanted if (each := shutil.which(name))]
     known: dict[tuple[int, ...], tuple[str, Path]] = {}
-    for place in [*places, *sorted(pyenv.glob("3.*/bin/python3"), reverse=True)]:
+    newest_first = sorted(pyenv.glob("3.*/bin/python3"), key=_numbers, reverse=True)
+    for place in [*places, *newest_first]:
         version = _version(place)
         minor = tuple(map(int, version.split(".")[:2])) if version else ()
         if OLDEST <= minor <= NEWEST:
             known.setdefault(minor, (version, place))
     return dict(known[minor] for minor in sorted(known))
+
+
+def _numbers(python: Path) -> list[int]:
+    """Of the folder that pyenv calls by its version."""
+    return [int(each) for each in re.findall(r"\d+", python.parents[1].name)]
 
 
 def _version(python: Path) -> str:

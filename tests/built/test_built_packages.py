@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 from packaging.metadata import Metadata
-from support.installed import EPOCH, packages
+from support.installed import EPOCH, packages, sources
 from support.lab import REPO
 
 import rch
 from building.content import COMPLETIONS, STATIC, man_place
-from building.dist import BuildError, build, export
+from building.dist import BuildError, build
 from rchctl.verbs import VERBS
 
 PACKAGES = ("rch", "rch_conformance", "rchctl", "rchd", "worker_agent")
@@ -100,9 +100,11 @@ def test_the_sdist_can_be_checked_and_built_by_whoever_has_it(built: list[Path])
     assert {each.mode & 0o7777 for each in members} <= {0o755, 0o644}
 
 
-def test_equal_sources_make_equal_packages(built: list[Path], tmp_path: Path) -> None:
+def test_equal_sources_make_equal_packages(
+    built: list[Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Under another name, umask and clock; the wheel from the tree and not from the sdist."""
-    export(tmp_path / "elsewhere")
+    sources(tmp_path_factory, tmp_path / "elsewhere")
     for path in (tmp_path / "elsewhere").rglob("*"):
         os.utime(path, (1, 1))
         if not path.is_dir():

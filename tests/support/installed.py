@@ -24,8 +24,7 @@ EPOCH = 1_700_000_000
 
 def packages(factory: pytest.TempPathFactory) -> list[Path]:
     """Wheel and sdist, in this order."""
-    base = factory.getbasetemp()  # of this process; those of one test run lie side by side
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    shared = _shared(factory)
     with (shared / "packages.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         into = shared / "packages"
@@ -35,6 +34,17 @@ def packages(factory: pytest.TempPathFactory) -> list[Path]:
             build(shared / "packages.tree", made, epoch=EPOCH)
             made.rename(into)
         return sorted(into.iterdir(), key=lambda path: path.suffix == ".gz")
+
+
+def sources(factory: pytest.TempPathFactory, to: Path) -> None:
+    """A copy of the tree that the packages were made of."""
+    tree = _shared(factory) / "packages.tree"
+    shutil.copytree(tree, to, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+
+
+def _shared(factory: pytest.TempPathFactory) -> Path:
+    base = factory.getbasetemp()  # of this process; those of one test run lie side by side
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 class Installed:
