@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 from rch_conformance.checks import Broken
 
@@ -55,7 +55,7 @@ class Channel:
         self._buffer = bytearray()
         self._ended = False
 
-    def __enter__(self) -> Channel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the sub-command."""
     parser = subparsers.add_parser(
         "worker",
-        usage="rch-conformance worker [options] -- COMMAND...\n       rch-conformance worker [options] --ssh HOST",
+        usage="rch-conformance worker [options] (-- COMMAND... | --ssh HOST [-- COMMAND...])",
         help="check a worker over its channel",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -81,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
 
 def every_check() -> list[Check[Rig]]:
     """All checks of a worker."""
-    from rch_conformance.worker import checks, suite
+    from rch_conformance.worker.suite import WORKER
 
-    return [*suite.WORKER.checks] if checks else []
+    return [*WORKER.checks]
 
 
 def command_of(args: argparse.Namespace) -> list[str]:

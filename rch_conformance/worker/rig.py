@@ -24,7 +24,7 @@ from rch_conformance.worker.jobs import (
     wait_for_end,
 )
 from rch_conformance.worker.peer import Answer, Peer, new_id, request_line
-from rch_conformance.worker.project import TICK, Project, project_for
+from rch_conformance.worker.project import TICK, project_for
 
 T = TypeVar("T")
 LEASE_SECONDS = 600
@@ -41,6 +41,7 @@ class Once(Generic[T]):
         self._error: Exception | None = None
 
     def __call__(self) -> T:
+        """The value."""
         if self._error is not None:
             raise self._error
         if not self._made:
@@ -133,7 +134,7 @@ class Rig:
         if feature not in self.features:
             raise NotOffered(feature, "not among the features of the probe")
 
-    def ask(self, op: str, payload: Mapping[str, Any] | None = None, **members: Any) -> Answer:
+    def ask(self, op: str, payload: Any = None, **members: Any) -> Answer:
         """One request, after the probe that says whether channels serve several."""
         self.probe()
         return self.peer.ask(op, payload, **members)

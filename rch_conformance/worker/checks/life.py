@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from rch_conformance.worker.jobs import TERMINAL
 from rch_conformance.worker.rig import Outcome, Rig
 from rch_conformance.worker.suite import check, expect, expect_same
@@ -33,7 +35,7 @@ def seq_rises_by_one(rig: Rig) -> None:
         expect(
             first in {("QUEUED", 1), ("RUNNING", 2)}, f"a submit with job_state_seq 1 is answered {first}"
         )
-        for (state, seq), (later, number) in zip(told, told[1:], strict=False):
+        for (state, seq), (later, number) in pairwise(told):
             expect(number > seq, f"after {state} with seq {seq} came {later} with seq {number}")
         expect_same(f"seq of {last[0]}", last[1], most)
 
@@ -42,7 +44,7 @@ def seq_rises_by_one(rig: Rig) -> None:
 def states_follow(rig: Rig) -> None:
     for outcome in (rig.built(), rig.passed(), rig.failed(), rig.cancelled()):
         told = _stood(outcome)
-        for (state, seq), (later, number) in zip(told, told[1:], strict=False):
+        for (state, seq), (later, number) in pairwise(told):
             if number == seq + 1:
                 expect(later in _AFTER.get(state, set()), f"{state} was followed by {later}")
             expect(state not in TERMINAL, f"{state} is an end, and was followed by {later}")
