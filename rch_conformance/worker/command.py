@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from rch_conformance.running import Running, UsageError, add_options
@@ -83,6 +84,7 @@ def every_check() -> list[Check[Rig]]:
     """All checks of a worker."""
     from rch_conformance.worker.suite import WORKER
 
+    import_module("rch_conformance.worker.checks")  # each module of it adds its own
     return [*WORKER.checks]
 
 
