@@ -80,7 +80,8 @@ def _any_form() -> None:
 
 @mutant("links that lead out accepted", "links-stay-inside")
 def _links_unchecked() -> None:
-    module("rch.contract.tar_names").Names.check_links = _nothing
+    names = module("rch.contract.tar_names")
+    names.Names.check_links = names.safe_target = _nothing
 
 
 @mutant("duplicate refused", "duplicates-are-taken")
