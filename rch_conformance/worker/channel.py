@@ -61,6 +61,8 @@ class Channel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, Silence):
+            self.kill()  # who did not answer in time is not given more
         self.close()
 
     # --- writing --------------------------------------------------------------------------

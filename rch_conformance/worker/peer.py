@@ -172,6 +172,7 @@ class Peer:
             channel.send(line)
             answer = self._next(channel)
         except BaseException:
+            channel.kill()
             channel.close()
             raise
         if answer is None:

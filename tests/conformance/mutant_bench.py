@@ -42,8 +42,8 @@ PassingTests)
   echo "✔ Test run with 1 test in 1 suite passed after 0.001 seconds." ;;
 FailingTests)
   echo '<testsuites><testsuite name="None"/></testsuites>' > "$xunit"
-  echo "$suite.FailingTests\\" name=\\"failsAsItShould()\\"><failure message=\\"no\\"/></testcase>" > "$testing"
-  echo "</testsuite></testsuites>" >> "$testing"
+  echo "$suite.FailingTests\\" name=\\"failsAsItShould()\\"><failure message=\\"no\\"/>" > "$testing"
+  echo "</testcase></testsuite></testsuites>" >> "$testing"
   echo "✘ Test failsAsItShould() recorded an issue at FailingTests.swift:7:9: Expectation failed"
   echo "✘ Test failsAsItShould() failed after 0.001 seconds with 1 issue."
   echo "✘ Test run with 1 test in 1 suite failed after 0.001 seconds with 1 issue."

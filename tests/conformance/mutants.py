@@ -1,4 +1,4 @@
-"""Our own worker with one promise broken: `mutants.py NAME` serves one channel as `rch-worker xcode rpc` does.
+"""Our own worker with one promise broken: `mutants.py NAME` serves a channel as `rch-worker xcode rpc`.
 
 A mutant is a function that patches the worker's modules in this process, before they serve. Supervisors
 are forked from it, and so carry the mutation with them.

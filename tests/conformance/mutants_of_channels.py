@@ -170,7 +170,7 @@ def _lines_without_bound() -> None:
 
 @mutant("set sent from its beginning whatever the offset", "fetch-goes-on")
 def _offset_ignored() -> None:
-    def from_zero(real: Any) -> Any:
+    def from_zero(_real: Any) -> Any:
         def send(self: Any, packed: Any) -> Any:
             whole = packed.path.read_bytes()
             length = packed.header.stream.content_length

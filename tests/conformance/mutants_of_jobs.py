@@ -151,7 +151,7 @@ def _events_again() -> None:
 
 @mutant("held tail sleeps", "held-tail-wakes")
 def _deaf_tail() -> None:
-    module("worker_agent.tail")._Ears.wait = lambda _self, left: bool(time.sleep(left))
+    module("worker_agent.tail")._Ears.wait = lambda _self, left: time.sleep(left)
 
 
 # --- cancel -------------------------------------------------------------------------------

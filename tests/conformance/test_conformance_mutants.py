@@ -12,7 +12,11 @@ from rch_conformance.checks import Verdict
 
 MUTANTS = {name: check for name, (check, _) in every_mutant().items()}
 # These are found by what does not come: the check has to wait for it.
-SILENT = {"length not checked before the body", "lines without a bound", "session goes on after a refused frame"}
+SILENT = {
+    "length not checked before the body",
+    "lines without a bound",
+    "session goes on after a refused frame",
+}
 LONG = {"held tail sleeps", "cancel does not end the job", "release does not cancel"}
 
 

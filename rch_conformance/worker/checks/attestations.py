@@ -168,7 +168,7 @@ def _digests(listed: Any) -> set[str]:
 
 
 def _statements(attestation: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The statements by their types; `Broken` for an envelope that is not signed by the attestation's key."""
+    """The statements by their types; `Broken` for one that is not signed by the attestation's key."""
     key, found = _key(attestation), dict[str, dict[str, Any]]()
     nobody: dict[str, Any] = {}
     envelopes = attestation.get("dsse")
