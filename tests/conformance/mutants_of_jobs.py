@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import time
 from typing import Any
 
@@ -22,6 +24,22 @@ def _second_execution() -> None:
         def submit(worker: Any, request: Any) -> Any:
             if worker.jobs.standing(request.job.job_id).terminal:
                 shutil.rmtree(worker.jobs.folder(request.job.job_id))
+            return real(worker, request)
+
+        return submit
+
+    wrap(module("worker_agent.submit"), "submit", anew)
+
+
+@mutant("second execution of a job that runs", "submit-again-while-it-runs")
+def _second_life() -> None:
+    def anew(real: Any) -> Any:
+        def submit(worker: Any, request: Any) -> Any:
+            jobs, job_id = worker.jobs, request.job.job_id
+            if jobs.alive(job_id):
+                os.kill(int(jobs.lock_path(job_id).read_text().split()[1]), signal.SIGKILL)
+                while jobs.alive(job_id):
+                    time.sleep(0.01)
             return real(worker, request)
 
         return submit
@@ -72,8 +90,6 @@ def _no_session() -> None:
 
     def stay(real: Any) -> Any:
         def leave(*given: Any) -> None:
-            import os
-
             os.setsid = _nothing
             real(*given)
 
