@@ -20,7 +20,11 @@ class Broken(Exception):  # noqa: N818  (it is a finding, not an error of ours)
 
 
 class NotOffered(Exception):  # noqa: N818  (as above)
-    """The peer does not offer what the check is about; the text names the feature."""
+    """The peer does not offer `feature`, which the check is about; `why` says how that was seen."""
+
+    def __init__(self, feature: str, why: str = "") -> None:
+        super().__init__(f"{feature}: {why}" if why else feature)
+        self.feature = feature
 
 
 class Verdict(StrEnum):
@@ -33,22 +37,33 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Generic[Rig]):
-    """One promise: its `section` of the contract (`3.2`), a sentence as its `name`, and what tries it."""
+    """One promise: its `section` of the contract (`3.2`), a sentence as its `name`, and what tries it.
 
+    `id` is its short name on the command line. `needs` are the features without which it cannot be
+    tried; the peer is asked for them before `run` is called.
+    """
+
+    id: str
     section: str
     name: str
     run: Callable[[Rig], None]
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """How a check ended. `detail` is one line or more for people, empty where it passed."""
+    """How a check ended. `detail` is one line or more for people, empty where it passed.
 
+    `feature` is what was not offered, None otherwise.
+    """
+
+    id: str
     section: str
     name: str
     verdict: Verdict
     detail: str
     seconds: float
+    feature: str | None = None
 
 
 class Suite(Generic[Rig]):
@@ -57,31 +72,50 @@ class Suite(Generic[Rig]):
     def __init__(self) -> None:
         self.checks: list[Check[Rig]] = []
 
-    def check(self, section: str, name: str) -> Callable[[Callable[[Rig], None]], Callable[[Rig], None]]:
-        """Decorates the function that tries the promise `name` of `section`."""
+    def check(
+        self, section: str, name: str, *, needs: tuple[str, ...] = ()
+    ) -> Callable[[Callable[[Rig], None]], Callable[[Rig], None]]:
+        """Decorates the function that tries the promise `name` of `section`; its own name is the id."""
 
         def add(run: Callable[[Rig], None]) -> Callable[[Rig], None]:
-            self.checks.append(Check(section=section, name=name, run=run))
+            check_id = run.__name__.strip("_").replace("_", "-")
+            if any(check.id == check_id for check in self.checks):
+                raise ValueError(f"two checks are called {check_id}")
+            self.checks.append(Check(id=check_id, section=section, name=name, run=run, needs=needs))
             return run
 
         return add
 
 
 def run_checks(
-    checks: Iterable[Check[Rig]], rig: Rig, clock: Callable[[], float] = time.monotonic
+    checks: Iterable[Check[Rig]],
+    rig: Rig,
+    need: Callable[[str], None] = lambda _feature: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Result]:
-    """Each result as soon as it is known. Whatever else a check raises is a failure, too."""
+    """Each result as soon as it is known. Whatever else a check raises is a failure, too.
+
+    `need` raises `NotOffered` for a feature that the peer lacks.
+    """
     for check in checks:
         begun = clock()
-        verdict, detail = Verdict.PASS, ""
+        verdict, detail, feature = Verdict.PASS, "", None
         try:
+            for each in check.needs:
+                need(each)
             check.run(rig)
         except NotOffered as missing:
-            verdict, detail = Verdict.NOT_OFFERED, str(missing)
+            verdict, detail, feature = Verdict.NOT_OFFERED, str(missing), missing.feature
         except Broken as broken:
             verdict, detail = Verdict.FAIL, str(broken)
         except Exception as error:  # noqa: BLE001  (a peer that breaks a check in another way has failed it)
             verdict, detail = Verdict.FAIL, f"{type(error).__name__}: {error}"
         yield Result(
-            section=check.section, name=check.name, verdict=verdict, detail=detail, seconds=clock() - begun
+            id=check.id,
+            section=check.section,
+            name=check.name,
+            verdict=verdict,
+            detail=detail,
+            seconds=clock() - begun,
+            feature=feature,
         )

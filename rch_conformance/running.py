@@ -1,0 +1,177 @@
+"""From a command line's options to a report: which checks, progress, the reporters, the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from rch.contract.neutral import one_line
+from rch_conformance.checks import Check, Result, Verdict, run_checks
+from rch_conformance.reporters import as_json, junit, section_order, table
+
+EXIT_PASSED, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+DEFAULT_TIMEOUT_SECONDS = 120.0
+
+SECTIONS = {
+    "2": "Identifiers, time, text",
+    "3.1": "Envelope",
+    "3.2": "Binary framing",
+    "3.3": "Operations",
+    "3.4": "Leases",
+    "4": "Run and job life",
+    "5": "Source",
+    "7": "Selection, toolchain, destination, job key",
+    "8": "Artifacts",
+    "9": "The verdict",
+    "10": "Attestation",
+}
+"""Titles of the contract's sections, for the table."""
+
+Rig = TypeVar("Rig")
+
+
+class UsageError(Exception):
+    """The command line asks for what there is not; the text names it and the remedy."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What every sub-command takes."""
+    parser.add_argument(
+        "--section",
+        action="append",
+        default=[],
+        metavar="N",
+        help="only checks of this section and those below it (3 or 3.2); may be repeated",
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="ID", help="only this check (see --list); repeatable"
+    )
+    parser.add_argument("--list", action="store_true", help="list the checks and do nothing else")
+    parser.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="FEATURE",
+        help="not offering this feature is a failure; repeatable, 'all' for every one",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=DEFAULT_TIMEOUT_SECONDS,
+        metavar="SECONDS",
+        help="how long one answer or one job may take (%(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout, no table")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report to FILE, too")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
+    return value
+
+
+class Running(Generic[Rig]):
+    """The checks that a command line asks for. `UsageError` for one that there is not."""
+
+    def __init__(self, args: argparse.Namespace, checks: Sequence[Check[Rig]]) -> None:
+        self.args = args
+        self.checks = chosen(checks, args.section, args.only)
+        known = {feature for check in checks for feature in check.needs}
+        for feature in args.require:
+            if feature not in known | {"all"}:
+                raise UsageError(
+                    f"--require {feature}: no check is about it; known are {', '.join(sorted(known))}"
+                )
+
+    def listing(self) -> str:
+        """What `--list` prints: a line a check, or one JSON array."""
+        if self.args.json:
+            return json.dumps([_listed(check) for check in self.checks], indent=2) + "\n"
+        width = max([len(check.id) for check in self.checks] + [1])
+        lines = []
+        for check in self.checks:
+            needs = f" [{', '.join(check.needs)}]" if check.needs else ""
+            lines.append(f"{check.section:<4} {check.id:<{width}} {check.name}{needs}")
+        return "".join(f"{line}\n" for line in lines)
+
+    def run(self, subject: str, rig: Rig, need: Callable[[str], None] = lambda _feature: None) -> int:
+        """Run them, report in the forms that were asked for, and give the exit code."""
+        results: list[Result] = []
+        progress = _Progress(len(self.checks))
+        for check in self.checks:
+            progress.begin(check.section, check.name)
+            results += map(self._required, run_checks([check], rig, need))
+        progress.end()
+        code = EXIT_FAILED if any(each.verdict is Verdict.FAIL for each in results) else EXIT_PASSED
+        if self.args.junit is not None:
+            self.args.junit.write_bytes(junit(subject, results))
+        if self.args.json:
+            text = json.dumps(as_json(subject, results, code), indent=2, ensure_ascii=True) + "\n"
+        else:
+            text = table(subject, results, SECTIONS, colour=sys.stdout.isatty())
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return code
+
+    def _required(self, result: Result) -> Result:
+        if result.verdict is not Verdict.NOT_OFFERED:
+            return result
+        if "all" not in self.args.require and result.feature not in self.args.require:
+            return result
+        detail = f"--require {result.feature}: it is not offered ({result.detail})"
+        return replace(result, verdict=Verdict.FAIL, detail=detail)
+
+
+def chosen(checks: Sequence[Check[Rig]], sections: Sequence[str], only: Sequence[str]) -> list[Check[Rig]]:
+    """The checks of these sections, or with these ids; all where nothing is asked. In order of section."""
+    for each in only:
+        if not any(check.id == each for check in checks):
+            raise UsageError(f"--only {each}: there is no such check; see --list")
+    for each in sections:
+        if not any(_is_within(check.section, each) for check in checks):
+            known = sorted({check.section for check in checks}, key=section_order)
+            raise UsageError(f"--section {each}: nothing is checked of it; there are {', '.join(known)}")
+    found = [
+        check
+        for check in checks
+        if (not sections and not only)
+        or check.id in only
+        or any(_is_within(check.section, each) for each in sections)
+    ]
+    return sorted(found, key=lambda check: section_order(check.section))
+
+
+def _is_within(section: str, asked: str) -> bool:
+    return section == asked or section.startswith(f"{asked}.")
+
+
+def _listed(check: Check[Rig]) -> dict[str, object]:
+    return {"id": check.id, "section": check.section, "name": check.name, "needs": list(check.needs)}
+
+
+class _Progress:
+    """One line on a terminal's standard error that says what is being tried; nothing elsewhere."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+        self._shown = sys.stderr.isatty()
+
+    def begin(self, section: str, name: str) -> None:
+        self._done += 1
+        if self._shown:
+            text = one_line(f"{self._done}/{self._total} {section} {name}")
+            sys.stderr.write(f"\r\x1b[K{text[:100]}")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
