@@ -7,7 +7,7 @@ import os
 import select
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,10 +20,12 @@ from rch.contract.worker_envelope import (
     request_id_to_echo,
 )
 from rch.contract.worker_rpc import PROTOCOL_MAX, Code, RpcError, TailRequest
-from rch_conformance.mock.fetching import Packed, packed
 from rch_conformance.mock.scenario import Answer
 from rch_conformance.mock.tailing import tail
 from rch_conformance.mock.worker import MockWorker
+
+if TYPE_CHECKING:
+    from rch_conformance.mock.fetching import Packed
 
 _PIECE = 256 << 10
 _HANGING_UP = frozenset({"cut", "drop", "half", "silence"})
@@ -119,6 +121,8 @@ class Channel:
         if isinstance(request.payload, TailRequest):
             return tail(self.worker, request.payload, self._pause)
         if request.op == "fetch":
+            from rch_conformance.mock.fetching import packed  # a start is quicker without
+
             return packed(self.worker, request)
         if request.op == "gc":
             raise RpcError(Code.UNKNOWN_OPERATION, "op 'gc' is not known")
@@ -130,7 +134,7 @@ class Channel:
         """Send a result, as the rule changes it."""
         told = {"request_id": request.request_id, "ok": True, "body": body.told()}
         head = {"protocol_version": request.protocol_version, "request_id": request.request_id, "ok": True}
-        if isinstance(result, Packed):
+        if not isinstance(result, msgspec.Struct):
             members, data = {**head, **result.members}, result.body
         else:
             payload = msgspec.to_builtins(result)
@@ -149,7 +153,7 @@ class Channel:
             raise HangUp
         self._send(line)
         self._send(data)
-        if isinstance(result, Packed) and result.cut:
+        if not isinstance(result, msgspec.Struct) and result.cut:
             raise HangUp
 
     def _refuse(
@@ -160,8 +164,14 @@ class Channel:
         self._send(encode_error(error, request_id, version))
 
     def _note(self, kind: str, members: dict[str, Any]) -> None:
-        at = round(time.monotonic() * 1000)
-        told = {"kind": kind, "at_ms": at, "channel": os.getpid(), "of_channel": self.asked}
+        at, wall = round(time.monotonic() * 1000), round(time.time() * 1000)
+        told = {
+            "kind": kind,
+            "at_ms": at,
+            "wall_ms": wall,
+            "channel": os.getpid(),
+            "of_channel": self.asked,
+        }
         self.worker.folder.note({**told, **members})
 
     def _send(self, data: bytes) -> None:

@@ -8,9 +8,8 @@ from rch.contract.ids import parse_timestamp, timestamp
 from rch.contract.states import is_terminal
 from rch.contract.worker_rpc import JobEvent, StatusResult, SubmitRequest
 from rch_conformance.mock.scenario import Job as Script
-from rch_conformance.mock.sets import Ended
 from rch_conformance.mock.state import JobState
-from rch_conformance.mock.story import Ending, cancelled, ending, log_lines, written
+from rch_conformance.mock.story import Ended, Ending, cancelled, ending, log_lines, written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

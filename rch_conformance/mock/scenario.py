@@ -6,7 +6,7 @@ what is wrong with the sets that it hands out, and each `[[answer]]` how some of
 
 from __future__ import annotations
 
-import difflib
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,8 +14,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from rch.config.keys import check_tree
-from rch.config.sources import parse_toml, read_bytes
 from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure, Kind
 
@@ -151,16 +149,24 @@ def load(named: str) -> Scenario:
     `Failure` CONFIG names the file and what is wrong with it, for an unknown name the nearest one.
     """
     if "/" in named or named.endswith((".toml", ".json")):
+        from rch.config.sources import read_bytes
+
         return parse(read_bytes(Path(named), named), named)
-    if named not in names():
+    path = BUILT_IN / f"{named}.toml"
+    if not named.replace("-", "").isalnum() or not path.is_file():
+        import difflib
+
         near = difflib.get_close_matches(named, names(), 1, 0.4)
         hint = f"the nearest is {near[0]}" if near else "rch-mock-worker --list names them"
         raise Failure(Kind.CONFIG, f"there is no scenario {named[:80]!r}; {hint}", subkind="BAD_VALUE")
-    return parse((BUILT_IN / f"{named}.toml").read_bytes(), f"{named}.toml")
+    return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Scenario)
 
 
 def parse(data: bytes, file: str) -> Scenario:
     """The scenario in the bytes of a file: JSON if its name says so, else TOML."""
+    from rch.config.keys import check_tree
+    from rch.config.sources import parse_toml
+
     tree = _json(data, file) if file.endswith(".json") else parse_toml(data, file)
     check_tree(tree, Scenario, file)
     return msgspec.convert(tree, Scenario)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 import msgspec
 from msgspec import UNSET
@@ -31,24 +29,12 @@ from rch.contract.records import (
 )
 from rch.contract.tar import Member, write_tar
 from rch.contract.toolchain import backend_of
-from rch.contract.worker_rpc import JobEvent, SubmitRequest
+from rch.contract.worker_rpc import SubmitRequest
 from rch_conformance.mock.artifacts import ArtifactSet
 from rch_conformance.mock.mac import NAME, OTHER_SEED, SEED
-from rch_conformance.mock.story import SUITE, Ending, Test
+from rch_conformance.mock.story import SUITE, Ended, Ending, Test
 
 _BUNDLE = {"Info.plist": b"<plist/>\n", "Data/data.0": b"rch-mock-worker: no result bundle of an Xcode\n"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A job that is over. `seq` is that of its end, `at` its time; `log` is all of it."""
-
-    submit: SubmitRequest
-    ending: Ending
-    seq: int
-    at: str
-    log: bytes
-    events: tuple[JobEvent, ...]
 
 
 def right_set(ended: Ended, *, capabilities_sha256: str, simulated: bool, signs: bool) -> ArtifactSet:
@@ -176,12 +162,19 @@ def _junit(end: Ending, *, simulated: bool) -> bytes:
     if end.kind is not None and end.outcome != "TESTS_FAILED":
         cases.append(("session", end.outcome, end.sentence))
     failures = sum(bool(failure) for _, _, failure in cases)
-    lines = ['<?xml version="1.0" encoding="UTF-8"?>', f"<testsuites name={quoteattr(mark + NAME)}>"]
-    lines.append(f'<testsuite name={quoteattr(mark + SUITE)} tests="{len(cases)}" failures="{failures}">')
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', f"<testsuites name={_quoted(mark + NAME)}>"]
+    lines.append(f'<testsuite name={_quoted(mark + SUITE)} tests="{len(cases)}" failures="{failures}">')
     for suite, name, failure in cases:
-        told = f"<failure message={quoteattr(failure)}/>" if failure else ""
-        lines.append(f"<testcase classname={quoteattr(suite)} name={quoteattr(name)}>{told}</testcase>")
+        told = f"<failure message={_quoted(failure)}/>" if failure else ""
+        lines.append(f"<testcase classname={_quoted(suite)} name={_quoted(name)}>{told}</testcase>")
     return "\n".join([*lines, "</testsuite>", "</testsuites>", ""]).encode()
+
+
+def _quoted(text: str) -> str:
+    """The text as an attribute of XML."""
+    for plain, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
+        text = text.replace(plain, written)
+    return f'"{text}"'
 
 
 # --- sets with a fault ------------------------------------------------------------------------

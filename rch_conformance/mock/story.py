@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from rch.contract.errors import Kind, lookup
 from rch.contract.records import Diagnostic, Job
 from rch.contract.toolchain import backend_of
+from rch.contract.worker_rpc import JobEvent, SubmitRequest
 from rch_conformance.mock.scenario import Job as Script
 
 SUITE = "MockTests"
@@ -51,6 +52,18 @@ class Ending:
     def exit_code(self) -> int:
         """That of the registry."""
         return 0 if self.kind is None else lookup(self.kind, self.outcome).exit_code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A job that is over. `seq` is that of its end, `at` its time; `log` is all of it."""
+
+    submit: SubmitRequest
+    ending: Ending
+    seq: int
+    at: str
+    log: bytes
+    events: tuple[JobEvent, ...]
 
 
 def ending(job: Job, script: Script) -> Ending:

@@ -16,7 +16,6 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from rch.contract.canonical import jcs_sha256
-from rch.contract.destinations import destination_change
 from rch.contract.ids import timestamp
 from rch.contract.records import Capabilities
 from rch.contract.toolchain import (
@@ -104,6 +103,8 @@ class MockWorker:
 
     def answer(self, request: Request, body: Readable) -> msgspec.Struct:
         """The result of one operation but `tail` and `fetch`; `RpcError` for a refusal."""
+        if request.op in {"reserve", "release"} and "lease" not in self.features:
+            raise RpcError(Code.UNKNOWN_OPERATION, f"op {request.op!r} is not known")
         return _OPERATIONS[request.op](self, request.payload, body)
 
 
@@ -220,6 +221,8 @@ def _change(here: Capabilities, toolchain: dict[str, str], destination: dict[str
     changed = toolchain_change(here, toolchain)
     if changed is None and "swift_version" in toolchain:
         return first_difference(destination, host_destination_inputs(here))
+    from rch.contract.destinations import destination_change  # a start is quicker without
+
     return changed or destination_change(here, destination)
 
 
