@@ -9,7 +9,7 @@ from typing import Any
 from rch.contract.decoding import decode_json
 from rch_conformance import fixtures
 from rch_conformance.host.seen import Run, require, require_equal
-from rch_conformance.host.suite import ends, looks_at
+from rch_conformance.host.suite import looks_at
 
 _SWIFT = {"swift_version", "toolchain_dir", "os_name", "os_version", "arch"}
 _XCODE = {"xcode_build", "developer_dir", "macos_version", "macos_build", "arch"}
@@ -100,7 +100,7 @@ def failed_probe_is_named(run: Run) -> None:
 
 @looks_at("9", "A worker that says simulated gets no real run: 91, and nothing is reserved", "stand-in")
 def simulated_worker_serves_no_real_run(run: Run) -> None:
-    require_equal(run.failure, ("WORKER_INCOMPATIBLE", "SIMULATED", 91), "kind, subkind, exit code")
+    require_equal((run.failure[0], run.failure[2]), ("WORKER_INCOMPATIBLE", 91), "kind and exit code")
     require_equal({each.op for each in run.asked()} - {"probe"}, set(), "requests but probe")
 
 
@@ -114,14 +114,12 @@ def simulation_is_marked(run: Run) -> None:
     require(run.ended.told["data"].get("simulated") is True, "simulated in --json")
 
 
-ends(
-    "7",
-    "A worker without the toolchain serves nothing: 91",
-    "no-toolchain",
-    "WORKER_INCOMPATIBLE",
-    "NO_TOOLCHAIN",
-    91,
-)
+@looks_at("7", "A worker without the toolchain serves nothing: 91, with its reason", "no-toolchain")
+def missing_toolchain_is_told(run: Run) -> None:
+    require_equal((run.failure[0], run.failure[2]), ("WORKER_INCOMPATIBLE", 91), "kind and exit code")
+    told = [each["reason"] for each in run.record("worker_selection.json")["candidates"]]
+    require(any("Swift" in reason for reason in told), "the missing Swift in worker_selection.json", told)
+    require_equal({each.op for each in run.asked()} - {"probe"}, set(), "requests but probe")
 
 
 def _jobs(run: Run) -> list[dict[str, Any]]:

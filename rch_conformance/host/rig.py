@@ -84,11 +84,12 @@ class Rig:
 
     def _make(self, name: str) -> Run:
         case = self.cases[name]
-        if case.after is not None:
-            self.run(case.after)
         worker = case.after or name
         words = ("verify", "--json", "--set", f"selection.tags={worker}", *case.words)
-        before = len(transcript(self.home.state(worker)))
+        before = 0
+        if case.after is not None:
+            earlier = self.run(case.after)
+            before = earlier.until = len(transcript(self.home.state(worker)))
         drive = case.drive or _to_its_end
         ended = drive(self, name, words)
         return Run(ended=ended, folder=_folder(ended), state=self.home.state(worker), skip=before)
@@ -116,6 +117,8 @@ def interrupted(rig: Rig, name: str, words: tuple[str, ...]) -> Ended:
     finally:
         process.send_signal(signal.SIGINT)
         ended = rig.home.end(process, begun)
+    # The client is told when the cancel is durable; the run ends when the worker has ended the job.
+    rig.home.call("wait", str(ended.told["data"]["run_id"]))
     return ended
 
 

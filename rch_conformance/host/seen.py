@@ -32,17 +32,18 @@ class Asked:
         return str(self.answer.get("code")) if done else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Run:
     """A run that is over. `folder` is None where the host named none.
 
-    `state` is its worker's folder, of whose requests the first `skip` came before it.
+    `state` is its worker's folder, of whose requests those from `skip` to `until` are the run's.
     """
 
     ended: Ended
     folder: Path | None
     state: Path
     skip: int = 0
+    until: int | None = None
 
     @property
     def dir(self) -> Path:
@@ -76,7 +77,9 @@ class Run:
 
     def asked(self, *ops: str) -> list[Asked]:
         """What its worker was asked, of these operations or of all."""
-        return [each for each in transcript(self.state)[self.skip :] if not ops or each.op in ops]
+        return [
+            each for each in transcript(self.state)[self.skip : self.until] if not ops or each.op in ops
+        ]
 
     @property
     def failure(self) -> tuple[str | None, str | None, int]:
