@@ -65,7 +65,7 @@ CASES = {
     "tests-failed": Case(),
     "refused-here": Case(scenario="success", words=("--filter", "MockTests")),
     "busy": Case(words=(*_BUILD, "--no-queue")),
-    "no-answer": Case(words=(*_BUILD, "--set", "queue.max_wait_seconds=1")),
+    "absent": Case(scenario="success", words=_BUILD, absent=True),
     "interrupted": Case(scenario="long-job", words=_BUILD, drive=interrupted),
     "too-long": Case(scenario="long-job", words=(*_BUILD, "--set", "timeouts.overall_seconds=1")),
     "killed": Case(scenario="slow-log", words=_BUILD, spare=True, drive=killed),

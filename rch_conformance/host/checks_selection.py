@@ -92,10 +92,10 @@ def capabilities_are_kept(success: Run) -> None:
         require_equal(kept["capabilities"][name], told[name], f"{name} of capabilities.json")
 
 
-@looks_at("7", "A worker whose probe fails is named with its error, and the run ends 20", "no-answer")
+@looks_at("7", "A worker whose probe fails is named with its error, and the run ends 20", "absent")
 def failed_probe_is_named(run: Run) -> None:
     require_equal((run.failure[0], run.failure[2]), ("SSH", 20), "failure kind and exit code")
-    require("no-answer" in run.summary["human_summary"], "the worker's name", run.summary["human_summary"])
+    require("absent" in run.summary["human_summary"], "the worker's name", run.summary["human_summary"])
 
 
 @looks_at("9", "A worker that says simulated gets no real run: 91, and nothing is reserved", "stand-in")

@@ -37,6 +37,7 @@ class MockEntry:
     priority: int = 100
     real: bool = True
     pin: bool = True
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,7 @@ class Home:
 
     def _row(self, entry: MockEntry) -> str:
         words = [*MOCK, "--scenario", entry.scenario, "--state", str(self.state(entry.name))]
+        words = [str(self.root / "no-such-program")] if entry.absent else words
         words += ["--pretend-real"] if entry.real else []
         pin = f'attestation_pubkey_fingerprint = "{FINGERPRINT}"\n' if entry.pin else ""
         return (

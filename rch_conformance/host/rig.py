@@ -23,7 +23,8 @@ class Case:
     """One run: on which worker's scenario, of which project, with which words.
 
     `scenario` None is that of the case's own name. `after` is a case whose worker it uses, once that
-    is over. `drive` does more than wait for the end.
+    is over. With `spare` a second worker has its tag, too; `absent` has a worker whose
+    program is not there. `drive` does more than wait for the end.
     """
 
     scenario: str | None = None
@@ -33,6 +34,7 @@ class Case:
     pin: bool = True
     after: str | None = None
     spare: bool = False
+    absent: bool = False
     drive: Callable[[Rig, str, tuple[str, ...]], Ended] | None = None
 
 
@@ -52,7 +54,13 @@ class Rig:
                 continue
             scenario = case.scenario or name
             yield MockEntry(
-                name=name, scenario=scenario, tag=name, real=case.real, pin=case.pin, priority=10
+                name=name,
+                scenario=scenario,
+                tag=name,
+                real=case.real,
+                pin=case.pin,
+                absent=case.absent,
+                priority=10,
             )
             if case.spare:
                 yield MockEntry(name=f"{name}-spare", scenario="success", tag=name, priority=20)

@@ -1,4 +1,4 @@
-"""News of a job at a worker that offers no `tail`: its status, asked for now and then (spec section 3.3)."""
+"""News of a job at a worker that offers no `tail`: its status, asked for now and then (section 3.3)."""
 
 from __future__ import annotations
 
