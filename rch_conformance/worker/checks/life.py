@@ -1,0 +1,75 @@
+"""Section 4: a job's states and their numbers, as far as a worker has them."""
+
+from __future__ import annotations
+
+from rch_conformance.worker.jobs import TERMINAL
+from rch_conformance.worker.rig import Outcome, Rig
+from rch_conformance.worker.suite import check, expect, expect_same
+
+_AFTER = {
+    "QUEUED": {"RUNNING", "FAILED", "CANCELLED"},
+    "RUNNING": {"CANCEL_REQUESTED", "SUCCEEDED", "FAILED"},
+    "CANCEL_REQUESTED": {"CANCELLED", "SUCCEEDED", "FAILED"},
+}
+
+
+def _stood(outcome: Outcome) -> list[tuple[str, int]]:
+    """Every (state, seq) that was told of a job, from its submit to its set, repetitions left out."""
+    told = [(str(outcome.submitted.get("state")), outcome.submitted.get("seq")), *outcome.log.stood]
+    told.append((str(outcome.status.get("state")), outcome.status.get("seq")))
+    state = outcome.set.record("job_state.json")
+    told.append((str(state.get("state")), state.get("seq")))
+    for _, seq in told:
+        expect(isinstance(seq, int) and not isinstance(seq, bool), f"a seq is {seq!r}, no integer")
+    whole = [(state, int(str(seq))) for state, seq in told]
+    return [each for at, each in enumerate(whole) if at == 0 or each != whole[at - 1]]
+
+
+@check("4", "seq goes on from the host's job_state_seq, and rises by one with each transition")
+def seq_rises_by_one(rig: Rig) -> None:
+    for outcome, most in ((rig.built(), 3), (rig.passed(), 3), (rig.failed(), 3), (rig.cancelled(), 4)):
+        told = _stood(outcome)
+        first, last = told[0], told[-1]
+        expect(
+            first in {("QUEUED", 1), ("RUNNING", 2)}, f"a submit with job_state_seq 1 is answered {first}"
+        )
+        for (state, seq), (later, number) in zip(told, told[1:], strict=False):
+            expect(number > seq, f"after {state} with seq {seq} came {later} with seq {number}")
+        expect_same(f"seq of {last[0]}", last[1], most)
+
+
+@check("4", "states follow one another as the contract allows")
+def states_follow(rig: Rig) -> None:
+    for outcome in (rig.built(), rig.passed(), rig.failed(), rig.cancelled()):
+        told = _stood(outcome)
+        for (state, seq), (later, number) in zip(told, told[1:], strict=False):
+            if number == seq + 1:
+                expect(later in _AFTER.get(state, set()), f"{state} was followed by {later}")
+            expect(state not in TERMINAL, f"{state} is an end, and was followed by {later}")
+
+
+@check("4", "a job that succeeds ends SUCCEEDED, one with a failed test FAILED, a cancelled one CANCELLED")
+def ends_are_told_apart(rig: Rig) -> None:
+    for outcome, state in (
+        (rig.built(), "SUCCEEDED"),
+        (rig.passed(), "SUCCEEDED"),
+        (rig.failed(), "FAILED"),
+        (rig.cancelled(), "CANCELLED"),
+    ):
+        expect_same("state", outcome.status.get("state"), state)
+
+
+@check("4", "the state of the set is the state of the worker, with its seq")
+def set_has_the_last_state(rig: Rig) -> None:
+    for outcome in (rig.built(), rig.failed(), rig.cancelled()):
+        record = outcome.set.record("job_state.json")
+        for name in ("state", "seq"):
+            expect_same(f"{name} of job_state.json", record.get(name), outcome.status.get(name))
+
+
+@check("4", "an end is final: the state is the same later on")
+def ends_are_final(rig: Rig) -> None:
+    for outcome in (rig.built(), rig.failed(), rig.cancelled()):
+        now = rig.result("status", job_id=outcome.job.job_id)
+        for name in ("state", "seq", "updated_at"):
+            expect_same(f"{name}, asked again", now.get(name), outcome.status.get(name))

@@ -1,0 +1,192 @@
+"""Requests to a worker, written by hand, and its answers as they came (section 3.1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import uuid_utils
+
+from rch.contract.framing import FrameError, decode_object
+from rch_conformance.checks import Broken
+from rch_conformance.worker.channel import Channel, Silence
+
+PROTOCOL = 1
+_MOST_SILENCES = 3
+_SHOWN = 300
+
+
+def new_id() -> str:
+    """A fresh id that sorts by time, good for runs, jobs, requests and uploads."""
+    return str(uuid_utils.uuid7())
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer line, decoded; nothing of it is believed yet."""
+
+    line: bytes
+    raw: dict[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is a result."""
+        return self.raw.get("ok") is True
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """The result; `Broken` for a refusal, and for a result without an object."""
+        if not self.ok:
+            raise Broken(f"a result was expected, this came: {self.shown()}")
+        payload = self.raw.get("payload")
+        if not isinstance(payload, dict):
+            raise Broken(f"the result has no payload object: {self.shown()}")
+        return payload
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The refusal; `Broken` for a result."""
+        error = self.raw.get("error")
+        if self.raw.get("ok") is not False or not isinstance(error, dict):
+            raise Broken(f"a refusal was expected, this came: {self.shown()}")
+        return error
+
+    @property
+    def code(self) -> str:
+        """The refusal's code."""
+        return str(self.error.get("code"))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The refusal's data, empty where it has none."""
+        data = self.error.get("data", {})
+        return data if isinstance(data, dict) else {}
+
+    def refused_with(self, *codes: str) -> Answer:
+        """Itself; `Broken` unless it is a refusal with one of these codes."""
+        if self.code not in codes:
+            raise Broken(f"{' or '.join(codes)} was expected, this came: {self.shown()}")
+        return self
+
+    def shown(self) -> str:
+        """The beginning of the line."""
+        text = self.line.decode("utf-8", "replace")
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def read_answer(line: bytes) -> Answer:
+    """The answer on a line; `Broken` where it is none of the protocol."""
+    try:
+        return Answer(line, decode_object(line))
+    except FrameError as error:
+        shown = line[:_SHOWN].decode("utf-8", "replace")
+        raise Broken(f"the answer is no line of the protocol ({error}): {shown!r}") from error
+
+
+def request_line(op: str, payload: Mapping[str, Any] | None = None, **members: Any) -> bytes:
+    """A request; `members` replace what the envelope has, and one that is `...` is left out."""
+    envelope: dict[str, Any] = {
+        "protocol_version": 0 if op == "probe" else PROTOCOL,
+        "op": op,
+        "request_id": new_id(),
+        "payload": {} if payload is None else payload,
+        **members,
+    }
+    whole = {name: value for name, value in envelope.items() if value is not ...}
+    return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+class Peer:
+    """The worker behind a command that is started once a channel.
+
+    After three silences in a row it is not asked any more: whoever hangs shall not make a day of it.
+    `refusals` are all that were seen. `sessions` says whether requests may share a channel.
+    """
+
+    def __init__(self, command: Sequence[str], timeout: float) -> None:
+        self.command = list(command)
+        self.timeout = timeout
+        self.sessions = False
+        self.refusals: list[Answer] = []
+        self._silences = 0
+        self._session: Channel | None = None
+
+    def open(self) -> Channel:
+        """A channel of its own."""
+        if self._silences >= _MOST_SILENCES:
+            raise Broken(f"the worker was silent {_MOST_SILENCES} times in a row: it is not asked any more")
+        return Channel(self.command, self.timeout)
+
+    def exchange(self, *pieces: bytes, end: bool = True) -> Answer:
+        """One-shot: these bytes on a channel of their own, and the first answer to them.
+
+        With `end` the input is closed before the answer is read.
+        """
+        with self.open() as channel:
+            for piece in pieces:
+                if not channel.send(piece):
+                    break
+            if end:
+                channel.end_input()
+            return self.read(channel)
+
+    def read(self, channel: Channel, timeout: float | None = None) -> Answer:
+        """The next answer on a channel."""
+        answer = self._next(channel, timeout)
+        if answer is None:
+            raise Broken(f"the worker ended the channel without an answer{channel.said()}")
+        return answer
+
+    def _next(self, channel: Channel, timeout: float | None = None) -> Answer | None:
+        """The next answer, None at the end of the channel."""
+        try:
+            line = channel.line(timeout)
+        except Silence:
+            self._silences += 1
+            raise
+        self._silences = 0
+        answer = None if line is None else read_answer(line)
+        if answer is not None and answer.raw.get("ok") is False:
+            self.refusals.append(answer)
+        return answer
+
+    def ask(self, op: str, payload: Mapping[str, Any] | None = None, **members: Any) -> Answer:
+        """One request without a body, on the standing channel where the worker serves sessions."""
+        line = request_line(op, payload, **members)
+        if not self.sessions:
+            return self.exchange(line)
+        channel, self._session = self._session, None
+        if channel is not None and (answer := self._asked(channel, line)) is not None:
+            return answer
+        answer = self._asked(self.open(), line)
+        if answer is None:
+            raise Broken(f"the worker ended the channel of {op} without an answer")
+        return answer
+
+    def _asked(self, channel: Channel, line: bytes) -> Answer | None:
+        """The answer on a standing channel, which is kept; None where the worker had ended it before."""
+        try:
+            channel.send(line)
+            answer = self._next(channel)
+        except BaseException:
+            channel.close()
+            raise
+        if answer is None:
+            channel.close()
+        else:
+            self._session = channel
+        return answer
+
+    def result(self, op: str, **payload: Any) -> dict[str, Any]:
+        """The payload of a result."""
+        return self.ask(op, payload).payload
+
+    def close(self) -> None:
+        """End the standing channel."""
+        if self._session is not None:
+            with suppress(OSError):
+                self._session.close()
+            self._session = None
