@@ -29,7 +29,7 @@ REPRESENTATIVE = (
     "protocol-9",
 )
 TOGETHER = (
-    "keeps its leases",
+    "believes everybody",
     "names no lease",
     "uploads always",
     "takes every file",

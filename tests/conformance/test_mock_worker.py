@@ -16,6 +16,7 @@ from support.mock import COMMAND, MockPipe
 from support.worker_pipe import Refused
 
 from rch.contract.attested import Known
+from rch.contract.canonical import jcs_sha256
 from rch.contract.errors import Failure
 from rch.contract.records import Attestation, Entry, decode_record
 from rch.contract.sets import Found, examine
@@ -46,11 +47,9 @@ def run(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
 def unpacked(body: bytes) -> dict[str, bytes]:
     """The files of a fetched set."""
     tar = bounded_reader(io.BytesIO(body), max_output=1 << 24).read()
-    reader, files, name = (
-        TarReader(limits=Limits(max_entries=99, max_bytes=1 << 24), canonical=False),
-        {},
-        "",
-    )
+    reader = TarReader(limits=Limits(max_entries=99, max_bytes=1 << 24), canonical=False)
+    files: dict[str, bytes] = {}
+    name = ""
     for event in reader.feed(tar):
         if isinstance(event, Member):
             name = event.path
@@ -78,11 +77,7 @@ def test_a_host_can_hold_a_whole_run_with_it_and_believe_the_set(tmp_path: Path)
         assert news["next_cursor"] is None
         assert "rch-mock-worker" in news["log_chunk"]
         status = worker.ask("status", job_id=JOB)
-        assert (status["state"], status["exit_code"], status["artifacts_available"]) == (
-            "SUCCEEDED",
-            0,
-            True,
-        )
+        assert (status["state"], status["exit_code"]) == ("SUCCEEDED", 0)
         files = unpacked(worker.fetch(JOB)[1])
         worker.ask("release", **claim)
     assert told["capabilities"]["simulated"] is True
@@ -147,11 +142,8 @@ def test_a_source_is_held_against_both_of_its_digests_and_its_form(tmp_path: Pat
 @pytest.mark.spec("3.3")
 def test_a_submit_is_held_against_key_source_and_toolchain(tmp_path: Path) -> None:
     job = SUBMIT.job
-    other = msgspec.structs.replace(
-        job.job_key_inputs, toolchain={**job.job_key_inputs.toolchain, "arch": "x"}
-    )
-    from rch.contract.canonical import jcs_sha256
-
+    tools = {**job.job_key_inputs.toolchain, "arch": "x"}
+    other = msgspec.structs.replace(job.job_key_inputs, toolchain=tools)
     wrong_key = msgspec.structs.replace(job, job_key="0" * 64)
     no_tool = msgspec.structs.replace(job, job_key_inputs=other, job_key=jcs_sha256(other))
     with MockPipe(tmp_path / "state") as worker:
