@@ -166,10 +166,17 @@ def parse(data: bytes, file: str) -> Scenario:
     """The scenario in the bytes of a file: JSON if its name says so, else TOML."""
     from rch.config.keys import check_tree
     from rch.config.sources import parse_toml
+    from rch_conformance.mock.mac import FROZEN, mac
 
     tree = _json(data, file) if file.endswith(".json") else parse_toml(data, file)
     check_tree(tree, Scenario, file)
-    return msgspec.convert(tree, Scenario)
+    made = msgspec.convert(tree, Scenario)
+    try:
+        mac(made.worker.capabilities, simulated=True, signs=True, slots=(1, 1), probed_at=FROZEN)
+    except msgspec.ValidationError as error:
+        message = f"{file}: worker.capabilities: {error}"
+        raise Failure(Kind.CONFIG, message, subkind="BAD_VALUE") from error
+    return made
 
 
 def _json(data: bytes, file: str) -> dict[str, Any]:

@@ -220,7 +220,6 @@ def test_each_built_in_scenario_is_a_file_that_would_be_taken(name: str) -> None
     made = scenario.parse((scenario.BUILT_IN / f"{name}.toml").read_bytes(), f"{name}.toml")
     assert made == scenario.load(name)
     assert made.about
-    mac.mac(made.worker.capabilities, simulated=True, signs=True, slots=(1, 1), probed_at=mac.FROZEN)
 
 
 @pytest.mark.parametrize(
@@ -229,8 +228,9 @@ def test_each_built_in_scenario_is_a_file_that_would_be_taken(name: str) -> None
         ("[job]\nsecond = 1\n", "unknown key job.second; the nearest known key is job.seconds"),
         ('[[answer]]\nop = "submit"\ndo = "refus"\n', "did you mean refuse?"),
         ('[[answer]]\ndo = "cut"\n', "needs op"),
-        ('[job]\noutcome = "sucess"\n', "did you mean success?"),
+        ('[job]\noutcome = "test-failed"\n', "did you mean tests-failed?"),
         ("[job\n", "is not TOML"),
+        ("[worker]\ncapabilities = { arch = 7 }\n", "worker.capabilities: Expected `str`, got `int`"),
     ],
 )
 def test_a_mistake_in_a_scenario_is_named(text: str, told: str, tmp_path: Path) -> None:
@@ -240,6 +240,19 @@ def test_a_mistake_in_a_scenario_is_named(text: str, told: str, tmp_path: Path) 
     assert done.returncode == 3
     assert told in done.stderr.decode()
     assert "mine.toml" in done.stderr.decode()
+
+
+def test_the_scenario_of_the_documentation_is_one() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "mock-worker.md").read_text(encoding="utf-8")
+    (example,) = (block for block in text.split("```toml\n")[1:] if block.startswith("about"))
+    made = scenario.parse(example.partition("```")[0].encode(), "docs.toml")
+    assert (made.job.outcome, made.set.fault, made.answer[0].code) == (
+        "tests-failed",
+        "wrong-digest",
+        "LEASE_EXPIRED",
+    )
+    assert mac.FINGERPRINT in text
+    assert mac.SEED.decode() in text
 
 
 def test_an_unknown_scenario_is_refused_with_the_nearest_name() -> None:
