@@ -28,6 +28,10 @@ class Readable(Protocol):
 
 def take_source(asked: UploadRequest, body: Readable, told: Mapping[str, Any]) -> None:
     """Read the body; `RpcError` unless it is the canonical tar of its `source_sha256`."""
+    stream = asked.stream
+    if stream.compression not in {"zstd", "none"} or stream.format != "tar" or stream.content_length < 0:
+        seen = f"{stream.compression[:40]!r}, {stream.format[:40]!r}, {stream.content_length}"
+        raise RpcError(Code.INVALID_REQUEST, f"stream: compression, format, length {seen} are none")
     if asked.base is not None or asked.resume is not None:
         raise RpcError(Code.FEATURE_MISSING, "upload_source: base and resume are not offered here")
     most = int(told.get("limits", {}).get("max_upload_bytes", MAC.limits.max_upload_bytes))

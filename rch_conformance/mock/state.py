@@ -77,6 +77,11 @@ class Folder:
         except FileNotFoundError:
             return None
 
+    def jobs(self) -> list[tuple[str, JobState]]:
+        """Every job that was heard of, with its id."""
+        ids = sorted(path.stem for path in (self.root / "jobs").glob("[!.]*.json"))
+        return [(each, job) for each in ids if (job := self.job(each)) is not None]
+
     def put_job(self, job_id: str, job: JobState) -> None:
         """Keep a job."""
         _put(self.root / "jobs" / f"{job_id}.json", job)

@@ -18,13 +18,9 @@ import msgspec
 from rch.contract.canonical import jcs_sha256
 from rch.contract.ids import timestamp
 from rch.contract.records import Capabilities
-from rch.contract.toolchain import (
-    first_difference,
-    host_destination_inputs,
-    toolchain_change,
-)
 from rch.contract.worker_envelope import Request
 from rch.contract.worker_rpc import (
+    CANCEL_REASONS,
     LANE_VERSION,
     CancelRequest,
     CancelResult,
@@ -42,12 +38,12 @@ from rch.contract.worker_rpc import (
     UploadRequest,
     UploadResult,
 )
+from rch_conformance.mock.leasing import busy, granted, live
 from rch_conformance.mock.life import Life, life_of
 from rch_conformance.mock.mac import FEATURES, FROZEN, mac
 from rch_conformance.mock.scenario import Scenario
-from rch_conformance.mock.state import Folder, JobState, Lease, WorkerState
-
-RETRY_SECONDS = 1
+from rch_conformance.mock.sense import change, contradiction
+from rch_conformance.mock.state import Folder, JobState, WorkerState
 
 
 class Readable(Protocol):
@@ -128,9 +124,9 @@ def _reserve(worker: MockWorker, payload: Any, _body: Readable) -> msgspec.Struc
     with worker.folder.changing() as state:
         lease = next((each for each in state.leases if each.run_id == asked.run_id), None)
         if asked.lease_id is not None:
-            lease = _live(state, asked.lease_id, asked.fence)
+            lease = live(state, asked.lease_id, asked.fence)
         elif lease is None:
-            lease = _granted(state, asked.run_id, limits.slots)
+            lease = granted(state, asked.run_id, limits.slots)
         lease.until = time.monotonic() + ttl
         free = max(0, limits.slots - len(state.leases))
     return ReserveResult(
@@ -143,35 +139,35 @@ def _reserve(worker: MockWorker, payload: Any, _body: Readable) -> msgspec.Struc
     )
 
 
-def _granted(state: WorkerState, run_id: str, slots: int) -> Lease:
-    if len(state.leases) >= slots:
-        data = {"retry_after_seconds": RETRY_SECONDS}
-        raise RpcError(Code.BUSY, f"{len(state.leases)} of {slots} slots are taken", data)
-    state.fence += 1
-    lease = Lease(lease_id=f"lease-{state.fence:08d}", run_id=run_id, fence=state.fence, until=0)
-    state.leases.append(lease)
-    return lease
-
-
-def _live(state: WorkerState, lease_id: str, fence: int | None) -> Lease:
-    """The lease, if it is live and the fence its own."""
-    for lease in state.leases:
-        if lease.lease_id == lease_id and lease.fence == fence:
-            return lease
-    raise RpcError(Code.LEASE_EXPIRED, f"lease {lease_id} with fence {fence} is not live")
-
-
-def _require_lease(worker: MockWorker, lease_id: str | None, fence: int | None) -> None:
+def _require_lease(
+    worker: MockWorker, lease_id: str | None, fence: int | None, run_id: str | None = None
+) -> None:
+    """`LEASE_EXPIRED` unless the lease is live, its fence right, and its run `run_id` if that is told."""
     if lease_id is not None:
         with worker.folder.changing() as state:
-            _live(state, lease_id, fence)
+            lease = live(state, lease_id, fence)
+            if run_id is not None and lease.run_id != run_id:
+                raise RpcError(Code.LEASE_EXPIRED, f"lease {lease_id} is of another run")
+
+
+def _require_slot(worker: MockWorker) -> None:
+    """`BUSY` for a job without a lease where every slot is given away."""
+    slots = worker.scenario.worker.slots
+    with worker.folder.changing() as state:
+        if len(state.leases) >= slots:
+            raise busy(len(state.leases), slots)
 
 
 def _release(worker: MockWorker, payload: Any, _body: Readable) -> msgspec.Struct:
+    """The lease is gone, and what runs under it ends."""
     asked = cast("ReleaseRequest", payload)
+    gone = (asked.lease_id, asked.fence)
     with worker.folder.changing() as state:
-        gone = (asked.lease_id, asked.fence)
+        was_live = any((each.lease_id, each.fence) == gone for each in state.leases)
         state.leases = [each for each in state.leases if (each.lease_id, each.fence) != gone]
+    for job_id, job in worker.folder.jobs() if was_live else ():
+        if job.submit is not None and (job.submit.lease_id, job.submit.fence) == gone:
+            _end(worker, job_id, job, "USER")
     return Empty()
 
 
@@ -201,29 +197,26 @@ def _submit(worker: MockWorker, payload: Any, _body: Readable) -> msgspec.Struct
         if known.submit.job.job_key != job.job_key:
             raise RpcError(Code.JOB_KEY_MISMATCH, f"job {job.job_id} is known with another job_key")
         return _standing(worker, job.job_id)
-    _require_lease(worker, asked.lease_id, asked.fence)
     if job.job_key != jcs_sha256(job.job_key_inputs):
         raise RpcError(Code.JOB_KEY_MISMATCH, f"job_key {str(job.job_key)[:80]} is not that of its inputs")
+    if (wrong := contradiction(asked)) is not None:
+        raise RpcError(Code.INVALID_REQUEST, wrong)
+    _require_lease(worker, asked.lease_id, asked.fence, job.run_id)
+    if asked.lease_id is None:
+        _require_slot(worker)
     with worker.folder.changing() as state:
         stored, here = job.job_key_inputs.source_sha256 in state.sources, worker.capabilities(state)
     if not stored:
         raise RpcError(Code.SOURCE_MISSING, f"source {job.job_key_inputs.source_sha256} is not stored")
-    if (change := _change(here, job.job_key_inputs.toolchain, job.job_key_inputs.destination)) is not None:
-        raise RpcError(Code.TOOLCHAIN_CHANGED, change)
+    if (changed := change(here, job.job_key_inputs.toolchain, job.job_key_inputs.destination)) is not None:
+        raise RpcError(Code.TOOLCHAIN_CHANGED, changed)
     made = JobState(created_at=worker.now(), begun=time.monotonic(), submit=asked)
     if known is not None:  # it was cancelled before it came
         made.cancelled_at, made.reason = made.begun, known.reason
     worker.folder.put_job(job.job_id, made)
-    return _standing(worker, job.job_id)
-
-
-def _change(here: Capabilities, toolchain: dict[str, str], destination: dict[str, str]) -> str | None:
-    changed = toolchain_change(here, toolchain)
-    if changed is None and "swift_version" in toolchain:
-        return first_difference(destination, host_destination_inputs(here))
-    from rch.contract.destinations import destination_change  # a start is quicker without
-
-    return changed or destination_change(here, destination)
+    if made.cancelled_at is not None:
+        return _standing(worker, job.job_id)
+    return SubmitResult(state="RUNNING", seq=asked.job_state_seq + 1)  # it may be over a moment later
 
 
 def _standing(worker: MockWorker, job_id: str) -> SubmitResult:
@@ -237,19 +230,26 @@ def _status(worker: MockWorker, payload: Any, _body: Readable) -> msgspec.Struct
 
 def _cancel(worker: MockWorker, payload: Any, _body: Readable) -> msgspec.Struct:
     asked = cast("CancelRequest", payload)
+    if asked.reason not in CANCEL_REASONS:
+        raise RpcError(Code.INVALID_REQUEST, f"reason {asked.reason[:40]!r} is none")
+    _require_lease(worker, asked.lease_id, asked.fence)
     job = worker.folder.job(asked.job_id)
     if job is None:
-        tombstone = JobState(created_at=worker.now(), begun=time.monotonic(), reason=asked.reason)
-        worker.folder.put_job(asked.job_id, tombstone)
-        return CancelResult(state="CANCELLED")
+        job = JobState(created_at=worker.now(), begun=time.monotonic(), reason=asked.reason)
+        worker.folder.put_job(asked.job_id, job)  # so that a late submit of it ends cancelled
     if job.submit is None:
         return CancelResult(state="CANCELLED")
-    life = worker.life(asked.job_id)
+    return CancelResult(state=_end(worker, asked.job_id, job, asked.reason))
+
+
+def _end(worker: MockWorker, job_id: str, job: JobState, reason: str) -> str:
+    """Cancel a job if it runs; where it stands then."""
+    life = worker.life(job_id)
     if life.over:
-        return CancelResult(state=life.state)
-    job.cancelled_at, job.reason = time.monotonic(), asked.reason
-    worker.folder.put_job(asked.job_id, job)
-    return CancelResult(state="CANCEL_REQUESTED")
+        return life.state
+    job.cancelled_at, job.reason = time.monotonic(), reason
+    worker.folder.put_job(job_id, job)
+    return "CANCEL_REQUESTED"
 
 
 _OPERATIONS: dict[str, Callable[[MockWorker, Any, Readable], msgspec.Struct]] = {

@@ -72,7 +72,7 @@ def test_a_host_can_hold_a_whole_run_with_it_and_believe_the_set(tmp_path: Path)
         assert worker.ask("has_source", source_sha256=SUBMIT.job.job_key_inputs.source_sha256) == {
             "exists": False
         }
-        assert submitted(worker, **claim) == {"state": "SUCCEEDED", "seq": 3}
+        assert submitted(worker, **claim) == {"state": "RUNNING", "seq": 2}
         news = worker.ask("tail", job_id=JOB)
         assert news["next_cursor"] is None
         assert "rch-mock-worker" in news["log_chunk"]
@@ -169,6 +169,39 @@ def test_a_slot_is_given_once_and_its_fence_rises(tmp_path: Path) -> None:
     assert same["lease_id"] == first["lease_id"]
     assert (caught.value.code, caught.value.data) == ("BUSY", {"retry_after_seconds": 1})
     assert second["fence"] > first["fence"]
+
+
+@pytest.mark.spec("3.3", "3.4")
+def test_a_submit_that_contradicts_itself_and_one_without_a_slot_are_refused(tmp_path: Path) -> None:
+    plain = msgspec.to_builtins(SUBMIT)
+    with MockPipe(tmp_path / "state") as worker:
+        worker.upload(TAR)
+        for change, told in (
+            ({"job_state_seq": 0}, "job_state_seq 0"),
+            ({"host_nonce": ""}, "host_nonce"),
+            ({"invocation": {**plain["invocation"], "sanitized_argv": ["build"]}}, "sanitized_argv"),
+            ({"job": {**plain["job"], "action": "archive"}}, "archive"),
+        ):
+            with pytest.raises(Refused, match=told) as caught:
+                worker.ask("submit", **{**plain, **change})
+            assert caught.value.code == "INVALID_REQUEST"
+        lease = worker.ask("reserve", run_id="run-of-another", host_id="host-00000001")
+        with pytest.raises(Refused, match="BUSY"):
+            worker.ask("submit", **plain)
+        with pytest.raises(Refused, match="LEASE_EXPIRED"):
+            worker.ask("submit", **{**plain, "lease_id": lease["lease_id"], "fence": lease["fence"]})
+        with pytest.raises(Refused, match="reason 'WHIM'"):
+            worker.ask("cancel", job_id=JOB, reason="WHIM")
+
+
+@pytest.mark.spec("3.4")
+def test_a_release_ends_what_runs_under_the_lease(tmp_path: Path) -> None:
+    with MockPipe(tmp_path / "state", "--scenario", "long-job") as worker:
+        lease = worker.ask("reserve", run_id=SUBMIT.job.run_id, host_id="host-00000001")
+        claim = {"lease_id": lease["lease_id"], "fence": lease["fence"]}
+        submitted(worker, **claim)
+        worker.ask("release", **claim)
+        assert worker.ask("status", job_id=JOB)["state"] == "CANCELLED"
 
 
 # --- jobs that take their time ----------------------------------------------------------------
@@ -289,7 +322,8 @@ def test_a_failure_is_told_in_summary_tests_and_junit_alike(
     name: str, outcome: str, code: int, tmp_path: Path
 ) -> None:
     with MockPipe(tmp_path / "state", "--scenario", name) as worker:
-        assert submitted(worker)["state"] == "FAILED"
+        submitted(worker)
+        assert worker.ask("status", job_id=JOB)["state"] == "FAILED"
         files = unpacked(worker.fetch(JOB)[1])
     summary = json.loads(files["summary.json"])
     assert (summary["verdict"]["outcome"], summary["exit_code"]) == (outcome, code)
@@ -320,7 +354,7 @@ def test_the_transcript_has_each_request_and_what_was_answered(tmp_path: Path) -
         ("answer", None),
     ]
     assert lines[1]["body"]["sha256"] == lines[0]["payload"]["stream"]["content_sha256"]
-    assert lines[3]["payload"] == {"state": "SUCCEEDED", "seq": 3}
+    assert lines[3]["payload"] == {"state": "RUNNING", "seq": 2}
 
 
 # --- its command line -------------------------------------------------------------------------
