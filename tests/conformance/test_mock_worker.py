@@ -18,7 +18,7 @@ from support.worker_pipe import Refused
 from rch.contract.attested import Known
 from rch.contract.canonical import jcs_sha256
 from rch.contract.errors import Failure
-from rch.contract.records import Attestation, Entry, decode_record
+from rch.contract.records import Attestation, Entry, Job, decode_record
 from rch.contract.sets import Found, examine
 from rch.contract.signing import fingerprint_of, public_key_of
 from rch.contract.tar import Member
@@ -38,6 +38,13 @@ def submitted(worker: MockPipe, submit: SubmitRequest = SUBMIT, **members: Any) 
     """Upload and submit."""
     worker.upload(TAR)
     return worker.ask("submit", **{**msgspec.to_builtins(submit), **members})
+
+
+def submit_with(job: Job) -> dict[str, Any]:
+    """The payload of a submit of that job."""
+    invocation = msgspec.structs.replace(SUBMIT.invocation, job_key=job.job_key)
+    made = msgspec.structs.replace(SUBMIT, job=job, invocation=invocation)
+    return dict(msgspec.to_builtins(made))
 
 
 def run(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -149,10 +156,10 @@ def test_a_submit_is_held_against_key_source_and_toolchain(tmp_path: Path) -> No
     with MockPipe(tmp_path / "state") as worker:
         for made, code in ((job, "SOURCE_MISSING"), (wrong_key, "JOB_KEY_MISMATCH")):
             with pytest.raises(Refused, match=code):
-                worker.ask("submit", **msgspec.to_builtins(msgspec.structs.replace(SUBMIT, job=made)))
+                worker.ask("submit", **submit_with(made))
         worker.upload(TAR)
         with pytest.raises(Refused, match="TOOLCHAIN_CHANGED: arch"):
-            worker.ask("submit", **msgspec.to_builtins(msgspec.structs.replace(SUBMIT, job=no_tool)))
+            worker.ask("submit", **submit_with(no_tool))
         with pytest.raises(Refused, match="LEASE_EXPIRED"):
             submitted(worker, lease_id="lease-00000009", fence=9)
 
