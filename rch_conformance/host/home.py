@@ -21,6 +21,7 @@ from rch.contract.decoding import decode_json
 from rch_conformance import fixtures
 from rch_conformance.checks import Broken
 from rch_conformance.mock.mac import FINGERPRINT
+from rch_conformance.running import UsageError
 
 MOCK = (sys.executable, "-m", "rch_conformance.mock")
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
@@ -53,12 +54,9 @@ class Ended:
     def told(self) -> dict[str, Any]:
         """The object; `Broken` where it printed none."""
         try:
-            answer = json.loads(self.out)
+            return decode_json(self.out, dict[str, Any])
         except ValueError as error:
             raise Broken(f"--json printed no object, exit {self.code}: {self.err[-2000:]}") from error
-        if not isinstance(answer, dict):
-            raise Broken(f"--json printed {self.out[:200]!r}")
-        return answer
 
 
 @dataclass
@@ -189,8 +187,13 @@ def default_rchctl() -> list[str]:
 
 
 def rchctl_of(text: str | None) -> list[str]:
-    """The argv that `--rchctl` names."""
-    return default_rchctl() if text is None else shlex.split(text)
+    """The argv that `--rchctl` names; `UsageError` where there is no such program."""
+    if text is None:
+        return default_rchctl()
+    words = shlex.split(text)
+    if not words or shutil.which(words[0]) is None:
+        raise UsageError(f"--rchctl {text!r}: there is no such program")
+    return words
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import tempfile
 from pathlib import Path
 
 import pytest
 from support.broken_daemon import BREAKS
-from support.hosts import all_checks, broken_by, failures_of
+from support.hosts import RCHCTL, all_checks, broken_by, failures_of
 
+from rch_conformance.cli import main
 from rch_conformance.host.cases import CASES
 from rch_conformance.host.suite import NEEDED
 
@@ -73,6 +77,39 @@ def test_a_host_that_breaks_its_promises_is_found_out_in_each(tmp_path: Path) ->
 def test_a_host_with_one_fault_is_found_out_by_the_check_for_it(name: str, tmp_path: Path) -> None:
     check = BREAKS[name][1]
     assert set(failures_of([check], tmp_path, broken_by([name]))) == {check}
+
+
+def test_the_command_lists_its_checks_and_refuses_a_client_that_is_not_there(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["host", "--list", "--section", "4"]) == 0
+    assert "killed-daemon-goes-on" in capsys.readouterr().out
+    assert main(["host", "--rchctl", "/no/such/rchctl --flag"]) == 2
+    assert "there is no such program" in capsys.readouterr().err
+    assert main(["host", "--only", "no-such-check"]) == 2
+
+
+@pytest.mark.spec("13")
+def test_the_command_reports_what_it_found_and_leaves_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    junit = tmp_path / "host.xml"
+    client = shlex.join(RCHCTL)
+    words = [
+        "host",
+        "--only",
+        "other-protocol-is-refused",
+        "--rchctl",
+        client,
+        "--json",
+        "--junit",
+        str(junit),
+    ]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {"pass": 1, "fail": 0, "not_offered": 0}
+    assert "A worker of another protocol" in junit.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["host.xml"]
 
 
 def test_each_case_is_looked_at_and_each_check_names_its_cases() -> None:
