@@ -265,9 +265,20 @@ _OPERATIONS: dict[str, Callable[[MockWorker, Any, Readable], msgspec.Struct]] = 
 
 
 def default_state(name: str) -> Path:
-    """Where a worker's state lies when nobody says: a folder of this user's temporary files."""
+    """Where a worker's state lies when nobody says: a folder of this user's among the temporary files.
+
+    `Failure` CONFIG where something else has its name: the place can be guessed.
+    """
     import os
+    import stat
     import tempfile
 
+    from rch.contract.errors import Failure, Kind
+
     word = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"rch-mock-worker-{os.getuid()}-{word}"
+    folder = Path(tempfile.gettempdir()) / f"rch-mock-worker-{os.getuid()}-{word}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise Failure(Kind.CONFIG, f"{folder} is no folder of yours: name another with --state")
+    return folder

@@ -34,7 +34,7 @@ REPRESENTATIVE = (
 )
 TOGETHER = (
     "believes everybody",
-    "names no lease",
+    "gives no right reason",
     "uploads always",
     "takes every file",
     "adds to a set",

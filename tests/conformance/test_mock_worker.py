@@ -5,67 +5,25 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import subprocess
+import tempfile
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 import zstandard
-from support.mock import COMMAND, MockPipe
+from support.mock import JOB, SUBMIT, TAR, MockPipe, run, submit_with, submitted, unpacked
 from support.worker_pipe import Refused
 
 from rch.contract.attested import Known
 from rch.contract.canonical import jcs_sha256
 from rch.contract.errors import Failure
-from rch.contract.records import Attestation, Entry, Job, decode_record
+from rch.contract.records import Attestation, Entry, decode_record
 from rch.contract.sets import Found, examine
 from rch.contract.signing import fingerprint_of, public_key_of
-from rch.contract.tar import Member
-from rch.contract.tar_reader import Limits, TarReader
-from rch.contract.worker_rpc import SubmitRequest
 from rch.files.unzstd import bounded_reader
-from rch_conformance.fixtures import golden
 from rch_conformance.mock import mac, scenario
 from rch_conformance.mock.stored import stored_frame
-
-TAR = golden.source_of(golden.PROJECTS["package"])
-SUBMIT = golden.submit_of("package", "test")
-JOB = SUBMIT.job.job_id
-
-
-def submitted(worker: MockPipe, submit: SubmitRequest = SUBMIT, **members: Any) -> dict[str, Any]:
-    """Upload and submit."""
-    worker.upload(TAR)
-    return worker.ask("submit", **{**msgspec.to_builtins(submit), **members})
-
-
-def submit_with(job: Job) -> dict[str, Any]:
-    """The payload of a submit of that job."""
-    invocation = msgspec.structs.replace(SUBMIT.invocation, job_key=job.job_key)
-    made = msgspec.structs.replace(SUBMIT, job=job, invocation=invocation)
-    return dict(msgspec.to_builtins(made))
-
-
-def run(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*COMMAND, *words], input=stdin, capture_output=True, check=False, timeout=60)
-
-
-def unpacked(body: bytes) -> dict[str, bytes]:
-    """The files of a fetched set."""
-    tar = bounded_reader(io.BytesIO(body), max_output=1 << 24).read()
-    reader = TarReader(limits=Limits(max_entries=99, max_bytes=1 << 24), canonical=False)
-    files: dict[str, bytes] = {}
-    name = ""
-    for event in reader.feed(tar):
-        if isinstance(event, Member):
-            name = event.path
-            if event.kind == "file":
-                files[name] = b""
-        else:
-            files[name] += bytes(event)
-    return files
-
+from rch_conformance.mock.worker import default_state
 
 # --- a whole conversation ---------------------------------------------------------------------
 
@@ -252,118 +210,6 @@ def test_a_stored_frame_is_zstd_to_every_reader() -> None:
         assert bounded_reader(io.BytesIO(frame), max_output=len(data)).read() == data
 
 
-# --- scenarios --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", scenario.names())
-def test_each_built_in_scenario_is_a_file_that_would_be_taken(name: str) -> None:
-    made = scenario.parse((scenario.BUILT_IN / f"{name}.toml").read_bytes(), f"{name}.toml")
-    assert made == scenario.load(name)
-    assert made.about
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("[job]\nsecond = 1\n", "unknown key job.second; the nearest known key is job.seconds"),
-        ('[[answer]]\nop = "submit"\ndo = "refus"\n', "did you mean refuse?"),
-        ('[[answer]]\ndo = "cut"\n', "needs op"),
-        ('[job]\noutcome = "test-failed"\n', "did you mean tests-failed?"),
-        ("[job\n", "is not TOML"),
-        ("[worker]\ncapabilities = { arch = 7 }\n", "worker.capabilities: Expected `str`, got `int`"),
-    ],
-)
-def test_a_mistake_in_a_scenario_is_named(text: str, told: str, tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    file.write_text(text)
-    done = run("--scenario", str(file), "--state", str(tmp_path / "state"))
-    assert done.returncode == 3
-    assert told in done.stderr.decode()
-    assert "mine.toml" in done.stderr.decode()
-
-
-def test_the_scenario_of_the_documentation_is_one() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "mock-worker.md").read_text(encoding="utf-8")
-    (example,) = (block for block in text.split("```toml\n")[1:] if block.startswith("about"))
-    made = scenario.parse(example.partition("```")[0].encode(), "docs.toml")
-    assert (made.job.outcome, made.set.fault, made.answer[0].code) == (
-        "tests-failed",
-        "wrong-digest",
-        "LEASE_EXPIRED",
-    )
-    assert mac.FINGERPRINT in text
-    assert mac.SEED.decode() in text
-
-
-def test_an_unknown_scenario_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(Failure, match="'tests-fail'; the nearest is tests-failed"):
-        scenario.load("tests-fail")
-
-
-@pytest.mark.parametrize("kind", ["toml", "json"])
-def test_a_scenario_of_ones_own_changes_single_answers(kind: str, tmp_path: Path) -> None:
-    rule = {"op": "status", "do": "refuse", "skip": 1, "times": 1, "code": "JOB_NOT_FOUND"}
-    file = tmp_path / f"mine.{kind}"
-    file.write_text(
-        json.dumps({"answer": [rule]})
-        if kind == "json"
-        else "[[answer]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in rule.items())
-    )
-    with MockPipe(tmp_path / "state", "--scenario", str(file)) as worker:
-        submitted(worker)
-        assert worker.ask("status", job_id=JOB)["state"] == "SUCCEEDED"
-        with pytest.raises(Refused, match="JOB_NOT_FOUND"):
-            worker.ask("status", job_id=JOB)
-        assert worker.ask("status", job_id=JOB)["state"] == "SUCCEEDED"
-
-
-@pytest.mark.parametrize(
-    ("name", "outcome", "code"),
-    [
-        ("tests-failed", "TESTS_FAILED", 50),
-        ("infrastructure", "INFRASTRUCTURE", 40),
-        ("no-tests", "NO_TESTS_RAN", 50),
-    ],
-)
-def test_a_failure_is_told_in_summary_tests_and_junit_alike(
-    name: str, outcome: str, code: int, tmp_path: Path
-) -> None:
-    with MockPipe(tmp_path / "state", "--scenario", name) as worker:
-        submitted(worker)
-        assert worker.ask("status", job_id=JOB)["state"] == "FAILED"
-        files = unpacked(worker.fetch(JOB)[1])
-    summary = json.loads(files["summary.json"])
-    assert (summary["verdict"]["outcome"], summary["exit_code"]) == (outcome, code)
-    assert b"<failure " in files["junit.xml"]
-
-
-@pytest.mark.spec("3.1")
-def test_without_the_feature_an_operation_is_unknown(tmp_path: Path) -> None:
-    with MockPipe(tmp_path / "a", "--scenario", "no-tail") as worker:
-        submitted(worker)
-        with pytest.raises(Refused, match="UNKNOWN_OPERATION"):
-            worker.ask("tail", job_id=JOB)
-    with MockPipe(tmp_path / "b", "--scenario", "no-lease") as worker, pytest.raises(Refused) as caught:
-        worker.ask("reserve", run_id="run-0000000001", host_id="host-00000001")
-    assert caught.value.code == "UNKNOWN_OPERATION"
-
-
-def test_the_transcript_has_each_request_and_what_was_answered(tmp_path: Path) -> None:
-    with MockPipe(tmp_path / "state") as worker:
-        submitted(worker)
-    lines = [
-        json.loads(line) for line in (tmp_path / "state" / "transcript.jsonl").read_text().splitlines()
-    ]
-    assert [(line["kind"], line.get("op")) for line in lines] == [
-        ("request", "upload_source"),
-        ("answer", None),
-        ("request", "submit"),
-        ("answer", None),
-    ]
-    assert lines[1]["body"]["sha256"] == lines[0]["payload"]["stream"]["content_sha256"]
-    assert lines[3]["payload"] == {"state": "RUNNING", "seq": 2}
-
-
 # --- its command line -------------------------------------------------------------------------
 
 
@@ -378,6 +224,19 @@ def test_it_serves_as_a_forced_command_would_be_called(tmp_path: Path) -> None:
     done = run("--state", str(tmp_path / "state"), "xcode", "rpc", stdin=line)
     answer = json.loads(done.stdout)
     assert (answer["protocol_version"], answer["request_id"], answer["ok"]) == (0, "request-0001", True)
+
+
+def test_without_a_place_its_state_is_private_and_one_a_scenario(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = default_state("busy")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert default_state("busy") == folder != default_state("success")
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(Failure, match="name another with --state"):
+        default_state("busy")
 
 
 def test_a_set_with_another_nonce_is_signed_all_the_same(tmp_path: Path) -> None:

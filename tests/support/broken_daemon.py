@@ -115,10 +115,7 @@ def _fetch_once() -> None:
 
 BREAKS: dict[str, tuple[Callable[[], None], str]] = {
     "keeps its leases": (_put(performer, "_release", _no_release), "lease-is-released"),
-    "names no lease": (
-        _put(performer, "_submit", _changed(lease_id=None, fence=None)),
-        "submits-bear-the-lease",
-    ),
+    "names an old fence": (_put(performer, "_submit", _changed(fence=0)), "submits-bear-the-lease"),
     "uploads always": (_put(performer, "_has_source", _no_source), "known-source-is-not-sent"),
     "gives no right reason": (
         _put(performer, "_cancel", _changed(reason="TIMEOUT_IDLE")),

@@ -1,17 +1,29 @@
-"""A channel to a mock worker as a process."""
+"""A channel to a mock worker as a process, and the one job that its tests are about."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 import zstandard
 from support.worker_pipe import Pipe
 
+from rch.contract.records import Job
+from rch.contract.tar import Member
+from rch.contract.tar_reader import Limits, TarReader
+from rch.contract.worker_rpc import SubmitRequest
+from rch.files.unzstd import bounded_reader
+from rch_conformance.fixtures import golden
+
 COMMAND = (sys.executable, "-m", "rch_conformance.mock")
+TAR = golden.source_of(golden.PROJECTS["package"])
+SUBMIT = golden.submit_of("package", "test")
+JOB = SUBMIT.job.job_id
 
 
 class MockPipe(Pipe):
@@ -43,3 +55,37 @@ class MockPipe(Pipe):
         }
         payload = {"source_sha256": hashlib.sha256(tar).hexdigest(), "stream": stream, **members}
         return self.ask("upload_source", body, **payload)
+
+
+def submitted(worker: MockPipe, submit: SubmitRequest = SUBMIT, **members: Any) -> dict[str, Any]:
+    """Upload and submit."""
+    worker.upload(TAR)
+    return worker.ask("submit", **{**msgspec.to_builtins(submit), **members})
+
+
+def submit_with(job: Job) -> dict[str, Any]:
+    """The payload of a submit of that job."""
+    invocation = msgspec.structs.replace(SUBMIT.invocation, job_key=job.job_key)
+    made = msgspec.structs.replace(SUBMIT, job=job, invocation=invocation)
+    return dict(msgspec.to_builtins(made))
+
+
+def run(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """The program from beginning to end."""
+    return subprocess.run([*COMMAND, *words], input=stdin, capture_output=True, check=False, timeout=60)
+
+
+def unpacked(body: bytes) -> dict[str, bytes]:
+    """The files of a fetched set."""
+    tar = bounded_reader(io.BytesIO(body), max_output=1 << 24).read()
+    reader = TarReader(limits=Limits(max_entries=99, max_bytes=1 << 24), canonical=False)
+    files: dict[str, bytes] = {}
+    name = ""
+    for event in reader.feed(tar):
+        if isinstance(event, Member):
+            name = event.path
+            if event.kind == "file":
+                files[name] = b""
+        else:
+            files[name] += bytes(event)
+    return files
