@@ -50,6 +50,7 @@ from rch.contract.worker_rpc import (
 )
 from rchd.edges import fetching, parts
 from rchd.edges.channels import Transport
+from rchd.edges.polled import polled
 from rchd.edges.spares import Spares, Stale
 from rchd.edges.transfers import Patience, Progress, Way
 from rchd.edges.wire import MAX_ANSWER, MAX_PROBE_ANSWER, EndedEarly, Wire, unreachable, within
@@ -182,6 +183,8 @@ class WorkerClient:
         The job keeps its channel until its last news; `forget_tail` ends it before that.
         """
         version = await self.protocol_version()
+        if not self.offers(Feature.TAIL):
+            return await polled(self.status, request)
         seconds = (request.wait_seconds or 0.0) + self._deadlines.tail_grace
         kept = self._tails.pop(request.job_id, None) or self._spares.take(MAX_ANSWER)
         async with self._side:

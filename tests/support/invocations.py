@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 import msgspec
 
 from rch.contract.policy import POLICY_ONLY, Caps, ClassifierPolicy
+from rch_conformance.fixtures import INVOCATIONS
 
-FILE = Path(__file__).parents[1] / "contract" / "invocations.txt"
+FILE = INVOCATIONS
 
 DESTINATION = "platform=iOS Simulator,name=iPhone 16,OS=latest"
 RESOLVED = "platform=iOS Simulator,name=iPhone 16,OS=18.2"
@@ -53,11 +53,7 @@ def _words(text: str) -> list[str]:
 
 def _corpus() -> list[tuple[str, str, list[str]]]:
     rows = []
-    for line in (
-        (Path(__file__).parents[1] / "contract" / "invocations.txt")
-        .read_text(encoding="utf-8")
-        .splitlines()
-    ):
+    for line in FILE.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             policy, expected, words = (part.strip() for part in line.split("|", 2))
             rows.append((policy, expected, _words(words)))

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import zstandard
 from support.jobs import SWIFT, capabilities
 
 from rch.contract.canonical import jcs, jcs_sha256
-from rch.contract.manifest import root_sha256, sort_entries
 from rch.contract.records import (
-    Attestation,
-    Entry,
     ExecutorEnv,
     Invocation,
     Job,
-    JobIndex,
     JobKeyInputs,
     JobStateRecord,
     Manifest,
@@ -28,9 +22,9 @@ from rch.contract.records import (
     Summary,
     encode_record,
 )
-from rch.contract.tar import Member, write_tar
 from rch.contract.toolchain import host_destination_inputs, swift_toolchain_inputs
 from rch.contract.worker_rpc import FetchHeader, Stream
+from rch_conformance.mock.artifacts import ArtifactSet as Shipped
 from rchd.edges.artifacts import Places, places
 from worker_agent.results.given import destination, effective_config, toolchain
 
@@ -63,23 +57,14 @@ def a_job(run_id: str = RUN_ID, job_id: str = JOB_ID, source: str = "a" * 64) ->
 
 
 @dataclass
-class ArtifactSet:
-    """The files of a set and its folders. `seal` makes the three unlisted files anew."""
+class ArtifactSet(Shipped):
+    """A set as mock workers make them, of a job that needs no words."""
 
     job: Job = field(default_factory=a_job)
     nonce: str = NONCE
     capabilities_sha256: str = "d" * 64
-    files: dict[str, bytes] = field(default_factory=dict)
+    created_at: str = NOW
     folders: list[str] = field(default_factory=lambda: ["result.xcresult", "result.xcresult/Data"])
-
-    def head(self) -> dict[str, Any]:
-        """The envelope of every record of the set."""
-        return {
-            "created_at": NOW,
-            "run_id": self.job.run_id,
-            "job_id": self.job.job_id,
-            "job_key": self.job.job_key,
-        }
 
     def fill(self, **members: Any) -> ArtifactSet:
         """Every file that the manifest lists; `members` change summary and state."""
@@ -124,65 +109,6 @@ class ArtifactSet:
             "result.xcresult/Data/data.0": b"\x00\x01\x02",
         }
         return self
-
-    def entries(self) -> tuple[Entry, ...]:
-        """What a manifest lists of the files and folders as they are now."""
-        unlisted = {"manifest.json", "attestation.json", "job_index.json"}
-        found = [Entry(path=path, type="directory", size=0, sha256=None) for path in self.folders]
-        found += [
-            Entry(path=path, type="file", size=len(data), sha256=hashlib.sha256(data).hexdigest())
-            for path, data in self.files.items()
-            if path not in unlisted
-        ]
-        return sort_entries(found)
-
-    def put_manifest(self, entries: Iterable[Entry] | None = None, **members: Any) -> Manifest:
-        """`manifest.json` of the set as it is."""
-        listed = self.entries() if entries is None else tuple(entries)
-        if "artifact_root_sha256" not in members:
-            members["artifact_root_sha256"] = root_sha256(listed)
-        manifest = Manifest(**{**self.head(), "entries": listed, **members})
-        self.files["manifest.json"] = encode_record(manifest)
-        return manifest
-
-    def put_attestation(self, **members: Any) -> None:
-        """`attestation.json` over the manifest as it is; `members` may lie."""
-        base: dict[str, Any] = {
-            **self.head(),
-            "source_sha256": self.job.job_key_inputs.source_sha256,
-            "worker": {"name": "mini", "fingerprint": None},
-            "capabilities_sha256": self.capabilities_sha256,
-            "backend": {"name": "swiftpm", "version": self.job.job_key_inputs.toolchain["swift_version"]},
-            "manifest_sha256": hashlib.sha256(self.files["manifest.json"]).hexdigest(),
-            "host_nonce": self.nonce,
-            "simulated": False,
-        }
-        self.files["attestation.json"] = encode_record(Attestation(**{**base, **members}))
-
-    def put_index(self, files: Mapping[str, str] | None = None, **members: Any) -> None:
-        """`job_index.json`, the commit marker."""
-        named = {path.partition(".")[0]: path for path in self.files if "/" not in path}
-        named |= {"result_xcresult": "result.xcresult", "build_log": "build.log"}
-        base: dict[str, Any] = {**self.head(), "artifact_profile": "rich"}
-        index = JobIndex(**{**base, "files": named if files is None else dict(files), **members})
-        self.files["job_index.json"] = encode_record(index)
-
-    def seal(self) -> Manifest:
-        """Manifest, attestation, index."""
-        manifest = self.put_manifest()
-        self.put_attestation()
-        self.put_index()
-        return manifest
-
-    def sealed(self) -> Manifest:
-        """The manifest as it lies in the set."""
-        return msgspec.json.decode(self.files["manifest.json"], type=Manifest)
-
-    def tar(self) -> bytes:
-        """The set as the worker packs it."""
-        members = [(Member(path=path, kind="directory"), list[bytes]()) for path in self.folders]
-        members += [(Member(path=path, size=len(data)), [data]) for path, data in self.files.items()]
-        return b"".join(write_tar(members, canonical=False))
 
 
 def right_set(**members: Any) -> ArtifactSet:

@@ -1,0 +1,141 @@
+"""`rchd` with one thing or more that it does wrong: `RCH_TEST_BREAKS` names them. For `RCH_RCHD`.
+
+`BREAKS` maps each to what makes it so, and to the check of a host's conformance that has to find it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from rch.contract import sets
+from rch.contract.attestation import Trust
+from rch.contract.errors import Failure, Kind
+from rchd import __main__ as program
+from rchd.core import effects as fx
+from rchd.core import events as ev
+from rchd.core import jobs, run, select, step
+from rchd.core import model as m
+from rchd.edges import artifacts, performer
+from rchd.edges.timers import Timers
+from rchd.edges.worker_client import WorkerClient
+
+
+def _put(module: Any, name: str, made: Callable[[Any], Any]) -> Callable[[], None]:
+    """Puts what `made` makes of a function in its place."""
+
+    def apply() -> None:
+        vars(module)[name] = made(vars(module)[name])
+
+    return apply
+
+
+def _no_release(_real: Any) -> Any:
+    async def release(_client: WorkerClient, effect: fx.Release) -> ev.Answer:
+        return ev.Released(at=time.time(), run_id=effect.run_id, op=effect.op)
+
+    return release
+
+
+def _changed(**members: Any) -> Callable[[Any], Any]:
+    """An operation that is called with other members of its effect."""
+
+    def made(real: Any) -> Any:
+        async def call(client: WorkerClient, effect: Any) -> Any:
+            return await real(client, msgspec.structs.replace(effect, **members))
+
+        return call
+
+    return made
+
+
+def _no_source(_real: Any) -> Any:
+    async def has_source(_client: WorkerClient, effect: fx.HasSource) -> ev.Answer:
+        return ev.SourceKnown(at=time.time(), run_id=effect.run_id, op=effect.op, exists=False)
+
+    return has_source
+
+
+def _trusting(real: Any) -> Any:
+    def attested(*args: Any) -> Any:
+        out = real(*args)
+        out.errors.clear()
+        out.trust = out.trust or Trust(result="verified", detail="believed")
+        return out
+
+    return attested
+
+
+def _adding(real: Any) -> Any:
+    def publish(at: Any) -> bool:
+        found = bool(real(at))
+        if found:
+            (at.step / "note.txt").write_text("of the host\n")
+        return found
+
+    return publish
+
+
+def _wrong_code(real: Any) -> Any:
+    def failure_of(error: Any, op: str) -> Failure:
+        failure: Failure = real(error, op)
+        return Failure(Kind.EXECUTOR, failure.message) if op == "submit" else failure
+
+    return failure_of
+
+
+def _never_skips(_real: Any) -> Any:
+    return lambda of: next((index for index, one in enumerate(of.steps) if one.summary is None), None)
+
+
+def _another_key(real: Any) -> Any:
+    return lambda inputs: real({"more": "operational", "inputs": real(inputs)})
+
+
+def _impatient() -> None:
+    real = Timers.start
+
+    def start(self: Timers, run_id: str, name: str, seconds: float, op: int) -> None:
+        real(self, run_id, name, 0.05 if name == "busy" else seconds, op)
+
+    setattr(Timers, "start", start)  # noqa: B010  (what is broken here; mypy would not have it)
+
+
+def _fetch_once() -> None:
+    table: dict[Any, Any] = vars(run)["MOVES"]
+    real = table[m.Fetching, ev.FetchRefused]
+    table[m.Fetching, ev.FetchRefused] = lambda one, phase, event, now: real(
+        one, msgspec.structs.replace(phase, again=True), event, now
+    )
+
+
+BREAKS: dict[str, tuple[Callable[[], None], str]] = {
+    "keeps its leases": (_put(performer, "_release", _no_release), "lease-is-released"),
+    "names an old fence": (_put(performer, "_submit", _changed(fence=0)), "submits-bear-the-lease"),
+    "uploads always": (_put(performer, "_has_source", _no_source), "known-source-is-not-sent"),
+    "gives no right reason": (
+        _put(performer, "_cancel", _changed(reason="TIMEOUT_IDLE")),
+        "interrupt-cancels",
+    ),
+    "takes every file": (_put(sets, "differences", lambda _real: lambda *_: []), "ends-extra-file"),
+    "believes everybody": (_put(sets, "attested", _trusting), "ends-wrong-nonce"),
+    "adds to a set": (_put(artifacts, "publish", _adding), "sets-are-what-they-say"),
+    "mixes codes up": (_put(performer, "failure_of", _wrong_code), "ends-toolchain-changed"),
+    "skips no step": (_put(step, "next_index", _never_skips), "later-steps-are-skipped"),
+    "never waits": (_impatient, "busy-is-respected"),
+    "takes stand-ins for real": (
+        _put(select, "require_kind", lambda _real: lambda *_: None),
+        "simulated-worker-serves-no-real-run",
+    ),
+    "makes keys of more": (_put(jobs, "jcs_sha256", _another_key), "submits-are-whole"),
+    "fetches once": (_fetch_once, "bad-set-is-fetched-twice"),
+}
+
+if __name__ == "__main__":
+    for name in os.environ["RCH_TEST_BREAKS"].split(","):
+        BREAKS[name][0]()
+    program.main()
