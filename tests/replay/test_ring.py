@@ -124,6 +124,16 @@ def test_the_oldest_parts_go_and_the_whole_stays_within_its_bound(places: HostPa
         exported(places, "run-00000001")
 
 
+def test_a_smaller_bound_holds_from_the_next_start_on(places: HostPaths) -> None:
+    core = Core("/artifacts")
+    with small_ring(places, core, SMALL) as kept:
+        for number in range(1, 6):
+            live(kept, core, batches(run=f"run-0000000{number}"))
+    assert len(parts_of(places.transcripts)) > 4
+    with ring(places.transcripts, 2 * SMALL, core):
+        assert sum(path.stat().st_size for path in parts_of(places.transcripts)) <= 2 * SMALL
+
+
 def test_a_run_whose_beginning_is_gone_is_told_so(places: HostPaths) -> None:
     core = Core("/artifacts")
     with ring(places.transcripts, 1_000_000, core) as kept:

@@ -87,7 +87,9 @@ def test_a_run_that_others_held_up_has_them_in_its_slice() -> None:
 
 def test_a_run_that_began_later_begins_with_what_was_known_of_the_workers() -> None:
     (first, second, *_) = runs_of("aside")
-    lines = written(slice_of("aside", second), second, HEADER)
+    found = slice_of("aside", second)
+    assert not found.others
+    lines = written(found, second, HEADER)
     assert first not in text_of(lines)
     assert '"health":{"mac":' in lines[0].decode()
 
