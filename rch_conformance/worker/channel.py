@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 from rch_conformance.checks import Broken
 
@@ -55,12 +55,14 @@ class Channel:
         self._buffer = bytearray()
         self._ended = False
 
-    def __enter__(self) -> Channel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, Silence):
+            self.kill()  # who did not answer in time is not given more
         self.close()
 
     # --- writing --------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from rch_conformance.running import Running, UsageError, add_options
@@ -34,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the sub-command."""
     parser = subparsers.add_parser(
         "worker",
-        usage="rch-conformance worker [options] -- COMMAND...\n       rch-conformance worker [options] --ssh HOST",
+        usage="rch-conformance worker [options] (-- COMMAND... | --ssh HOST [-- COMMAND...])",
         help="check a worker over its channel",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -81,9 +82,10 @@ def run(args: argparse.Namespace) -> int:
 
 def every_check() -> list[Check[Rig]]:
     """All checks of a worker."""
-    from rch_conformance.worker import checks, suite
+    from rch_conformance.worker.suite import WORKER
 
-    return [*suite.WORKER.checks] if checks else []
+    import_module("rch_conformance.worker.checks")  # each module of it adds its own
+    return [*WORKER.checks]
 
 
 def command_of(args: argparse.Namespace) -> list[str]:

@@ -19,7 +19,7 @@ FILE, LINK, HARD_LINK, DEVICE, FIFO, FOLDER = "0", "2", "1", "3", "6", "5"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One member of a tar. Everything from `mode` on has the canonical value unless a check wants another."""
+    """One member of a tar. From `mode` on all is as the form wants it unless a check wants otherwise."""
 
     path: str
     data: bytes = b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +86,7 @@ def read_answer(line: bytes) -> Answer:
         raise Broken(f"the answer is no line of the protocol ({error}): {shown!r}") from error
 
 
-def request_line(op: str, payload: Mapping[str, Any] | None = None, **members: Any) -> bytes:
+def request_line(op: str, payload: Any = None, **members: Any) -> bytes:
     """A request; `members` replace what the envelope has, and one that is `...` is left out."""
     envelope: dict[str, Any] = {
         "protocol_version": 0 if op == "probe" else PROTOCOL,
@@ -153,7 +153,7 @@ class Peer:
             self.refusals.append(answer)
         return answer
 
-    def ask(self, op: str, payload: Mapping[str, Any] | None = None, **members: Any) -> Answer:
+    def ask(self, op: str, payload: Any = None, **members: Any) -> Answer:
         """One request without a body, on the standing channel where the worker serves sessions."""
         line = request_line(op, payload, **members)
         if not self.sessions:
@@ -172,6 +172,7 @@ class Peer:
             channel.send(line)
             answer = self._next(channel)
         except BaseException:
+            channel.kill()
             channel.close()
             raise
         if answer is None:

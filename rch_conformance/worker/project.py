@@ -126,7 +126,7 @@ def _app(capabilities: Mapping[str, Any], xcode: Mapping[str, Any]) -> Project:
     def argv(which: str) -> tuple[str, ...]:
         if which == "build":
             return ("build", *common)
-        only = ("-only-testing", f"{_APP}Tests/{which.capitalize()}Tests")
+        only = (f"-only-testing:{_APP}Tests/{which.capitalize()}Tests",)
         return ("test", *tests[0], *only, *tests[1])
 
     project = {"project": f"{_APP}.xcodeproj", "schemes": [_APP]}

@@ -24,7 +24,7 @@ from rch_conformance.worker.jobs import (
     wait_for_end,
 )
 from rch_conformance.worker.peer import Answer, Peer, new_id, request_line
-from rch_conformance.worker.project import TICK, Project, project_for
+from rch_conformance.worker.project import TICK, project_for
 
 T = TypeVar("T")
 LEASE_SECONDS = 600
@@ -41,6 +41,7 @@ class Once(Generic[T]):
         self._error: Exception | None = None
 
     def __call__(self) -> T:
+        """The value."""
         if self._error is not None:
             raise self._error
         if not self._made:
@@ -133,7 +134,7 @@ class Rig:
         if feature not in self.features:
             raise NotOffered(feature, "not among the features of the probe")
 
-    def ask(self, op: str, payload: Mapping[str, Any] | None = None, **members: Any) -> Answer:
+    def ask(self, op: str, payload: Any = None, **members: Any) -> Answer:
         """One request, after the probe that says whether channels serve several."""
         self.probe()
         return self.peer.ask(op, payload, **members)
@@ -211,8 +212,7 @@ class Rig:
 
     def free_slots(self) -> None:
         """Give back every lease that we have, and end what runs: the worker is as it was."""
-        if self._running is not None:
-            self.cancelled()
+        self.end_running()
         for lease in tuple(self._leases.values()):
             self.release(lease)
 
@@ -235,8 +235,7 @@ class Rig:
         return self.lease(job.run_id, ttl_seconds=LEASE_SECONDS).members
 
     def _run(self, which: str) -> Outcome:
-        if self._running is not None:
-            self.cancelled()
+        self.end_running()
         job = self.job(self.project().argv(which))
         return self.end_of(job, self.submit(job).payload, Log())
 
@@ -293,6 +292,15 @@ class Rig:
             cursor = news.get("next_cursor")
             if not news.get("log_chunk") or cursor is None:
                 return log.text
+
+    def end_running(self) -> None:
+        """Cancel the slow job, if one runs; what came of the first one is kept."""
+        if self._running is not None:
+            self.cancelled()
+        if self._running is not None:
+            (job, _, _), self._running = self._running, None
+            self.result("cancel", job_id=job.job_id, reason="USER")
+            wait_for_end(self.peer, job.job_id, self.job_timeout)
 
     def _cancelled(self) -> Outcome:
         """The end of a slow job that was cancelled."""

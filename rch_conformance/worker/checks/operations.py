@@ -70,8 +70,8 @@ def submit_again_at_the_end(rig: Rig) -> None:
 
 @check("3.3", "a job is executed once: its summary tells of one attempt")
 def one_attempt(rig: Rig) -> None:
-    for outcome in (rig.built(), rig.passed()):
-        expect_same("attempts", outcome.set.record("summary.json").get("attempts"), 1)
+    for make in (rig.built, rig.passed):
+        expect_same("attempts", make().set.record("summary.json").get("attempts"), 1)
 
 
 @check("3.3", "a submit of a known job_id with another job_key is answered JOB_KEY_MISMATCH")

@@ -30,12 +30,18 @@ def running_job_has_no_set(rig: Rig) -> None:
 @check("3.3", "a submit of a job that runs answers its state, and never executes it a second time")
 def submit_again_while_it_runs(rig: Rig) -> None:
     job, submitted = rig.running()
+    cursor = _at_the_end(rig, job.job_id) if "tail" in rig.features else None
     again = rig.submit(job).payload
     expect_same("the state of the second submit", again.get("state"), "RUNNING")
     expect(
         again.get("seq") == submitted.get("seq") or submitted.get("state") != "RUNNING",
         f"the second submit has the seq {again.get('seq')}, the first had {submitted.get('seq')}",
     )
+    if cursor is not None:
+        told = rig.result("tail", job_id=job.job_id, cursor=cursor)
+        expect(
+            not told.get("reset"), "after a second submit the log begins anew: the job was executed again"
+        )
 
 
 @check("3.3", "a job outlives the channel that submitted it")

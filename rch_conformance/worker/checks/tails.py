@@ -40,8 +40,8 @@ def tail_has_its_shape(rig: Rig) -> None:
 
 @check("3.3", "the text that tails gave while the job ran is its build.log", needs=_TAIL)
 def live_text_is_the_log(rig: Rig) -> None:
-    for outcome in (rig.built(), rig.passed(), rig.failed()):
-        _same_text(outcome.log.text, _log_of(outcome))
+    for make in (rig.built, rig.passed, rig.failed):
+        _same_text(make().log.text, _log_of(make()))
 
 
 @check("3.3", "what a test prints reaches the log, line by line and in order", needs=_TAIL)

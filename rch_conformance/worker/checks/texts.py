@@ -40,9 +40,9 @@ def bad_request_id_is_echoed(rig: Rig) -> None:
     for request_id in ("short", "y" * 256):
         answer = rig.ask("probe", request_id=request_id)
         expect_same("request_id of the refusal", answer.raw.get("request_id"), request_id)
-    for request_id in ("y" * 257, 12, ["x"], None):
-        echoed = rig.ask("probe", request_id=request_id).raw.get("request_id")
-        expect(echoed is None, f"the request_id {request_id!r:.40} was echoed as {echoed!r:.80}")
+    for other in ("y" * 257, 12, ["x"], None):
+        echoed = rig.ask("probe", request_id=other).raw.get("request_id")
+        expect(echoed is None, f"the request_id {other!r:.40} was echoed as {echoed!r:.80}")
 
 
 @check("2", "a job_id, run_id or lease_id that is no id is refused before it touches a path")

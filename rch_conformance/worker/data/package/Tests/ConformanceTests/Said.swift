@@ -11,3 +11,8 @@ func sayLines() {
         say("conformance line \(number) é 漢字 🦊")
     }
 }
+
+/// A line that fills half a block: SwiftPM passes on what a test says four thousand bytes at a time.
+func tick(_ number: Int) -> String {
+    "conformance tick \(number) " + String(repeating: ".", count: 2000)
+}

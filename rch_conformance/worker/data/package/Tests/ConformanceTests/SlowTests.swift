@@ -4,7 +4,7 @@ import Testing
 @Suite struct SlowTests {
     @Test func ticks() async throws {
         for number in 1...2400 {
-            say("conformance tick \(number)")
+            say(tick(number))
             try await Task.sleep(nanoseconds: 250_000_000)
         }
     }
@@ -16,7 +16,7 @@ import XCTest
 final class SlowTests: XCTestCase {
     func testTicks() {
         for number in 1...2400 {
-            say("conformance tick \(number)")
+            say(tick(number))
             Thread.sleep(forTimeInterval: 0.25)
         }
     }

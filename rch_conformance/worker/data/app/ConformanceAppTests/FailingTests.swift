@@ -1,0 +1,7 @@
+import XCTest
+
+final class FailingTests: XCTestCase {
+    func testFailsAsItShould() {
+        XCTFail("it fails as it should")
+    }
+}

@@ -1,0 +1,74 @@
+"""Each broken worker is found, by the check that names the promise which it breaks (section 13)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conformance.mutant_bench import a_mutant_bench
+from conformance.mutants import every_mutant
+
+from rch_conformance.checks import Verdict
+
+MUTANTS = {name: check for name, (check, _) in every_mutant().items()}
+# These are found by what does not come: the check has to wait for it.
+SILENT = {
+    "length not checked before the body",
+    "lines without a bound",
+    "session goes on after a refused frame",
+}
+LONG = {
+    "held tail sleeps",
+    "cancel does not end the job",
+    "release does not cancel",
+    "session goes on after a refused frame",
+    "length not checked before the body",
+    "lines without a bound",
+    "bomb unpacked",
+    "lease never expires",
+    # Each of these has a neighbour that breaks the same check.
+    "both digests told alike",
+    "code beside the list",
+    "file twice",
+    "links that lead out accepted",
+    "message of two lines",
+    "more leases than slots",
+    "no statements",
+    "other capabilities attested",
+    "probe answered in version 1",
+    "release of a stale lease is an error",
+    "seq skips",
+    "too large without max_bytes",
+    "totals of parts not checked",
+    "toolchain not checked",
+    "wrong manifest attested",
+    "wrong digest of a part accepted",
+}
+
+
+def _cases() -> list[object]:
+    return [
+        pytest.param(name, marks=pytest.mark.faults_long) if name in LONG else name
+        for name in sorted(MUTANTS)
+    ]
+
+
+@pytest.mark.spec("13")
+@pytest.mark.parametrize("name", _cases())
+def test_a_mutant_is_caught_by_the_check_of_its_promise(name: str, tmp_path: Path) -> None:
+    timeout = 3.0 if name in SILENT else 20.0
+    with a_mutant_bench(tmp_path) as bench:
+        (result,) = bench.results(name, MUTANTS[name], timeout=timeout, job_timeout=8)
+    assert result.verdict is Verdict.FAIL, result
+    assert "Error:" not in result.detail.partition(" ")[0], f"the check itself broke: {result.detail}"
+
+
+@pytest.mark.spec("13")
+def test_the_honest_worker_passes_the_checks_that_find_mutants(tmp_path: Path) -> None:
+    with a_mutant_bench(tmp_path) as bench:
+        results = bench.results("none", *MUTANTS.values())
+    assert [each for each in results if each.verdict is not Verdict.PASS] == []
+
+
+def test_there_are_mutants_enough() -> None:
+    assert len(MUTANTS) >= 25
