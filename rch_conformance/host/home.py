@@ -172,11 +172,15 @@ class Home:
 
 
 def _is_gone(pid: int) -> bool:
+    """Whether no such process runs; one that is dead and that nobody has reaped yet runs no more."""
     try:
         os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except ProcessLookupError:
         return True
-    return False
+    except OSError:  # a system without /proc
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def default_rchctl() -> list[str]:
