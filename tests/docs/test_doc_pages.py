@@ -13,6 +13,7 @@ import pytest
 from reference import artifacts, machines
 from reference.commands import exit_codes_told
 from reference.exit_codes import MEANING
+from reference.gate import VALUES
 from reference.pages import arranged, for_the_site, from_reference, pages
 from reference.protocols import FEATURES, RESULTS
 from support.pages import DOCS, REPO, blocks, hand_written
@@ -24,6 +25,7 @@ from rch.config.schema import Config, NamespaceRow, StepTable
 from rch.config.worker_config import WorkerConfig
 from rch.contract.errors import registry
 from rch.contract.local_api import METHODS
+from rch.contract.policy import GRAMMARS, Check
 from rch.contract.worker_rpc import OPERATIONS, Feature
 from rchctl.verbs import VERBS
 from rchd.core.run import MOVES
@@ -66,6 +68,13 @@ def test_every_exit_code_is_there_with_its_meaning(made: dict[str, str]) -> None
         assert any(
             line.startswith(row) and entry.remedy in line for line in made["exit-codes.md"].splitlines()
         )
+
+
+@pytest.mark.spec("6")
+def test_every_flag_that_the_gate_knows_is_there(made: dict[str, str]) -> None:
+    for grammar in GRAMMARS.values():
+        assert all(f"`{word}`" in made["gate.md"] for word in (*grammar.flags, *grammar.denied))
+    assert set(VALUES) == set(Check)
 
 
 @pytest.mark.spec("12")

@@ -101,7 +101,7 @@ def test_each_message_of_the_local_protocol_is_one() -> None:
 
 def test_the_framed_example_has_its_length() -> None:
     block = next(block.text for block in blocks(LOCAL, "text") if "Content-Length" in block.text)
-    head, _, body = block.partition("␍⏎\n␍⏎\n")
+    head, _, body = block.partition("\\r\\n\n\\r\\n\n")
     assert int(head.removeprefix("Content-Length: ")) == len(body.rstrip("\n").encode())
 
 

@@ -10,6 +10,7 @@ from reference.artifacts import artifacts_page
 from reference.commands import rch_worker_page, rchctl_page, rchd_page
 from reference.config_keys import config_keys_page
 from reference.exit_codes import exit_codes_page
+from reference.gate import gate_page
 from reference.machines import machines_page, pictures
 from reference.protocols import local_api_page, worker_api_page
 
@@ -69,6 +70,7 @@ def pages(docs: Path) -> dict[str, str]:
         "config-keys.md": config_keys_page(docs),
         "artifacts.md": artifacts_page(docs),
         "exit-codes.md": exit_codes_page(),
+        "gate.md": gate_page(),
         "local-api.md": local_api_page(docs),
         "worker-api.md": worker_api_page(docs),
         "state-machines.md": machines_page(),
