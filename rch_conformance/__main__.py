@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+
+
+def parser() -> argparse.ArgumentParser:
+    """What may be written after `rch-conformance`, without what stands behind `--`."""
+    from rch_conformance.cli import make_parser
+
+    return make_parser()
 
 
 def main() -> int:

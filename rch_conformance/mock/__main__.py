@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import rch
 from rch.contract.errors import Failure
 
 _ABOUT = """\
@@ -28,41 +29,43 @@ in workers.toml, for `rchctl verify --simulate`:
 """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """What may be written after `rch-mock-worker`."""
+    whole = argparse.ArgumentParser(
         prog="rch-mock-worker",
         description=_ABOUT,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--scenario", default="success", metavar="NAME|FILE", help="default: success")
-    parser.add_argument(
+    whole.add_argument("--version", action="version", version=f"rch-mock-worker {rch.__version__}")
+    whole.add_argument("--scenario", default="success", metavar="NAME|FILE", help="default: success")
+    whole.add_argument(
         "--state",
         type=Path,
         metavar="DIR",
         help="where what one channel must know of another lies, and transcript.jsonl; default: a folder"
         " of the system's temporary files, one a scenario",
     )
-    parser.add_argument(
+    whole.add_argument(
         "--frozen",
         action="store_true",
         help="the same time in all that it says, so that a set is the same to the byte everywhere",
     )
-    parser.add_argument(
+    whole.add_argument(
         "--pretend-real",
         action="store_true",
         help="do NOT say that it is simulated, so that real runs are served: for tests of a host in a"
         " throw-away home alone. A green of it is a lie",
     )
-    parser.add_argument("--list", action="store_true", help="name the built-in scenarios and end")
-    parser.add_argument("--show", metavar="NAME", help="print a built-in scenario's file and end")
-    parser.add_argument("words", nargs="*", metavar="WORD", help="`xcode rpc` and the like: not read")
-    return parser
+    whole.add_argument("--list", action="store_true", help="name the built-in scenarios and end")
+    whole.add_argument("--show", metavar="NAME", help="print a built-in scenario's file and end")
+    whole.add_argument("words", nargs="*", metavar="WORD", help="`xcode rpc` and the like: not read")
+    return whole
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; exit 3 for a scenario that is none."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     try:
         return _run(args)
     except Failure as failure:

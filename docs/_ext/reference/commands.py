@@ -1,4 +1,4 @@
-"""Every command of the three programs, out of their own argparse parsers."""
+"""Every command of the programs, out of their own argparse parsers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+from rch_conformance.__main__ import parser as rch_conformance_parser
+from rch_conformance.mock.__main__ import parser as rch_mock_worker_parser
 from rchctl.parser import VerbParser
 from rchctl.verbs import VERBS, overview
 from rchd.__main__ import parser as rchd_parser
@@ -26,6 +28,12 @@ rebuild, and under a service manager of your own.
 RCH_WORKER = """
 The worker's program. A host starts it over SSH or as a child, one process a channel; nothing of it stays
 running but a supervisor for each job. What it speaks is in [the worker protocol](../protocol-worker.md).
+"""
+RCH_CONFORMANCE = """
+Holds a worker, or a host, to the contract from outside: [conformance](../conformance.md).
+"""
+RCH_MOCK_WORKER = """
+A worker without a toolchain, for whoever tests a host or an editor: [a mock worker](../mock-worker.md).
 """
 
 
@@ -91,16 +99,29 @@ def _told(parser: argparse.ArgumentParser) -> list[str]:
 
 def rchd_page() -> str:
     """The daemon's commands."""
-    parser = rchd_parser()
-    parts = [RCHD, *_told(parser)]
+    return _with_commands("rchd", RCHD, rchd_parser())
+
+
+def rch_conformance_page() -> str:
+    """What checks a worker or a host."""
+    return _with_commands("rch-conformance", RCH_CONFORMANCE, rch_conformance_parser())
+
+
+def rch_mock_worker_page() -> str:
+    """The scripted worker."""
+    return page("rch-mock-worker", RCH_MOCK_WORKER, *_told(rch_mock_worker_parser()))
+
+
+def _with_commands(program: str, intro: str, parser: argparse.ArgumentParser) -> str:
+    parts = [intro, *_told(parser)]
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             helps = {each.dest: each.help or "" for each in action._choices_actions}
             for name, sub in action.choices.items():
-                parts.append(f"## rchd {name}\n")
+                parts.append(f"## {program} {name}\n")
                 parts.append(f"{helps.get(name, '')}. {sub.description or ''}\n")
                 parts += _told(sub)
-    return page("rchd", *parts)
+    return page(program, *parts)
 
 
 def rch_worker_page() -> str:

@@ -7,7 +7,13 @@ import re
 from pathlib import Path, PurePosixPath
 
 from reference.artifacts import artifacts_page
-from reference.commands import rch_worker_page, rchctl_page, rchd_page
+from reference.commands import (
+    rch_conformance_page,
+    rch_mock_worker_page,
+    rch_worker_page,
+    rchctl_page,
+    rchd_page,
+)
 from reference.config_keys import config_keys_page
 from reference.exit_codes import exit_codes_page
 from reference.gate import gate_page
@@ -67,6 +73,8 @@ def pages(docs: Path) -> dict[str, str]:
         "rchctl.md": rchctl_page(docs),
         "rchd.md": rchd_page(),
         "rch-worker.md": rch_worker_page(),
+        "rch-conformance.md": rch_conformance_page(),
+        "rch-mock-worker.md": rch_mock_worker_page(),
         "config-keys.md": config_keys_page(docs),
         "artifacts.md": artifacts_page(docs),
         "exit-codes.md": exit_codes_page(),
