@@ -41,6 +41,8 @@ def tracked(*folders: str) -> Iterator[str]:
     for folder in folders:
         for path in (REPO / folder).rglob("*"):
             parts = path.relative_to(REPO).parts
+            if parts[:2] == ("docs", "reference"):
+                continue
             if path.is_file() and not {"__pycache__", ".build", ".swiftpm"} & set(parts):
                 yield "/".join(parts)
 

@@ -39,7 +39,8 @@ def packages(factory: pytest.TempPathFactory) -> list[Path]:
 def sources(factory: pytest.TempPathFactory, to: Path) -> None:
     """A copy of the tree that the packages were made of."""
     tree = _shared(factory) / "packages.tree"
-    shutil.copytree(tree, to, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    made = {"build", *(each.name for each in tree.glob("*.egg-info"))}
+    shutil.copytree(tree, to, ignore=lambda folder, _: made if Path(folder) == tree else ())
 
 
 def _shared(factory: pytest.TempPathFactory) -> Path:
@@ -86,7 +87,12 @@ class Installed:
     @property
     def environment(self) -> dict[str, str]:
         """No variable of the developer's."""
-        return {"PATH": f"{self.top}/bin:/usr/bin:/bin", "HOME": str(self.home), "LANG": "C.UTF-8"}
+        return {
+            "PATH": f"{self.top}/bin:/usr/bin:/bin",
+            "HOME": str(self.home),
+            "XDG_RUNTIME_DIR": str(self.top),  # a socket below the home would have too long a path
+            "LANG": "C.UTF-8",
+        }
 
 
 def has(program: str) -> bool:
