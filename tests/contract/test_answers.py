@@ -147,7 +147,7 @@ def test_an_entry_of_a_size_that_cannot_be_said_back_is_refused() -> None:
 
 @pytest.mark.spec("3.2")
 def test_more_entries_than_a_set_may_have_are_refused_unread() -> None:
-    line = b'{"x":[' + b"[],{}," * (MAX_SET_ENTRIES // 2 + 500) + b"0]"  # is not even JSON
+    line = b'{"x":[' + b"[],{}," * (MAX_SET_ENTRIES // 2 + 600) + b"0]"  # is not even JSON
     assert f"more than {MAX_SET_ENTRIES} entries" in broken(decode_fetch_header, line, ID, JOB_ID)
 
 

@@ -100,7 +100,7 @@ def test_what_is_right_is_verified_and_names_its_statements() -> None:
         ("backend", {"name": "swiftpm", "version": "5.0"}),
     ],
 )
-def test_each_fact_that_is_known_otherwise_is_held_to_that(member: str, value: object) -> None:
+def test_each_fact_that_is_known_otherwise_is_held_to_that(member: str, value: Any) -> None:
     out = verdict(signed(told(**{member: value})))
     assert any(line.startswith(f"attestation.json: {member} ") for line in out.errors)
     assert verdict(signed(told(**{member: value}, seed=None), seed=None), pins=()).errors

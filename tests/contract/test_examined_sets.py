@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.sets import JOB_ID, NONCE, NOW, RUN_ID, ArtifactSet, a_job, right_set
+from support.sets import JOB_ID, NONCE, RUN_ID, ArtifactSet, a_job, right_set
 
 from rch.contract.attested import Known
 from rch.contract.manifest import UNLISTED
@@ -73,6 +73,15 @@ def late(name: str, **members: Any) -> Change:
 def gone(name: str) -> Change:
     def change(made: ArtifactSet) -> None:
         del made.files[name]
+        made.seal()
+
+    return change
+
+
+def folder_instead(name: str) -> Change:
+    def change(made: ArtifactSet) -> None:
+        del made.files[name]
+        made.folders.append(name)
         made.seal()
 
     return change
@@ -206,7 +215,7 @@ BAD: dict[str, tuple[Change, str]] = {
         "rch-xcode/job_index@1: artifact_profile 'minimal', not 'rich'",
     ),
     "a folder in a record's place": (
-        lambda made: (made.files.pop("summary.json"), made.folders.append("summary.json"), made.seal()),
+        folder_instead("summary.json"),
         "summary.json: is no file that can be read",
     ),
 }
@@ -278,10 +287,10 @@ NOTED = {"manifest": "errors", "job_index": "errors", "attestation": "distrust"}
 def test_a_file_that_was_another_when_it_was_fetched_is_named(name: str) -> None:
     made = right_set()
     digests = {f"{each}_sha256": digest(made.files[f"{each}.json"]) for each in NOTED}
-    envelope = {"created_at": NOW, "run_id": RUN_ID, "job_id": JOB_ID, "job_key": a_job().job_key}
 
     def noted(**changes: str) -> AttestationVerification:
-        return AttestationVerification(**envelope, result="unsigned", detail="", **{**digests, **changes})
+        head = {**made.head(), "result": "unsigned", "detail": ""}
+        return msgspec.convert({**head, **digests, **changes}, AttestationVerification)
 
     assert examine(found(made), known(noted=noted())).good
     looked = examine(found(made), known(noted=noted(**{f"{name}_sha256": "0" * 64})))

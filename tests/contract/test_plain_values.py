@@ -12,6 +12,7 @@ from rch.contract.canonical import jcs, jcs_sha256
 from rch.contract.decoding import decode_json
 from rch.contract.framing import count_values
 from rch.contract.ids import is_timestamp, parse_timestamp
+from rch.contract.junit_names import MAX_BYTES as MAX_JUNIT_BYTES
 from rch.contract.manifest import (
     MAX_ERROR_CHARS,
     MAX_ERRORS,
@@ -31,13 +32,7 @@ from rch.contract.neutral import (
 )
 from rch.contract.records import Entry, Record, schema_id_of
 from rch.contract.results import covers, verdict_policy, wants_results
-from rch.contract.set_limits import (
-    MAX_JUNIT_BYTES,
-    MAX_MANIFEST_BYTES,
-    MAX_RECORD_BYTES,
-    MAX_SMALL_BYTES,
-    most_bytes,
-)
+from rch.contract.set_limits import MAX_MANIFEST_BYTES, MAX_RECORD_BYTES, MAX_SMALL_BYTES, most_bytes
 
 
 @pytest.mark.spec("7")
@@ -228,7 +223,8 @@ def test_what_may_turn_a_verdict_keeps_results_apart(table: str, member: str, de
 
 @pytest.mark.spec("11")
 def test_results_are_used_unless_the_config_says_no() -> None:
-    assert [wants_results(each) for each in ({}, {"cache": {}}, {"cache": None})] == [True, True, True]
+    silent: list[dict[str, Any]] = [{}, {"cache": {}}, {"cache": None}]
+    assert all(map(wants_results, silent))
     assert not wants_results({"cache": {"results": False}})
     assert not wants_results({"cache": {"results": "yes"}})
 
