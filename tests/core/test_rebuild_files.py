@@ -228,6 +228,7 @@ def _running() -> dict[str, bytes]:
     return play.files
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 @pytest.mark.fault("H10")
 @pytest.mark.parametrize("data", [None, b"", b'{"schema_id": "rch-xcode/run_st'])
@@ -244,12 +245,14 @@ def test_a_run_whose_state_is_lost_does_not_come_back_to_life(data: bytes | None
     assert not [each for each in effects if isinstance(each, fx.Submit)]
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 def test_a_run_whose_acceptance_alone_was_written_is_back_in_the_queue() -> None:
     again = restore("run-00000001", {"accepted.json": encode_record(accepted())})
     assert (again.run.state, again.run.seq, again.run.cancel) == ("QUEUED", 1, None)
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 @pytest.mark.parametrize("lost", ["capabilities.json", "steps/build/run-00000001-job-0/job_state.json"])
 def test_a_run_that_cannot_go_on_has_an_end_that_says_why(lost: str) -> None:
@@ -265,6 +268,7 @@ def test_a_run_that_cannot_go_on_has_an_end_that_says_why(lost: str) -> None:
     assert any("cannot be read" in note for note in again.notes)
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 def test_a_publication_that_was_cut_has_put_the_jobs_state_aside() -> None:
     files = _running()
@@ -275,6 +279,7 @@ def test_a_publication_that_was_cut_has_put_the_jobs_state_aside() -> None:
     assert whole.run.steps[0].job is not None
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 def test_an_ended_run_without_its_verdict_is_decided_anew() -> None:
     play = Disk()
@@ -286,6 +291,7 @@ def test_an_ended_run_without_its_verdict_is_decided_anew() -> None:
     assert again.run.human_summary == run.human_summary
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 def test_a_green_step_with_a_damaged_set_is_not_green_any_more() -> None:
     play = Disk()
@@ -301,6 +307,7 @@ def test_a_green_step_with_a_damaged_set_is_not_green_any_more() -> None:
     assert isinstance(again.run.phase, m.Releasing)
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 @pytest.mark.parametrize(
     ("data", "why"),
@@ -322,6 +329,7 @@ def test_a_folder_without_its_request_is_told_with_the_reason(data: bytes | None
         restore("run-00000001", files)
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H10")
 def test_a_projection_of_another_run_is_not_believed() -> None:
     files = _running()
