@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 TEST_WORKERS ?= 2
 
-.PHONY: help setup demo bench fuzz test test-faults fault-coverage limit-coverage lint format clean
+.PHONY: help setup demo bench fuzz test test-faults coverage mutants fault-coverage limit-coverage spec-coverage lint format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -40,11 +40,27 @@ fuzz: $(STAMP)  ## look for bytes that break a reader, FUZZ_SECONDS=60 in all (d
 	  || echo "no atheris for this Python: hypothesis changes the seeds instead"
 	@$(BIN)/python tests/fuzz/run_all.py $(FUZZ_ARGS)
 
+# The same as in scripts/mutants: in one process, without files, sockets or other programs.
+PURE_TESTS := tests/contract tests/core tests/replay/test_transcript.py
+coverage: $(STAMP)  ## branch coverage of rch/contract and rchd/core by their own tests, 95 % of each
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under=0 $(PURE_TESTS)
+	@$(BIN)/coverage report --include='rch/contract/*'
+	@$(BIN)/coverage report --include='rchd/core/*'
+
+MUTANTS_MINUTES ?= 20
+mutants: $(STAMP)  ## change the two rooms in small ways and see whether their tests notice (docs/testing.md)
+	@$(BIN)/python -c 'import mutmut' 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[mutants]'
+	@$(BIN)/python scripts/mutants --minutes $(MUTANTS_MINUTES) $(MUTANTS_ARGS)
+
 fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
 	@$(BIN)/python scripts/fault-coverage
 
 limit-coverage: $(STAMP)  ## compare docs/limits.md with the code and the tests
 	@$(BIN)/python scripts/limit-coverage
+
+spec-coverage: $(STAMP)  ## name the tests behind each section of the contract
+	@$(BIN)/python scripts/spec-coverage
 
 lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling
 	$(BIN)/ruff check .

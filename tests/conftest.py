@@ -11,20 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 # The machine is shared: how long an example takes says nothing of what is tried.
 settings.register_profile("suite", deadline=None)
-# A mutant is to be noticed, the same way every time: nobody reads the smallest example of it.
-settings.register_profile(
-    "mutants",
-    deadline=None,
-    database=None,
-    derandomize=True,
-    phases=(Phase.explicit, Phase.generate),
-)
 settings.load_profile("suite")
 
 PATIENCE_SECONDS = 30.0

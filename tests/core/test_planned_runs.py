@@ -27,8 +27,10 @@ ONE = {"actions": {"step": [{"action": "test", "only_testing": ["AppTests/One"]}
 
 def resolved(origins: dict[str, Origin] | None = None, **tables: Any) -> Resolved:
     config = msgspec.convert({"backend": "swiftpm", **tables}, Config)
-    layers = (ConfigLayer(origin=Origin.BUILT_IN, sha256="0" * 64),)
-    layers += (ConfigLayer(origin=Origin.REPO, path="/src/demo/.rch/xcode.toml", sha256="1" * 64),)
+    layers = (
+        ConfigLayer(origin=Origin.BUILT_IN, sha256="0" * 64),
+        ConfigLayer(origin=Origin.REPO, path="/src/demo/.rch/xcode.toml", sha256="1" * 64),
+    )
     return Resolved(
         config=config,
         origins=origins or {},
@@ -182,7 +184,7 @@ def test_results_of_others_serve_only_what_the_repo_itself_calls_its_gate(
 
 
 def test_a_request_can_be_made_again_as_it_was() -> None:
-    asked = {
+    asked: dict[str, Any] = {
         "actions": ("test",),
         "overrides": {"timeouts.overall_seconds": 60},
         "origin": "editor",
@@ -193,7 +195,7 @@ def test_a_request_can_be_made_again_as_it_was() -> None:
         "narrowing": Narrowing(filters=("One",)),
     }
     assert again(made(**asked)) == SubmitParams(start=ROOT, **asked)
-    own = {"argv": ("swift", "test"), "simulate": True}
+    own: dict[str, Any] = {"argv": ("swift", "test"), "simulate": True}
     assert again(made(**own)) == SubmitParams(start=ROOT, **own)
 
 
