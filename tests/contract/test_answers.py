@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.sets import JOB_ID, header_of, right_set
+from support.sets import JOB_ID, a_job, header_of, right_set
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.framing import MAX_LINE
@@ -35,6 +35,7 @@ from rch.contract.worker_rpc import (
 pytestmark = pytest.mark.spec("3.1")
 
 ID = "request-00000001"
+SENT = json.loads(right_set().files["invocation.json"])
 
 
 def answer(**payload: Any) -> bytes:
@@ -95,6 +96,32 @@ def test_a_request_is_framed_where_it_names_a_stream_and_nowhere_else() -> None:
     assert is_framed(asks) is None
     assert is_framed(UploadRequest(source_sha256="a" * 64, stream=stream)) == stream
     assert decode_request(encode_request("has_source", ID, asks, 1)[:-1]).payload == asks
+
+
+@pytest.mark.spec("2")
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"run_id": "../../etc/x"}, "job.run_id"),
+        ({"job_id": "../../etc/x"}, "job.job_id"),
+        ({"job_id": "short"}, "job.job_id"),
+        ({"source_sha256": "A" * 64}, "job.job_key_inputs.source_sha256"),
+        ({"source_sha256": "../" + "a" * 61}, "job.job_key_inputs.source_sha256"),
+    ],
+)
+def test_the_ids_of_a_job_are_looked_at_before_they_can_touch_a_path(
+    change: dict[str, str], field: str
+) -> None:
+    job = msgspec.to_builtins(a_job())
+    payload = {"job": job, "invocation": SENT, "job_state_seq": 1, "host_nonce": "n" * 32}
+    right = {"protocol_version": 1, "op": "submit", "request_id": ID, "payload": payload}
+    assert decode_request(json.dumps(right).encode()).op == "submit"
+    inner = job["job_key_inputs"] if "source_sha256" in change else job
+    inner.update(change)
+    with pytest.raises(RpcError) as caught:
+        decode_request(json.dumps(right).encode())
+    assert caught.value.code is Code.INVALID_REQUEST
+    assert caught.value.message.startswith(field)
 
 
 # --- the header of an artifact set --------------------------------------------------------

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from core.test_rebuild_files import Disk, first_failed, succeeded
 from support.playbook import accepted
+from support.run_disk import Disk, first_failed, succeeded
 
 from rch.contract.records import RunSummary, decode_record, encode_record
 from rchd.core import model as m
