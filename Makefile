@@ -40,7 +40,7 @@ fuzz: $(STAMP)  ## look for bytes that break a reader, FUZZ_SECONDS=60 in all (d
 	  || echo "no atheris for this Python: hypothesis changes the seeds instead"
 	@$(BIN)/python tests/fuzz/run_all.py $(FUZZ_ARGS)
 
-# The same as in scripts/mutants: in one process, without files, sockets or other programs.
+# No daemon, no worker, no socket (docs/testing.md).
 PURE_TESTS := tests/contract tests/core tests/replay/test_transcript.py
 coverage: $(STAMP)  ## branch coverage of rch/contract and rchd/core by their own tests, 95 % of each
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under=0 $(PURE_TESTS)
