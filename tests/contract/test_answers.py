@@ -90,6 +90,12 @@ def test_the_data_of_a_refusal_is_an_object_or_nothing() -> None:
 
 
 @pytest.mark.spec("3.2")
+def test_the_largest_number_that_can_be_said_back_is_taken() -> None:
+    assert decode_response(answer(state="RUNNING", more=1 << 53), ID, SubmitResult).state == "RUNNING"
+    broken(decode_response, answer(state="RUNNING", more=(1 << 53) + 1), ID, SubmitResult)
+
+
+@pytest.mark.spec("3.2")
 def test_a_request_is_framed_where_it_names_a_stream_and_nowhere_else() -> None:
     stream = Stream(content_length=3, content_sha256="0" * 64)
     asks = HasSourceRequest(source_sha256="a" * 64)
@@ -182,6 +188,6 @@ def test_more_entries_than_a_set_may_have_are_refused_unread() -> None:
 def test_a_worker_whose_config_is_bad_is_told_apart_by_the_reason_it_gives(data: dict[str, Any]) -> None:
     is_config = data.get("reason") == BAD_WORKER_CONFIG
     failure = failure_of(RpcError(Code.INTERNAL, "worker.toml: line 3", data), "probe")
-    assert (failure.kind, failure.subkind) == (Kind.EXECUTOR, "PROTOCOL_ERROR")
+    assert (failure.kind, failure.subkind, failure.data) == (Kind.EXECUTOR, "PROTOCOL_ERROR", data)
     assert (failure.hint == "mend worker.toml on that worker") is is_config
     assert str(failure).startswith("probe: worker.toml" if is_config else "probe: INTERNAL: worker.toml")

@@ -177,6 +177,10 @@ BAD: dict[str, tuple[Change, str]] = {
         "job_key_inputs.json: not those of the job that was asked for",
     ),
     "no summary": (gone("summary.json"), "summary.json: missing"),
+    "a summary that is none": (
+        replaced("summary.json", b"{}"),
+        "summary.json: no artifact: Object missing required field `schema_id`",
+    ),
     "a summary of another job": (
         put("summary.json", job_id="job-0000000002"),
         f"rch-xcode/summary@1: speaks of job job-0000000002 of run {RUN_ID}",
@@ -261,6 +265,19 @@ def test_an_attestation_that_is_missing_is_a_file_that_is_missing() -> None:
         "job_index.json: attestation.json is not in the set",
         "attestation.json: missing",
     ]
+
+
+def test_of_a_set_that_is_known_to_be_bad_the_attestation_is_not_weighed() -> None:
+    wrong = late("attestation.json", host_nonce="another")
+    assert looked_at(wrong).distrust == [f"attestation.json: host_nonce 'another', not {NONCE!r}"]
+
+    def both(made: ArtifactSet) -> None:
+        wrong(made)
+        made.files["job_index.json"] = b"{}"
+
+    looked = looked_at(both)
+    assert (looked.distrust, looked.trust) == ([], None)
+    assert looked.errors
 
 
 def test_of_a_manifest_that_is_not_the_announced_one_nothing_more_is_told() -> None:

@@ -61,6 +61,15 @@ def test_what_stands_around_a_secret_stays() -> None:
     assert scrub("plain text") == "plain text"
 
 
+def test_a_sign_in_the_midst_of_a_word_begins_no_secret() -> None:
+    key = "sk-" + "a" * 24
+    for size in (1, 3, 4096):
+        assert through(f"ta{key}", size) == f"ta{key}"
+        assert through(f"-{key}", size) == f"-{REDACTED}"
+        assert through(f"{key} ta{key}", size) == f"{REDACTED} ta{key}"
+        assert through(key, size) == REDACTED
+
+
 def test_a_block_that_does_not_end_hides_what_looks_like_a_key_and_nothing_more() -> None:
     cut = f"-----BEGIN PRIVATE KEY-----\n{KEY_LINES[0]}\n"
     assert through(cut + "error: a failure\n", 3) == f"{REDACTED}\nerror: a failure\n"

@@ -104,6 +104,7 @@ def test_an_accepted_run_holds_the_request_the_config_and_each_step_classified()
     )
     assert step.sanitized_argv is not None
     assert step.sanitized_argv[0] == "build"
+    assert step.original_argv[:2] == ("swift", "build")
     assert (run.run_id, run.created_at, run.root, run.project) == (
         "run-00000001",
         "2026-01-02T03:04:05Z",
