@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP)  ## make .venv with rchctl, rchd and rch-worker
 
-check: lint docs test  ## all that a change must pass
+check: lint docs coverage test  ## all that a change must pass
 
 demo: $(STAMP)  ## verify a demo end to end in a throw-away home (.demo/)
 	@scripts/demo
@@ -47,6 +47,19 @@ fuzz: $(STAMP)  ## look for bytes that break a reader, FUZZ_SECONDS=60 in all (d
 	  || echo "no atheris for this Python: hypothesis changes the seeds instead"
 	@$(BIN)/python tests/fuzz/run_all.py $(FUZZ_ARGS)
 
+# No daemon, no worker, no socket (docs/testing.md).
+PURE_TESTS := tests/contract tests/core tests/replay/test_transcript.py
+coverage: $(STAMP)  ## branch coverage of rch/contract and rchd/core by their own tests, 95 % of each
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under=0 $(PURE_TESTS)
+	@$(BIN)/coverage report --include='rch/contract/*'
+	@$(BIN)/coverage report --include='rchd/core/*'
+
+MUTANTS_MINUTES ?= 20
+mutants: $(STAMP)  ## change the two rooms in small ways and see whether their tests notice (docs/testing.md)
+	@$(BIN)/python -c 'import mutmut' 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[mutants]'
+	@$(BIN)/python scripts/mutants --minutes $(MUTANTS_MINUTES) $(MUTANTS_ARGS)
+
 fault-coverage: $(STAMP)  ## compare docs/reliability.md with the tests
 	@$(BIN)/python scripts/fault-coverage
 
@@ -67,6 +80,9 @@ docs: $(DOCS_STAMP)  ## build the documentation, without a warning, into build/d
 
 picture: $(STAMP)  ## renew docs/pictures/demo.svg from a real run of the demo
 	@$(BIN)/python scripts/picture
+
+spec-coverage: $(STAMP)  ## name the tests behind each section of the contract
+	@$(BIN)/python scripts/spec-coverage
 
 lint: $(STAMP)  ## ruff, mypy --strict, import contracts, dependencies, spelling, licences, changelog, schemas
 	$(BIN)/ruff check .

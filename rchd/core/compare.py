@@ -145,7 +145,7 @@ def _plain(record: Record) -> dict[str, Any]:
     """A record's members; of the order of those who do not serve nothing is said."""
     plain: dict[str, Any] = msgspec.to_builtins(record)
     if isinstance(record, WorkerSelection):
-        plain["candidates"].sort(key=lambda each: each["worker"])
+        plain["candidates"] = sorted(plain["candidates"], key=lambda each: each["worker"])
     return plain
 
 

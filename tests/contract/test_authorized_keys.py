@@ -22,11 +22,13 @@ def test_the_line_lets_the_key_do_one_thing() -> None:
     )
 
 
+@pytest.mark.spec("3.1")
 def test_quotes_in_the_command_do_not_end_it() -> None:
     assert 'command="env A=\\"b\\" w"' in line(command='env A="b" w')
     assert 'command="a\\\\b"' in line(command="a\\b")
 
 
+@pytest.mark.spec("3.1")
 @pytest.mark.parametrize(
     ("change", "said"),
     [

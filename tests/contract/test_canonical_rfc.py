@@ -107,6 +107,7 @@ def test_a_string_is_escaped_where_it_must_be_and_nowhere_else(text: str, writte
     assert second(text).decode() == written
 
 
+@pytest.mark.spec("7")
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\ude00\ud83d"])
 def test_half_a_character_is_refused(text: str) -> None:
     for value in (text, {text: 1}, [text]):
@@ -135,6 +136,7 @@ def test_every_level_is_sorted_and_lists_never_are() -> None:
     )
 
 
+@pytest.mark.spec("7")
 def test_the_order_in_which_members_come_does_not_show() -> None:
     assert jcs_sha256({"x": 1, "y": [True, None]}) == jcs_sha256({"y": [True, None], "x": 1})
 
@@ -168,6 +170,7 @@ def test_whatever_json_reads_as_a_float_is_refused(text: str) -> None:
             jcs(value)
 
 
+@pytest.mark.spec("7")
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_what_is_no_number_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="floats have no place"):
@@ -181,6 +184,7 @@ def test_what_a_double_cannot_tell_apart_is_refused(number: int) -> None:
         jcs({"a": [number]})
 
 
+@pytest.mark.spec("7")
 def test_truth_is_no_number() -> None:
     assert jcs([True, False, 1, 0]) == b"[true,false,1,0]"
     assert jcs_sha256([True]) != jcs_sha256([1])

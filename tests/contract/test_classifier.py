@@ -120,6 +120,7 @@ def test_a_resolved_destination_refines_its_constraint(
     assert refines(resolved, constraint) is good
 
 
+@pytest.mark.spec("6")
 def test_destination_with_a_key_twice_or_unknown_is_none() -> None:
     assert parse_destination("platform=macOS,platform=macOS") is None
     assert parse_destination("platform=macOS,flavour=x") is None
@@ -128,6 +129,7 @@ def test_destination_with_a_key_twice_or_unknown_is_none() -> None:
     assert parse_destination("platform=macOS,arch=arm64") == {"platform": "macOS", "arch": "arm64"}
 
 
+@pytest.mark.spec("6")
 @pytest.mark.parametrize(
     ("expression", "at"),
     [
@@ -152,6 +154,7 @@ def test_a_bracket_of_an_expression_that_has_no_partner_is_found(expression: str
     assert unbalanced(expression) == at
 
 
+@pytest.mark.spec("6")
 def test_an_expression_with_a_bracket_too_many_is_refused_with_its_place() -> None:
     verdict = classify(["test", "--filter", "STOk("], POLICIES["sn"])
     assert isinstance(verdict, Rejected)
@@ -228,6 +231,7 @@ def test_verdicts_and_policies_are_json() -> None:
     assert msgspec.json.decode(coded, type=ClassifierPolicy) == X
 
 
+@pytest.mark.spec("6")
 def test_tables_do_not_contradict_themselves() -> None:
     assert not set(GRAMMARS["xcodebuild"].flags) & set(XCODEBUILD_DENIED)
     assert not set(GRAMMARS["swiftpm"].flags) & set(SWIFT_DENIED)

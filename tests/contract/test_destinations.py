@@ -246,6 +246,7 @@ def test_a_worker_without_macos_lacks_it(constraint: str) -> None:
     assert "it runs Linux" in told.message
 
 
+@pytest.mark.spec("7")
 def test_another_arch_than_the_workers_is_lacking() -> None:
     assert "its arch is arm64" in refusal(mac(), "platform=macOS,arch=x86_64").message
 
@@ -268,6 +269,7 @@ devices = st.builds(
 )
 
 
+@pytest.mark.spec("7")
 @given(st.lists(runtimes, max_size=6), st.lists(devices, max_size=8), st.randoms(use_true_random=False))
 def test_the_answer_depends_on_the_set_alone(
     some: list[Runtime], there: list[Device], shuffle: Any

@@ -49,6 +49,7 @@ def line(**changes: Any) -> bytes:
     return json.dumps({key: value for key, value in merged.items() if value is not ...}).encode()
 
 
+@pytest.mark.spec("3.1")
 def test_a_request_comes_back_as_it_went() -> None:
     payload = TailRequest(job_id="job-000000001", cursor="c", wait_seconds=2.5)
     request = decode_request(encode_request("tail", ID, payload, 1).rstrip(b"\n"))
@@ -122,6 +123,7 @@ def test_a_refusal_echoes_the_id_only_if_it_is_a_short_string() -> None:
     assert request_id_to_echo(b"garbage") is None
 
 
+@pytest.mark.spec("3.1")
 def test_a_result_and_an_error_reach_the_asker() -> None:
     request = decode_request(
         encode_request("has_source", ID, HasSourceRequest(source_sha256="a" * 64), 1)[:-1]
@@ -134,6 +136,7 @@ def test_a_result_and_an_error_reach_the_asker() -> None:
     assert (caught.value.code, caught.value.data) == (Code.BUSY, {"retry_after_seconds": 3})
 
 
+@pytest.mark.spec("3.1")
 @pytest.mark.fault("W7")
 @pytest.mark.parametrize(
     "answer",
@@ -165,6 +168,7 @@ RESERVED: dict[str, Any] = {
 }
 
 
+@pytest.mark.spec("3.1")
 @pytest.mark.fault("W7")
 @pytest.mark.parametrize(
     ("kind", "payload"),
@@ -240,6 +244,7 @@ def test_a_workers_refusal_has_its_exit_code(code: Code, op: str, exit_code: int
     assert failure_of(RpcError(code, "why"), op).exit_code == exit_code
 
 
+@pytest.mark.spec("3.1")
 def test_a_worker_with_a_bad_config_is_to_be_mended_there() -> None:
     refusal = RpcError(Code.INTERNAL, "worker.toml: unknown key swfit", {"reason": "worker_config"})
     failure = failure_of(refusal, "probe")

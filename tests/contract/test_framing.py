@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rch.contract.framing import MAX_DEPTH, FrameError, LineReader, decode_object, encode_line
 
 
+@pytest.mark.spec("3.2")
 def test_lines_come_out_however_the_bytes_are_cut() -> None:
     wire = b'{"a":1}\n\n{"b":2}\n'
     for size in range(1, len(wire) + 1):
@@ -22,6 +23,7 @@ def test_lines_come_out_however_the_bytes_are_cut() -> None:
         assert lines == [b'{"a":1}', b"", b'{"b":2}']
 
 
+@pytest.mark.spec("3.2")
 @given(body=st.binary(max_size=200), cut=st.integers(1, 50))
 def test_a_body_is_taken_whole_between_two_lines(body: bytes, cut: int) -> None:
     wire = b"head\n" + body + b"next\n"
@@ -50,6 +52,7 @@ def test_a_line_over_the_limit_is_refused_before_its_end() -> None:
         reader.line()
 
 
+@pytest.mark.spec("3.2")
 @pytest.mark.fault("C3")
 @pytest.mark.parametrize(
     ("line", "why"),
@@ -76,11 +79,13 @@ def test_what_is_no_plain_object_is_refused(line: bytes, why: str) -> None:
         decode_object(line)
 
 
+@pytest.mark.spec("3.2")
 def test_brackets_inside_strings_are_no_nesting() -> None:
     value = {"a": '[{"' * 200}
     assert decode_object(json.dumps(value).encode()) == value
 
 
+@pytest.mark.spec("3.2")
 @given(
     st.dictionaries(
         st.text(max_size=5),

@@ -120,6 +120,7 @@ def test_a_hostile_header_block_is_refused_wherever_it_is_split(name: str) -> No
             read(*parts)
 
 
+@pytest.mark.spec("12")
 def test_a_header_line_is_refused_before_the_block_has_ended() -> None:
     with pytest.raises(FrameError, match="not understood"):
         read(b'Content-Length: 100\r\n{"jsonrpc":"2.0"}\n')
@@ -152,6 +153,7 @@ def test_a_header_block_is_as_long_as_the_limit_and_no_longer(beyond: int, piece
         assert read(*parts) == [Message(b"{}", framed=True)]
 
 
+@pytest.mark.spec("12")
 @pytest.mark.fault("C3")
 def test_a_header_block_without_an_end_is_refused_at_the_limit() -> None:
     assert read(*[b"C"] * MAX_HEADERS) == []

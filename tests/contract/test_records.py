@@ -65,12 +65,14 @@ def test_another_major_is_refused_naming_both_ids(changes: dict[str, str]) -> No
     assert raw["schema_id"] in str(caught.value)
 
 
+@pytest.mark.spec("8")
 def test_a_record_that_nests_without_end_is_refused_as_any_other() -> None:
     raw = encode_record(STATE).rstrip(b"}\n ") + b',"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
     with pytest.raises(ValueError, match="nests too deep"):
         decode_record(raw, JobStateRecord)
 
 
+@pytest.mark.spec("8")
 def test_a_field_that_has_nothing_to_say_is_left_out() -> None:
     summary = records.RunStateRecord(
         created_at="x", run_id="r", state="QUEUED", seq=1, updated_at="x", current_step=None
@@ -134,6 +136,7 @@ def test_a_set_that_differs_from_its_manifest_is_told_by_path(found: tuple[Entry
     assert any(error in line for line in differences(FILES, found))
 
 
+@pytest.mark.spec("8")
 def test_a_set_that_is_its_manifest_has_no_differences() -> None:
     extra = (Entry(path="manifest.json", type="file", size=1, sha256="d" * 64),)
     assert differences(FILES, (*FILES, *extra)) == []

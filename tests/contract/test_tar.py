@@ -280,6 +280,7 @@ def test_the_right_files_in_another_form_are_refused(form: str) -> None:
         read(NOT_CANONICAL[form])
 
 
+@pytest.mark.spec("5")
 @pytest.mark.fault("T3")
 @settings(max_examples=200, deadline=None)
 @given(at=st.integers(0, 4607), bit=st.integers(0, 7))
@@ -408,6 +409,7 @@ def test_names_that_are_one_on_a_mac_cannot_stand_together(first: str, second: s
             names.add(pair[1])
 
 
+@pytest.mark.spec("5")
 @pytest.mark.fault("T2")
 def test_a_name_is_one_thing_once() -> None:
     for first, second in (("a", "a"), ("a", "a/b"), ("a/b", "a"), ("a/b/c", "a/b")):
@@ -466,6 +468,7 @@ def test_links_are_followed_through_links_in_any_case() -> None:
         resolve("one", folded)
 
 
+@pytest.mark.spec("5")
 def test_padding_fills_the_block() -> None:
     assert [len(padding(size)) for size in (0, 1, 511, 512, 513)] == [0, 511, 1, 0, 511]
 
@@ -477,6 +480,7 @@ PATHS = st.lists(PARTS, min_size=1, max_size=14).map("/".join)
 KINDS = st.sampled_from(["file", "symlink", "directory"])
 
 
+@pytest.mark.spec("5")
 @given(path=PATHS, kind=KINDS, size=st.integers(0, 9 << 30), executable=st.booleans(), target=PATHS)
 def test_a_header_that_is_recognised_at_a_glance_is_the_writer_s_own(
     *,
@@ -506,6 +510,7 @@ def test_a_header_that_is_recognised_at_a_glance_is_the_writer_s_own(
         assert found == member or path.endswith("\0") or target.endswith("\0")
 
 
+@pytest.mark.spec("5")
 @given(at=st.integers(0, 511), to=st.integers(0, 255), path=st.sampled_from(["a", "d/e.swift", "n" * 100]))
 def test_no_changed_byte_of_a_header_is_overlooked(at: int, to: int, path: str) -> None:
     header = bytearray(member_header(Member(path=path, size=700, executable=True)))
@@ -514,6 +519,7 @@ def test_no_changed_byte_of_a_header_is_overlooked(at: int, to: int, path: str) 
     assert found is None or member_header(found) == header
 
 
+@pytest.mark.spec("5")
 @given(path=st.text(st.sampled_from("ab./\\\0é\x7f "), max_size=12))
 def test_a_path_that_passes_at_a_glance_passes_a_close_look(path: str) -> None:
     glance = tar_names._PLAIN_PATH.fullmatch(path) is not None

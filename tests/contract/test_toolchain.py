@@ -74,6 +74,7 @@ def test_no_match_names_what_is_wanted_and_what_is_there(wanted: str) -> None:
         assert word in refused.value.message
 
 
+@pytest.mark.spec("7")
 def test_a_worker_without_swift_says_so() -> None:
     xcode = ToolchainEntry(kind="xcode", version="16.2", path="/Applications/Xcode.app", build="16C5032a")
     with pytest.raises(Failure) as refused:
@@ -82,6 +83,7 @@ def test_a_worker_without_swift_says_so() -> None:
     assert "none" in refused.value.message
 
 
+@pytest.mark.spec("7")
 @pytest.mark.parametrize("wanted", ["", "latest", "6.x", ">=", ">=six", "=>6", "6.3,<7", "6..3", ">=6.0,"])
 def test_a_wish_that_is_no_version_is_a_config_error(wanted: str) -> None:
     with pytest.raises(Failure) as refused:
@@ -89,11 +91,13 @@ def test_a_wish_that_is_no_version_is_a_config_error(wanted: str) -> None:
     assert (refused.value.kind, refused.value.subkind) == (Kind.CONFIG, "BAD_VALUE")
 
 
+@pytest.mark.spec("7")
 def test_with_none_active_the_highest_release_serves() -> None:
     entry, _ = choose_swift(worker(swift("6.2.3"), swift("6.10"), swift("6.11-dev"), swift("6.9")), None)
     assert entry.version == "6.10"
 
 
+@pytest.mark.spec("7")
 def test_of_two_folders_with_one_version_the_active_one_serves() -> None:
     have = worker(swift("6.3.1", path="/b/usr"), swift("6.3.1", path="/a/usr", active=True))
     assert choose_swift(have, "6.3.1")[0].path == "/a/usr"
@@ -117,6 +121,7 @@ def test_the_inputs_of_a_job_key_are_the_five_and_the_four() -> None:
     }
 
 
+@pytest.mark.spec("7")
 @pytest.mark.parametrize(
     ("text", "numbers"),
     [("6.0", (6,)), ("6.3.1", (6, 3, 1)), ("0.0", (0,)), ("dev", ()), ("6.4-dev", (6, 4))],
@@ -125,6 +130,7 @@ def test_zeros_at_the_end_of_a_version_do_not_count(text: str, numbers: tuple[in
     assert numbers_of(text) == numbers
 
 
+@pytest.mark.spec("3.1")
 @pytest.mark.parametrize(
     ("theirs", "late"), [("0.9", True), ("1.0", False), ("1.0.0", False), ("1.1", False), ("", False)]
 )

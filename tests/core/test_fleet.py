@@ -80,6 +80,7 @@ class Fleet(Playbook):
 # --- set aside ------------------------------------------------------------------------------
 
 
+@pytest.mark.spec("7")
 @pytest.mark.fault("W7")
 def test_a_worker_that_breaks_the_protocol_so_often_in_a_row_gets_no_new_run_for_a_while() -> None:
     play = Fleet()
@@ -94,6 +95,7 @@ def test_a_worker_that_breaks_the_protocol_so_often_in_a_row_gets_no_new_run_for
     assert not play.aside()
 
 
+@pytest.mark.spec("7")
 @pytest.mark.fault("W7")
 @pytest.mark.fault("S8")
 @pytest.mark.parametrize(("bad", "times"), [(garbage, STRIKES), (wrong_key, 1)])
@@ -111,6 +113,7 @@ def test_the_only_worker_that_is_set_aside_fails_a_run_at_once_and_says_why(bad:
     assert [each.worker for each in run.selection.probe_failures] == ["mac"]
 
 
+@pytest.mark.spec("7")
 @pytest.mark.fault("S8")
 def test_a_worker_with_a_wrong_key_is_not_even_asked_and_longer_each_time() -> None:
     play = Fleet()
@@ -131,6 +134,7 @@ def test_a_worker_with_a_wrong_key_is_not_even_asked_and_longer_each_time() -> N
     assert play.pauses()[-1] == 60, "it was well in between"
 
 
+@pytest.mark.spec("7")
 @pytest.mark.fault("W7")
 def test_a_job_that_comes_back_whole_clears_what_was_before() -> None:
     play = Fleet()
@@ -146,6 +150,7 @@ def test_a_job_that_comes_back_whole_clears_what_was_before() -> None:
     assert not play.aside()
 
 
+@pytest.mark.spec("7")
 @pytest.mark.fault("W7")
 def test_a_good_probe_is_no_proof_of_good_work() -> None:
     play = Fleet()
@@ -159,6 +164,7 @@ def test_a_good_probe_is_no_proof_of_good_work() -> None:
     assert play.pauses() == [60, 120], "the next break sets it aside at once"
 
 
+@pytest.mark.spec("7")
 @pytest.mark.fault("W7")
 def test_what_the_core_itself_finds_wrong_counts_too() -> None:
     play = Fleet()
@@ -185,6 +191,7 @@ def test_what_the_core_itself_finds_wrong_counts_too() -> None:
     assert play.aside(), "its logs never end"
 
 
+@pytest.mark.spec("7")
 @pytest.mark.fault("W7")
 def test_a_run_that_is_under_way_on_a_worker_that_is_set_aside_goes_on() -> None:
     play = Fleet()
@@ -202,6 +209,7 @@ def test_a_run_that_is_under_way_on_a_worker_that_is_set_aside_goes_on() -> None
     assert run.state == "SUCCEEDED"
 
 
+@pytest.mark.spec("7")
 def test_whoever_probes_a_worker_that_answers_well_lets_it_serve_again() -> None:
     play = Fleet()
     for _ in range(STRIKES):
@@ -216,6 +224,7 @@ def test_whoever_probes_a_worker_that_answers_well_lets_it_serve_again() -> None
     assert not play.aside()
 
 
+@pytest.mark.spec("7")
 def test_another_entry_of_that_name_is_another_worker() -> None:
     play = Fleet()
     play.submit(wrong_key(mark="old"))
@@ -225,6 +234,7 @@ def test_another_entry_of_that_name_is_another_worker() -> None:
     assert not play.aside()
 
 
+@pytest.mark.spec("7")
 def test_a_timer_of_a_pause_that_is_over_ends_no_later_one() -> None:
     play = Fleet()
     play.submit(wrong_key())
@@ -234,6 +244,7 @@ def test_a_timer_of_a_pause_that_is_over_ends_no_later_one() -> None:
     assert play.aside()
 
 
+@pytest.mark.spec("7")
 def test_who_leaves_the_inventory_is_forgotten() -> None:
     play = Fleet()
     play.submit(wrong_key(), *(good(f"w{n}") for n in range(20)))
@@ -244,6 +255,7 @@ def test_who_leaves_the_inventory_is_forgotten() -> None:
     assert list(play.core.fleet._reports) == ["w1"]
 
 
+@pytest.mark.spec("7")
 def test_a_worker_whose_pause_ended_while_the_others_were_asked_is_asked_soon() -> None:
     play = Fleet()
     play.submit(wrong_key())
@@ -255,6 +267,7 @@ def test_a_worker_whose_pause_ended_while_the_others_were_asked_is_asked_soon() 
     assert play.one(fx.Probe).aside == {}
 
 
+@pytest.mark.spec("7")
 def test_who_is_set_aside_while_a_run_looks_is_left_out_when_it_looks_again() -> None:
     play = Fleet()
     run = play.submit(good(result=None, error="gone", error_kind="SSH", error_subkind="UNREACHABLE"))
@@ -276,6 +289,7 @@ def waits(play: Fleet, *, first: tuple[ev.ProbeReport, ...], **options: Any) -> 
 SWIFT_9: dict[str, Any] = {"toolchain": {"swift_version": "9"}}
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.fault("W12")
 def test_a_run_in_line_says_whether_any_worker_could_serve_it() -> None:
     play = Fleet()
@@ -299,6 +313,7 @@ def test_a_run_in_line_says_whether_any_worker_could_serve_it() -> None:
     assert play.core.view(other).servable == "yes", "it could when it was last seen"
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.fault("W12")
 def test_a_run_that_nobody_could_serve_is_ended_in_line_once_the_workers_say_so_anew() -> None:
     play = Fleet()
@@ -316,6 +331,7 @@ def test_a_run_that_nobody_could_serve_is_ended_in_line_once_the_workers_say_so_
     assert not play.of(fx.Probe)
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.fault("W12")
 @pytest.mark.parametrize("gone", [True, False])
 def test_nothing_is_settled_while_a_worker_cannot_be_reached_or_the_inventory_be_read(
@@ -336,6 +352,7 @@ def test_nothing_is_settled_while_a_worker_cannot_be_reached_or_the_inventory_be
     assert play.one(fx.Probe).run_id == FLEET
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.fault("W12")
 def test_each_need_is_settled_for_itself() -> None:
     play = Fleet()
@@ -349,6 +366,7 @@ def test_each_need_is_settled_for_itself() -> None:
     assert not play.of(fx.Probe)
 
 
+@pytest.mark.spec("7")
 @pytest.mark.fault("W12")
 def test_an_old_snapshot_fails_nobody() -> None:
     play = Fleet()
@@ -360,6 +378,7 @@ def test_an_old_snapshot_fails_nobody() -> None:
     assert (run.state, run.exit_code) == ("FAILED", 91)
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.fault("W12")
 @pytest.mark.parametrize("last", ["refuses", "is cut off"])
 def test_a_busy_worker_is_waited_for_whatever_becomes_of_the_others(last: str) -> None:
@@ -381,6 +400,7 @@ def test_a_busy_worker_is_waited_for_whatever_becomes_of_the_others(last: str) -
     assert [each.seconds for each in play.of(fx.StartTimer) if each.name == "busy"] == [4.0]
 
 
+@pytest.mark.spec("7")
 @pytest.mark.fault("W12")
 def test_a_worker_that_could_and_one_that_cannot_be_reached_are_asked_again_before_it_fails() -> None:
     play = Fleet()
@@ -394,6 +414,7 @@ def test_a_worker_that_could_and_one_that_cannot_be_reached_are_asked_again_befo
     assert (run.exit_code, sum(pauses)) == (91, 6.0)
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.fault("W12")
 def test_the_many_that_wait_are_judged_by_what_they_need_and_not_one_by_one() -> None:
     play = Fleet()
@@ -425,6 +446,7 @@ def busy_again(worker: str, number: int) -> ev.ProbeReport:
     return msgspec.structs.replace(told, result=msgspec.structs.replace(told.result, capabilities=now))
 
 
+@pytest.mark.spec("7")
 def test_a_probe_asks_anew_only_for_the_workers_that_say_something_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -458,6 +480,7 @@ def test_a_probe_asks_anew_only_for_the_workers_that_say_something_else(
     assert counted == ["w0"] * 3
 
 
+@pytest.mark.spec("7")
 @pytest.mark.fault("W12")
 def test_who_falls_silent_comes_back_or_leaves_is_seen_at_once() -> None:
     play, nine = Fleet(), [accepted(**SWIFT_9).options]
@@ -476,6 +499,7 @@ def test_who_falls_silent_comes_back_or_leaves_is_seen_at_once() -> None:
     assert asked_of_all(play, [accepted(tags=("gpu",)).options]) == [("yes", {"mac"})]
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.parametrize(("count", "kept"), [(MAX_NEEDS, MAX_NEEDS), (MAX_NEEDS + 1, 1)])
 def test_so_many_needs_are_remembered_and_one_more_begins_anew(count: int, kept: int) -> None:
     play = Fleet()

@@ -81,6 +81,7 @@ def test_a_word_that_cannot_be_ends_the_step(words: list[tuple[str, int | None]]
     assert isinstance(run.phase, m.Releasing) == broken
 
 
+@pytest.mark.spec("11")
 @pytest.mark.fault("W7")
 @pytest.mark.parametrize(
     ("announced", "limit"), [(LOG_LIMIT, LOG_LIMIT), (0, MAX_ARTIFACT_BYTES), (1 << 53, MAX_ARTIFACT_BYTES)]
@@ -104,6 +105,7 @@ def test_a_seq_rises_a_few_times(states: tuple[str, ...], beyond: int) -> None:
     assert is_broken(run) == bool(beyond)
 
 
+@pytest.mark.spec("3.3")
 @pytest.mark.fault("W7")
 @pytest.mark.parametrize("beyond", [0, 1])
 def test_a_log_begins_anew_a_few_times(beyond: int) -> None:
@@ -113,6 +115,7 @@ def test_a_log_begins_anew_a_few_times(beyond: int) -> None:
     assert is_broken(run) == bool(beyond)
 
 
+@pytest.mark.spec("8")
 @pytest.mark.fault("W7")
 @pytest.mark.parametrize(
     ("announced", "taken"),
@@ -124,6 +127,7 @@ def test_no_more_of_a_set_is_taken_than_this_host_takes_of_any(announced: int, t
     assert play.one(fx.Fetch).max_bytes == taken
 
 
+@pytest.mark.spec("8")
 @pytest.mark.fault("W7")
 @pytest.mark.parametrize(
     ("members", "broken"),
@@ -184,6 +188,7 @@ def test_a_lease_is_renewed_within_a_day_whatever_its_worker_says(ttl: int) -> N
     assert play.one(fx.StartTimer).seconds == min(ttl, MAX_TTL_SECONDS) / 3
 
 
+@pytest.mark.spec("8")
 @pytest.mark.fault("W7")
 @pytest.mark.fault("A4")
 @pytest.mark.parametrize("trust", [False, True])

@@ -226,6 +226,7 @@ def test_a_failed_test_is_named_from_its_beginning_to_its_end() -> None:
     assert fits == [names[0], names[2], names[5]]
 
 
+@pytest.mark.spec("6")
 @given(st.text(min_size=1, max_size=300), st.text(max_size=300))
 def test_whatever_a_test_is_called_its_expression_is_accepted_and_fits_it(name: str, suite: str) -> None:
     run = over(ended())

@@ -71,6 +71,7 @@ def move(queue: Queue, run: m.Run, phase: m.AnyPhase) -> list[m.Run]:
     return queue.update(run)
 
 
+@pytest.mark.spec("12")
 def test_the_order_is_priority_then_acceptance_then_id_whatever_the_store_gives() -> None:
     runs = [
         run("run-c", priority=1, at="2026-01-01T00:00:09.000Z"),
@@ -82,11 +83,13 @@ def test_the_order_is_priority_then_acceptance_then_id_whatever_the_store_gives(
         assert ids(Queue(mixed)) == ["run-c", "run-b", "run-d", "run-e"]
 
 
+@pytest.mark.spec("3.4")
 def test_the_first_that_waits_has_the_turn() -> None:
     assert turn(run("run-b"), run("run-a")) == "run-a"
     assert turn() is None
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.parametrize("looking", [m.Selecting(), m.Reserving(), m.Reserving(index=2)])
 def test_one_run_looks_at_a_time(looking: m.AnyPhase) -> None:
     assert turn(run("run-a", looking), run("run-b")) is None
@@ -100,6 +103,7 @@ def test_nobody_overtakes_a_run_that_waits_out_a_busy_worker(origin: str) -> Non
     assert turn(run("run-b", SENT_BACK), run("run-c", origin=origin), run("run-d", priority=200)) is None
 
 
+@pytest.mark.spec("3.4")
 def test_a_run_that_was_sent_back_keeps_its_place_when_its_time_is_over() -> None:
     first, *others = runs = [run("run-a"), run("run-b"), run("run-c", origin="editor")]
     queue = Queue(runs)
@@ -112,10 +116,12 @@ def test_a_run_that_was_sent_back_keeps_its_place_when_its_time_is_over() -> Non
     assert others
 
 
+@pytest.mark.spec("12")
 def test_a_more_urgent_run_goes_before_one_that_waits_out_a_busy_worker() -> None:
     assert turn(run("run-a", SENT_BACK), run("run-b", priority=1)) == "run-b"
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.parametrize(
     "phase",
     [
@@ -151,6 +157,7 @@ def test_each_run_behind_another_says_so_and_a_busy_workers_words_stay() -> None
     assert Queue([alone]).why(alone) is None
 
 
+@pytest.mark.spec("3.4")
 def test_a_runs_position_is_how_many_have_their_turn_before_it() -> None:
     runs = [
         *(run(f"run-a{n}", origin="editor") for n in range(5)),
@@ -169,6 +176,7 @@ def test_a_runs_position_is_how_many_have_their_turn_before_it() -> None:
 # --- origins take turns -------------------------------------------------------------------
 
 
+@pytest.mark.spec("12")
 @pytest.mark.fault("H15")
 def test_origins_take_turns_whoever_came_first_with_how_many() -> None:
     queue = Queue(
@@ -179,6 +187,7 @@ def test_origins_take_turns_whoever_came_first_with_how_many() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.spec("12")
 @pytest.mark.fault("H15")
 def test_over_a_long_backlog_each_origin_has_its_share_within_a_tenth() -> None:
     origins = {"terminal": 900, "editor": 300, "hook": 290, "third": 310}
@@ -189,6 +198,7 @@ def test_over_a_long_backlog_each_origin_has_its_share_within_a_tenth() -> None:
         assert abs(served.count(origin) - 200) <= 20
 
 
+@pytest.mark.spec("12")
 def test_one_repo_is_another_origin_than_the_next() -> None:
     here, there = run("run-b"), run("run-c")
     there.accepted = msgspec.structs.replace(there.accepted, root="/src/other")
@@ -196,6 +206,7 @@ def test_one_repo_is_another_origin_than_the_next() -> None:
     assert [serve(queue).run_id for _ in range(3)] == ["run-a", "run-c", "run-b"]
 
 
+@pytest.mark.spec("12")
 def test_a_new_origin_waits_one_round_at_most_and_takes_nobodys_turn() -> None:
     queue = Queue([run(f"run-{o}{n}", origin=o) for o in "ab" for n in range(4)])
     assert serve(queue).run_id == "run-a0"
@@ -203,6 +214,7 @@ def test_a_new_origin_waits_one_round_at_most_and_takes_nobodys_turn() -> None:
     assert ids(queue)[:4] == ["run-b0", "run-a1", "run-z0", "run-b1"]
 
 
+@pytest.mark.spec("12")
 def test_a_run_that_leaves_without_its_turn_hands_its_place_to_its_origins_next() -> None:
     first = run("run-a0", origin="a")
     queue = Queue([first, run("run-a1", origin="a"), run("run-b0", origin="b")])
@@ -222,6 +234,7 @@ def test_the_order_in_the_middle_of_a_round_outlives_a_restart() -> None:
         serve(queue).phase = m.Ended()
 
 
+@pytest.mark.spec("3.4")
 def test_a_turn_touches_the_rows_of_two_runs_at_most() -> None:
     runs = [run(f"run-{n:03}", origin=str(n % 3)) for n in range(100)]
     queue = Queue(runs)
@@ -250,12 +263,14 @@ def test_the_runs_of_a_group_go_one_after_another_and_hold_up_nobody_else(active
     assert head(queue) is third
 
 
+@pytest.mark.spec("12")
 def test_a_groups_name_counts_within_its_project() -> None:
     here, there = run("run-a", m.Following(step=0), group="save"), run("run-b", group="save")
     there.accepted = msgspec.structs.replace(there.accepted, root="/src/other")
     assert turn(here, there) == "run-b"
 
 
+@pytest.mark.spec("12")
 def test_a_more_urgent_run_of_a_group_goes_first_and_the_one_that_was_sent_back_waits_for_it() -> None:
     back, urgent, other = (
         run("run-a", SENT_BACK, group="g"),
@@ -298,6 +313,7 @@ def test_a_run_that_supersedes_cancels_the_older_ones_in_the_same_commit() -> No
     assert play.core.view(newest).waiting == "after run run-00000001 of group save"
 
 
+@pytest.mark.spec("12")
 @pytest.mark.fault("H15")
 def test_who_supersedes_a_run_that_waits_takes_its_place_in_the_round() -> None:
     play = Playbook()
@@ -336,6 +352,7 @@ def test_a_run_that_may_not_wait_does_not_wait_for_its_group() -> None:
 # --- many ---------------------------------------------------------------------------------
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.fault("H15")
 def test_what_becomes_of_one_run_changes_no_other_row_however_many_wait() -> None:
     play = Playbook()
@@ -349,6 +366,7 @@ def test_what_becomes_of_one_run_changes_no_other_row_however_many_wait() -> Non
     assert "behind 57" in (play.core.view(runs[59]).waiting or "")
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.fault("W12")
 def test_a_run_that_nobody_can_ever_serve_waits_its_turn_is_told_so_and_then_fails() -> None:
     play = Playbook()
@@ -362,6 +380,7 @@ def test_a_run_that_nobody_can_ever_serve_waits_its_turn_is_told_so_and_then_fai
     assert "99" in never.human_summary
 
 
+@pytest.mark.spec("3.4")
 def test_a_waiting_run_is_told_when_the_daemon_drains() -> None:
     play = Playbook()
     play.accept(accepted("run-00000001"))
@@ -420,6 +439,7 @@ def test_a_run_that_could_have_either_worker_leaves_the_one_that_is_waited_for()
     assert either.selection.refused == {"wa": "left to the runs before it in the queue"}
 
 
+@pytest.mark.spec("3.4")
 def test_who_finds_only_workers_that_others_wait_for_waits_behind_them_and_says_so() -> None:
     play = Playbook()
     known(play)
@@ -435,6 +455,7 @@ def test_who_finds_only_workers_that_others_wait_for_waits_behind_them_and_says_
     assert play.one(fx.StartTimer).run_id == either.run_id
 
 
+@pytest.mark.spec("3.4")
 def test_what_the_workers_say_lets_all_begin_that_want_different_ones() -> None:
     play = Playbook()
     first = play.accept(accepted("run-00000001", ("build",), tags=("x",)))
@@ -447,6 +468,7 @@ def test_what_the_workers_say_lets_all_begin_that_want_different_ones() -> None:
     assert [effect.run_id for effect in play.of(fx.Probe)] == [others[0].run_id]
 
 
+@pytest.mark.spec("12")
 @pytest.mark.fault("H15")
 def test_an_origin_has_one_share_of_a_worker_however_many_kinds_of_runs_it_has() -> None:
     def both(_options: Any) -> frozenset[str]:

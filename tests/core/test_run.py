@@ -16,6 +16,7 @@ from rchd.core.run import MOST_NAMED
 from rchd.core.trouble import RESERVE_TRIES
 
 
+@pytest.mark.spec("4")
 def test_a_run_goes_from_acceptance_to_success() -> None:
     play = Playbook()
     run = play.accept(accepted())
@@ -230,6 +231,7 @@ def test_a_run_gives_up_when_the_longest_wait_is_over() -> None:
     assert "3600 s" in run.human_summary
 
 
+@pytest.mark.spec("3.4")
 def test_runs_take_turns_in_the_order_of_acceptance() -> None:
     play = Playbook()
     first = play.accept(accepted("run-00000001"))
@@ -240,6 +242,7 @@ def test_runs_take_turns_in_the_order_of_acceptance() -> None:
     assert [effect.run_id for effect in play.of(fx.Probe)] == ["run-00000002"]
 
 
+@pytest.mark.spec("3.4")
 def test_no_run_overtakes_one_that_a_busy_worker_sent_back() -> None:
     play = Playbook()
     first = play.accept(accepted("run-00000001"))
@@ -249,6 +252,7 @@ def test_no_run_overtakes_one_that_a_busy_worker_sent_back() -> None:
     assert not play.of(fx.Probe)
 
 
+@pytest.mark.spec("3.4")
 def test_a_freed_slot_wakes_the_run_that_waits_for_it() -> None:
     play = Playbook()
     first = play.accept(accepted("run-00000001", ("build",)))
@@ -281,6 +285,7 @@ def test_a_set_that_fails_its_digests_is_fetched_once_more_and_then_refused() ->
     assert (step.state, step.seq) == ("FAILED", 4), "the worker's end had 3; the host's own is one more"
 
 
+@pytest.mark.spec("10")
 @pytest.mark.fault("A4")
 def test_an_attestation_of_something_else_ends_93() -> None:
     play = Playbook()
@@ -451,6 +456,7 @@ def test_a_restart_asks_again_for_what_the_run_awaited(phase: str) -> None:
     assert again.one(wanted).op == run.op
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("S5")
 def test_a_restart_reads_the_log_from_its_beginning() -> None:
     play = Playbook()
@@ -500,6 +506,7 @@ def test_a_worker_that_stays_away_ends_the_run_when_the_longest_wait_is_over() -
     assert 10 <= pauses < 30
 
 
+@pytest.mark.spec("2")
 @pytest.mark.fault("H14")
 @pytest.mark.parametrize("days", [1, -1])
 def test_a_wall_clock_that_jumps_ends_no_wait_and_prolongs_none(days: int) -> None:
@@ -528,6 +535,7 @@ def test_a_worker_that_breaks_the_protocol_ends_the_step_with_40() -> None:
     assert (run.state, run.exit_code) == ("FAILED", 40)
 
 
+@pytest.mark.spec("4")
 def test_an_upload_is_tried_three_times() -> None:
     play = Playbook()
     run = play.accept(accepted())
@@ -542,6 +550,7 @@ def test_an_upload_is_tried_three_times() -> None:
     play.one(fx.Release)
 
 
+@pytest.mark.spec("3.4")
 def test_a_lease_whose_grant_was_lost_is_asked_for_again() -> None:
     play = Playbook()
     run = play.accept(accepted())
@@ -555,6 +564,7 @@ def test_a_lease_whose_grant_was_lost_is_asked_for_again() -> None:
     assert run.state == "RUNNING"
 
 
+@pytest.mark.spec("4")
 def test_a_stale_answer_changes_nothing() -> None:
     play = Playbook()
     run = play.accept(accepted())
@@ -575,6 +585,7 @@ def cut_for_good(play: Playbook, run: m.Run) -> None:
     cut(play, run)
 
 
+@pytest.mark.spec("3.4")
 def test_a_lease_that_may_have_been_granted_to_a_cancelled_run_is_given_back() -> None:
     play = Playbook()
     run = play.accept(accepted())
@@ -590,6 +601,7 @@ def test_a_lease_that_may_have_been_granted_to_a_cancelled_run_is_given_back() -
     assert run.state == "CANCELLED"
 
 
+@pytest.mark.spec("3.4")
 def test_a_lease_that_is_granted_too_late_is_given_back() -> None:
     play = Playbook()
     run = play.accept(accepted())
@@ -612,6 +624,7 @@ def test_a_lease_that_is_granted_too_late_is_given_back() -> None:
     assert play.one(fx.Release).lease_id == "lease-late-01"
 
 
+@pytest.mark.spec("3.3")
 @pytest.mark.fault("W11")
 def test_a_worker_that_loses_a_job_for_ever_is_not_asked_for_ever() -> None:
     play = Playbook()

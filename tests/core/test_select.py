@@ -169,6 +169,7 @@ def test_a_plan_has_the_key_of_the_run_that_follows() -> None:
     assert (view.selection.chosen, view.failure) == ("mini", None)
 
 
+@pytest.mark.spec("7")
 def test_a_backend_that_nobody_knows_is_refused() -> None:
     told = mac_report().result
     assert told is not None

@@ -76,6 +76,7 @@ def test_an_unknown_method_lists_the_known_ones() -> None:
     assert answer["id"] == 1
 
 
+@pytest.mark.spec("12")
 def test_a_long_method_name_is_not_said_back_whole() -> None:
     assert len(refused(ready().receive(line("x" * 100_000)))["error"]["message"]) < 1000
 
@@ -102,11 +103,13 @@ def test_the_highest_common_protocol_is_spoken_or_the_ranges_are_told(
     refused(session.receive(line("runs.list")))
 
 
+@pytest.mark.spec("12")
 def test_hello_of_a_newer_client_with_more_members_is_understood() -> None:
     said = Session().receive(line("hello", {"client": "x", "version": "9", "colour": "blue"}))
     assert isinstance(said, Call)
 
 
+@pytest.mark.spec("12")
 @pytest.mark.parametrize(
     "params",
     [
@@ -126,6 +129,7 @@ def test_params_that_do_not_fit_are_refused_by_name(params: object) -> None:
     assert error["message"].startswith("params: ")
 
 
+@pytest.mark.spec("12")
 @pytest.mark.fault("C3")
 @pytest.mark.parametrize("number", ["1" + "0" * 30, "-9007199254740993", "1e999", "18446744073709551616"])
 def test_numbers_that_cannot_be_kept_are_refused(number: str) -> None:
@@ -139,6 +143,7 @@ def test_numbers_that_cannot_be_kept_are_refused(number: str) -> None:
         assert "beyond 2^53" in error["message"]
 
 
+@pytest.mark.spec("12")
 @pytest.mark.fault("C3")
 @pytest.mark.parametrize("call_id", [True, 1.5, [], {}, 10**30, -(10**17), "x" * 257])
 def test_an_id_that_cannot_be_said_back_is_refused(call_id: object) -> None:
@@ -147,6 +152,7 @@ def test_an_id_that_cannot_be_said_back_is_refused(call_id: object) -> None:
     assert answer["error"]["code"] == api.INVALID_REQUEST
 
 
+@pytest.mark.spec("12")
 @pytest.mark.parametrize("call_id", ["", "x" * 256, 0, -1, 1 << 53, None])
 def test_an_id_comes_back_as_it_was(call_id: object) -> None:
     call = ready().receive(line("runs.list", {}, call_id))
@@ -155,12 +161,14 @@ def test_an_id_comes_back_as_it_was(call_id: object) -> None:
     assert not call.notification
 
 
+@pytest.mark.spec("12")
 def test_a_call_without_an_id_wants_no_answer() -> None:
     call = ready().receive(b'{"jsonrpc":"2.0","method":"runs.list"}')
     assert isinstance(call, Call)
     assert call.notification
 
 
+@pytest.mark.spec("12")
 @pytest.mark.parametrize("said", [b"{}", b'{"jsonrpc":"1.0","id":1,"method":"hello"}'])
 def test_what_is_no_json_rpc_is_refused_and_the_line_stays(said: bytes) -> None:
     answer = ready().receive(said)
@@ -188,6 +196,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.spec("12")
 @pytest.mark.fault("C3")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_bytes_get_a_structured_error_and_the_line_is_closed(name: str) -> None:
@@ -199,6 +208,7 @@ def test_hostile_bytes_get_a_structured_error_and_the_line_is_closed(name: str) 
     assert len(said.line) < 1000
 
 
+@pytest.mark.spec("12")
 def test_empty_lines_are_nothing() -> None:
     session = ready()
     assert [session.receive(said) for said in (b"", b"   ", b"\r")] == [None, None, None]
@@ -223,6 +233,7 @@ def test_subscriptions_are_capped_and_the_refusal_names_the_cap() -> None:
         session.may_follow()
 
 
+@pytest.mark.spec("12")
 def test_a_refusal_carries_its_place_in_the_registry() -> None:
     call = ready().receive(line("runs.list"))
     assert isinstance(call, Call)
@@ -236,6 +247,7 @@ def test_a_refusal_carries_its_place_in_the_registry() -> None:
     assert internal["code"] == api.INTERNAL_ERROR
 
 
+@pytest.mark.spec("12")
 @pytest.mark.parametrize("beyond", [0, 1])
 def test_the_message_of_a_refusal_has_an_end(beyond: int) -> None:
     call = ready().receive(line("runs.list"))

@@ -87,6 +87,7 @@ def test_news_start_the_idle_watch_again() -> None:
     assert not play.of(fx.StartTimer)
 
 
+@pytest.mark.spec("3.3")
 @pytest.mark.fault("W7")
 def test_a_worker_that_answers_at_once_and_says_nothing_is_asked_slowly_and_not_for_ever() -> None:
     play = Playbook()
@@ -135,6 +136,7 @@ def test_a_submit_that_finds_the_slot_taken_waits_as_the_worker_asks() -> None:
     play.one(fx.Submit)
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("W7")
 def test_an_end_whose_seq_does_not_rise_is_not_believed() -> None:
     play = Playbook()
@@ -166,6 +168,7 @@ def test_a_hosts_own_summary_of_a_job_that_was_on_a_worker_lies_with_the_host() 
     assert index["steps"][0]["host_summary_path"] == "host/run-00000001-job-0/summary.json"
 
 
+@pytest.mark.spec("8")
 def test_a_staged_set_that_is_gone_is_fetched_again_and_the_step_has_no_end_yet() -> None:
     play = Playbook()
     run = following(play)
@@ -177,6 +180,7 @@ def test_a_staged_set_that_is_gone_is_fetched_again_and_the_step_has_no_end_yet(
     assert run.steps[0].summary is None
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.fault("H14")
 def test_a_wait_of_days_does_not_overflow_its_own_pauses() -> None:
     play = Playbook()
@@ -211,6 +215,7 @@ def test_a_revival_that_comes_while_the_lease_is_given_back_is_given_back_too() 
     assert play.one(fx.Release).lease_id == "lease-revived-1"
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("W7")
 def test_a_cancel_that_is_told_expired_for_ever_ends_the_step() -> None:
     play = Playbook()
@@ -243,6 +248,7 @@ def test_a_worker_that_never_ends_a_job_does_not_hold_the_run_for_ever(name: str
     assert run.trouble.subkind == f"TIMEOUT_{name.upper()}"
 
 
+@pytest.mark.spec("8")
 def test_a_staged_set_that_keeps_vanishing_ends_the_step() -> None:
     play = Playbook()
     run = following(play)
@@ -289,6 +295,7 @@ def leaving(play: Playbook) -> m.Run:
     return run
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.fault("W7")
 def test_a_verdict_waits_little_for_a_worker_that_takes_nothing_back() -> None:
     play = Playbook()
@@ -306,6 +313,7 @@ def test_a_verdict_waits_little_for_a_worker_that_takes_nothing_back() -> None:
         assert not [each for each in play.effects if isinstance(each, fx.WorkerCall)]
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.fault("W7")
 def test_a_lease_that_is_given_back_is_not_renewed() -> None:
     play = Playbook()
@@ -316,6 +324,7 @@ def test_a_lease_that_is_given_back_is_not_renewed() -> None:
     assert not play.of(fx.Reserve)
 
 
+@pytest.mark.spec("3.4")
 @pytest.mark.fault("W7")
 def test_a_release_that_is_tried_again_has_its_time_anew_and_an_old_timer_ends_nothing() -> None:
     play = Playbook()

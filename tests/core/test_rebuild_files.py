@@ -7,78 +7,18 @@ from collections.abc import Callable
 import msgspec
 import pytest
 from support.playbook import Playbook, accepted, report, unreachable
+from support.run_disk import Disk, first_failed, succeeded
 
-from rch.contract.records import JobStateRecord, RunStateRecord, decode_record, encode_record
+from rch.contract.records import RunStateRecord, decode_record, encode_record
 from rch.contract.states import is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.ask import UNAWAITED
 from rchd.core.projections import projections
-from rchd.core.restore import UNKNOWN_LEASE, Restored, Unknown, restore
+from rchd.core.restore import UNKNOWN_LEASE, Unknown, restore
 
 Story = Callable[[Playbook], m.Run]
-
-
-class Disk(Playbook):
-    """Keeps what lies in the run's folder, the worker's sets included, and makes the run out anew."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.files: dict[str, bytes] = {}
-        self.points: list[tuple[m.Run, Restored]] = []
-
-    def feed(self, event: ev.AnyEvent) -> list[fx.Effect]:
-        before = {run_id: run.phase for run_id, run in self.core.runs.items()}
-        effects = super().feed(event)
-        phase = before.get(event.run_id) if isinstance(event, ev.RunEvent) else None
-        if isinstance(event, ev.Published) and isinstance(phase, m.Publishing):
-            self._publish(self.core.runs[event.run_id], phase)
-        if isinstance(event, ev.TailNews) and event.log_bytes and isinstance(phase, m.Following):
-            job_id = self.core.runs[event.run_id].accepted.steps[phase.step].job_id
-            self.files[f"host/{job_id}/live.log"] = b""
-        for each in effects:
-            if isinstance(each, fx.WriteRecord):
-                self.files[each.path.partition("/")[2]] = each.data
-        for run in self.core.runs.values():
-            again = restore(run.run_id, self.files, embedded={"mac"} if run.embedded else ())
-            copy = msgspec.json.decode(msgspec.json.encode(run), type=m.Run)
-            self.points.append((copy, again))
-        return effects
-
-    def _publish(self, run: m.Run, phase: m.Publishing) -> None:
-        step = run.steps[phase.step]
-        assert step.job is not None
-        place = f"steps/{step.job.action}/{step.job.job_id}"
-        state = JobStateRecord(
-            created_at=phase.end.summary.created_at,
-            run_id=run.run_id,
-            job_id=step.job.job_id,
-            job_key=step.job.job_key,
-            state=phase.end.state,
-            seq=phase.end.seq,
-            updated_at=step.updated_at or "",
-        )
-        set_ = {"job": step.job, "summary": phase.end.summary, "job_state": state}
-        self.files |= {f"{place}/{name}.json": encode_record(record) for name, record in set_.items()}
-        self.files |= {f"{place}/manifest.json": b"", f"{place}/job_index.json": b"{}"}
-
-
-def succeeded(play: Playbook) -> m.Run:
-    run = play.accept(accepted())
-    play.to_step(run)
-    play.finish_step(run, 0)
-    play.finish_step(run, 1)
-    play.answer(run, ev.Released)
-    return run
-
-
-def first_failed(play: Playbook) -> m.Run:
-    run = play.accept(accepted())
-    play.to_step(run)
-    play.finish_step(run, 0, "failed")
-    play.answer(run, ev.Released)
-    return run
 
 
 def rejected(play: Playbook) -> m.Run:
@@ -228,6 +168,7 @@ def _running() -> dict[str, bytes]:
     return play.files
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 @pytest.mark.fault("H10")
 @pytest.mark.parametrize("data", [None, b"", b'{"schema_id": "rch-xcode/run_st'])
@@ -244,12 +185,14 @@ def test_a_run_whose_state_is_lost_does_not_come_back_to_life(data: bytes | None
     assert not [each for each in effects if isinstance(each, fx.Submit)]
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 def test_a_run_whose_acceptance_alone_was_written_is_back_in_the_queue() -> None:
     again = restore("run-00000001", {"accepted.json": encode_record(accepted())})
     assert (again.run.state, again.run.seq, again.run.cancel) == ("QUEUED", 1, None)
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 @pytest.mark.parametrize("lost", ["capabilities.json", "steps/build/run-00000001-job-0/job_state.json"])
 def test_a_run_that_cannot_go_on_has_an_end_that_says_why(lost: str) -> None:
@@ -265,6 +208,7 @@ def test_a_run_that_cannot_go_on_has_an_end_that_says_why(lost: str) -> None:
     assert any("cannot be read" in note for note in again.notes)
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 def test_a_publication_that_was_cut_has_put_the_jobs_state_aside() -> None:
     files = _running()
@@ -275,6 +219,7 @@ def test_a_publication_that_was_cut_has_put_the_jobs_state_aside() -> None:
     assert whole.run.steps[0].job is not None
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 def test_an_ended_run_without_its_verdict_is_decided_anew() -> None:
     play = Disk()
@@ -286,6 +231,7 @@ def test_an_ended_run_without_its_verdict_is_decided_anew() -> None:
     assert again.run.human_summary == run.human_summary
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 def test_a_green_step_with_a_damaged_set_is_not_green_any_more() -> None:
     play = Disk()
@@ -301,6 +247,7 @@ def test_a_green_step_with_a_damaged_set_is_not_green_any_more() -> None:
     assert isinstance(again.run.phase, m.Releasing)
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H9")
 @pytest.mark.parametrize(
     ("data", "why"),
@@ -322,6 +269,7 @@ def test_a_folder_without_its_request_is_told_with_the_reason(data: bytes | None
         restore("run-00000001", files)
 
 
+@pytest.mark.spec("4")
 @pytest.mark.fault("H10")
 def test_a_projection_of_another_run_is_not_believed() -> None:
     files = _running()
