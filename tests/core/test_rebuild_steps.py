@@ -137,6 +137,24 @@ def _summary(files: Files) -> Any:
     return found
 
 
+@pytest.mark.spec("7")
+def test_the_choice_of_a_run_is_what_plan_and_selection_say_of_it() -> None:
+    def choice(files: Files) -> tuple[object, ...]:
+        found = back(files).run.choice
+        assert found is not None
+        return found.worker, found.host, found.protocol, found.fresh, found.age_seconds
+
+    files = files_of(running)
+    assert choice(files) == ("mac", "mac.example", 1, True, 0)
+    assert choice(without(files, "worker_selection.json")) == ("mac", "mac.example", 1, True, 0)
+    assert choice(with_members(files, "run_plan.json", protocol_version=7))[2] == 7
+    said = {"negotiated_protocol_version": 5, "snapshot_source": "cached", "snapshot_age_seconds": 9}
+    unplanned = with_members(without(files, "run_plan.json"), "worker_selection.json", **said)
+    assert choice(unplanned) == ("mac", "mac.example", 5, False, 9)
+    assert back(without(files, "capabilities.json")).run.choice is None
+    assert back(with_members(files, "capabilities.json", worker="other")).run.choice is None
+
+
 # --- the run around them ------------------------------------------------------------------
 
 
