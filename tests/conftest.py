@@ -75,6 +75,7 @@ def nothing_outlives_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = os.fsencode(tmp_path_factory.getbasetemp())
     before = frozenset(_processes_of(folder))  # who started us may name it, too
     yield
+    told = emitted.complaints_of_shared_folders()
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (left := _processes_of(folder, before)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -82,6 +83,7 @@ def nothing_outlives_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iter
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     assert not left, "processes outlived their tests:\n" + "\n".join(left.values())
+    assert not told, f"emitted against docs/schemas:\n{told}"
 
 
 def _processes_of(folder: bytes, before: frozenset[int] = frozenset()) -> dict[int, str]:

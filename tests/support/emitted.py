@@ -1,8 +1,9 @@
 """What our programs emit while tests run, held against the shipped schemas (spec sections 8, 3, 12).
 
 After each test the artifacts below its `tmp_path` are looked at, whichever process wrote them, and so is
-every line that was encoded in this process, or taken by it, in either protocol. Each document is looked
-at once; `LEDGER` counts them, and the end of the session tells how many there were.
+every line that was encoded in this process, or taken by it, in either protocol; folders that tests
+share are looked at in the end. Each document is looked at once; `LEDGER` counts them, and the end of
+the session tells how many there were.
 """
 
 from __future__ import annotations
@@ -119,6 +120,8 @@ def found(folder: Path) -> Iterator[Path]:
 
 LEDGER = Ledger()
 LEDGER.looks = False  # until the first test begins: modules may make at their import what they like
+_SHARED: set[Path] = set()
+"""Folders that were made while a test that is looked at began, and are not that test's own."""
 
 
 def is_exempt(item: pytest.Item) -> bool:
@@ -140,8 +143,19 @@ def complaints(item: pytest.Item) -> str:
         return ""
     tmp_path = getattr(item, "funcargs", {}).get("tmp_path")
     if isinstance(tmp_path, Path):
+        _SHARED.discard(tmp_path)
         LEDGER.artifacts(tmp_path)
-    told = LEDGER.taken()
+    return _some(LEDGER.taken())
+
+
+def complaints_of_shared_folders() -> str:
+    """What is wrong in the folders that fixtures of modules and of the session made."""
+    for folder in sorted(_SHARED):
+        LEDGER.artifacts(folder)
+    return _some(LEDGER.taken())
+
+
+def _some(told: list[str]) -> str:
     more = f"\nand {len(told) - _MOST_TOLD} more" if len(told) > _MOST_TOLD else ""
     return "\n".join(told[:_MOST_TOLD]) + more
 
@@ -151,6 +165,9 @@ def tap() -> None:
 
     To be called before whoever uses these functions is imported: they are imported by name.
     """
+    _wrap(
+        pytest.TempPathFactory, "mktemp", lambda folder, *_: _SHARED.add(folder) if LEDGER.looks else None
+    )
     _wrap(worker_envelope, "encode_request", lambda line, op, *_: _worker(op, "request", line))
     _wrap(worker_envelope, "encode_result", lambda line, asked, _: _worker(asked.op, "response", line))
     _wrap(
@@ -190,6 +207,11 @@ def _wrap(module: Any, name: str, look: Callable[..., None]) -> None:
         return made
 
     setattr(module, name, wrapped)
+
+
+def _made(folder: Path, *_: object) -> None:
+    if LEDGER.looks:
+        _SHARED.add(folder)
 
 
 def _of(family: str, name: str) -> str:
