@@ -182,7 +182,7 @@ def tap() -> None:
     _wrap(
         session,
         "event_line",
-        lambda line, event: _local("runs.event.notification", line) if event.at else None,
+        lambda line, event: _local("runs.event.notification", line) if getattr(event, "at", None) else None,
     )
     received = session.Session.receive
 
