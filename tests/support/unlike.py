@@ -23,6 +23,7 @@ UNLIKE: dict[str, str] = {
     "tests/security/test_decoder": "sets and records that are harmed, hostile or without end",
     "tests/security/test_limit_edges": "sets and records that are harmed, hostile or without end",
     "tests/security/test_result_limits": "sets and records that are harmed, hostile or without end",
+    "tests/conformance/test_conformance_mutants.py": "workers that are broken on purpose",
     "tests/core/test_session.py": "calls and results are of the session's own making",
 }
 """The beginning of a test's id -> the reason. One test says so by `@pytest.mark.unlike_schema(why)`."""
