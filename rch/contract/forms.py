@@ -38,8 +38,8 @@ Version = Annotated[str, _like(r"^[0-9]+\.[0-9]+\.[0-9]+$")]
 Fingerprint = Annotated[str, _like(f"^SHA256:{_HEX}$")]
 """Of a worker's own key: the SHA-256 of its 32 raw bytes."""
 Base64 = Annotated[str, _like("^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
-RelativePath = Annotated[str, _like(r"^[^/]")]
-"""Below a folder that the record names or lies in; its parts are divided by `/`."""
+RelativePath = Annotated[str, _like(r"^(?!(.*/)?\.\.(/|$))[^/]")]
+"""Below a folder that the record names or lies in; its parts are divided by `/`, and none is `..`."""
 Subkind = Annotated[str, _like("^[A-Z][A-Z0-9_]*$")]
 """A row of the registry of failures; further ones may come."""
 
@@ -59,6 +59,7 @@ FailureKind = Annotated[str, _one_of(Kind)]
 RejectionCode = Annotated[str, _one_of(ReasonCode)]
 CANCEL_WORDS = ("USER", "SIGNAL", "TIMEOUT_OVERALL", "TIMEOUT_IDLE", "SUPERSEDED")
 CancelReason = Annotated[str, _one_of(CANCEL_WORDS)]
+OnDisconnect = Annotated[str, _one_of(("keep", "cancel"))]
 OnBusy = Annotated[str, _one_of(("next", "wait"))]
 SelectionMode = Annotated[str, _one_of(("deterministic", "adaptive"))]
 SnapshotSource = Annotated[str, _one_of(("cached", "fresh"))]

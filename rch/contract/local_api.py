@@ -18,6 +18,7 @@ from rch.contract.forms import (
     Id,
     Natural,
     NewsType,
+    OnDisconnect,
     RunWord,
     Sha256,
     StepStatus,
@@ -153,7 +154,7 @@ class SubmitParams(Params, frozen=True, kw_only=True):
     priority: int = 100
     group: str | None = None
     supersede: bool = False
-    on_disconnect: str = "keep"
+    on_disconnect: OnDisconnect = "keep"
     queue: bool = True
     progress: bool = False
     narrowing: Narrowing | None = None
@@ -169,7 +170,7 @@ class RerunParams(Params, frozen=True, kw_only=True):
     run: str
     failed: bool = False
     client_token: str | None = None
-    on_disconnect: str = "keep"
+    on_disconnect: OnDisconnect = "keep"
     progress: bool = False
 
 
@@ -203,7 +204,7 @@ class WatchParams(Params, frozen=True, kw_only=True):
     """News of `run` (or `all`) after event `after_seq`; `include` may ask for `log_text`."""
 
     run: str
-    after_seq: int | None = None
+    after_seq: Natural | None = None
     include: tuple[str, ...] = ()
 
 
