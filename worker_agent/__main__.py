@@ -45,9 +45,10 @@ def _serve() -> int:
     from importlib.machinery import PathFinder  # find_spec of importlib.util costs a start far more
 
     if PathFinder.find_spec("junitparser") is None:
-        sys.stderr.write(
-            "rch-worker: the package junitparser is not installed\n  hint: pip install 'rch[worker]'\n"
-        )
+        from rch.files.origin import origin
+
+        hint = origin().command("worker")
+        sys.stderr.write(f"rch-worker: the package junitparser is not installed\n  hint: {hint}\n")
         return 1
     from worker_agent.rpc import serve_stdio
 

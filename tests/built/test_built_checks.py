@@ -16,13 +16,14 @@ from building.bom import bom, purl_of
 from building.fragments import complaints, kinds
 from building.licences import libraries, licence_of, unexpected
 from building.pythons import found
+from rch.contract.extras import DISTRIBUTION
 
 EPOCH = 1_700_000_000
 
 
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
-    path = tmp_path / "rch-0.1.0-py3-none-any.whl"
+    path = tmp_path / "rch_xcode-0.1.0-py3-none-any.whl"
     path.write_bytes(b"a wheel")
     return path
 
@@ -30,7 +31,7 @@ def wheel(tmp_path: Path) -> Path:
 def test_every_library_of_the_wheel_has_an_expected_licence() -> None:
     strange = {
         library.metadata["Name"]: unexpected(licence_of(library.metadata))
-        for library, _ in libraries(distribution("rch"), "all")
+        for library, _ in libraries(distribution(DISTRIBUTION), "all")
     }
     assert len(strange) > 20
     assert not {name: licences for name, licences in strange.items() if licences}
@@ -74,7 +75,7 @@ def test_the_bill_names_each_library_once_with_who_needs_it(wheel: Path) -> None
     assert (told["bomFormat"], told["specVersion"]) == ("CycloneDX", "1.6")
     own = told["metadata"]["component"]
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    assert (own["name"], own["hashes"]) == ("rch", [{"alg": "SHA-256", "content": digest}])
+    assert (own["name"], own["hashes"]) == (DISTRIBUTION, [{"alg": "SHA-256", "content": digest}])
     parts = {each["bom-ref"]: each for each in told["components"]}
     assert len(parts) == len(told["components"])
     assert parts[purl]["hashes"] == [{"alg": "SHA-256", "content": "ab" * 32}]

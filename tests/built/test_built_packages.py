@@ -23,7 +23,8 @@ from building.dist import BuildError, build
 from rchctl.verbs import VERBS
 
 PACKAGES = ("rch", "rch_conformance", "rchctl", "rchd", "worker_agent")
-SCRIPTS = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["scripts"]
+PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+SCRIPTS = PROJECT["scripts"]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def tracked(*folders: str) -> Iterator[str]:
 
 
 def test_the_wheel_holds_the_packages_whole_and_no_others(names: set[str]) -> None:
-    inside = {each for each in names if not each.startswith("rch-")}
+    inside = {each for each in names if not each.startswith("rch_xcode-")}
     assert inside == set(tracked(*PACKAGES))
 
 
@@ -80,7 +81,7 @@ def test_the_metadata_is_valid_and_names_the_licence(built: list[Path]) -> None:
         raw = wheel.read(name)
         assert name.replace("METADATA", "licenses/LICENSE") in wheel.namelist()
     told = Metadata.from_email(raw, validate=True)
-    assert (told.name, str(told.version)) == ("rch", rch.__version__)
+    assert (told.name, str(told.version)) == (PROJECT["name"], rch.__version__)
     assert (told.license_expression, told.license_files) == ("Apache-2.0", ["LICENSE"])
     assert {"host", "worker", "tui", "all"} <= set(told.provides_extra or ())
     assert email.message_from_bytes(raw)["Description-Content-Type"] == "text/markdown"
@@ -89,7 +90,7 @@ def test_the_metadata_is_valid_and_names_the_licence(built: list[Path]) -> None:
 def test_the_sdist_can_be_checked_and_built_by_whoever_has_it(built: list[Path]) -> None:
     with tarfile.open(built[1]) as sdist:
         members = sdist.getmembers()
-    top = f"rch-{rch.__version__}/"
+    top = f"rch_xcode-{rch.__version__}/"
     inside = {each.name.removeprefix(top) for each in members if each.isfile()}
     needed = {
         *tracked(*PACKAGES, "building", "tests", "docs", "scripts"),
