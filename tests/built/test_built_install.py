@@ -124,6 +124,26 @@ def test_an_extra_that_was_left_out_is_told_with_what_brings_it(wheel: Path, tmp
     assert (no_worker.returncode, f"pip install '{wheel}[worker]'" in no_worker.stderr) == (1, True)
 
 
+_IMPORT_CONFORMANCE = """
+import importlib, pkgutil, rch_conformance
+for each in pkgutil.walk_packages(rch_conformance.__path__, "rch_conformance."):
+    if not each.name.endswith("__main__"):
+        importlib.import_module(each.name)
+"""
+
+
+def test_whoever_implements_a_worker_needs_no_extra(wheel: Path, tmp_path: Path) -> None:
+    bare = Installed(tmp_path, wheel)
+    assert not {*EXTRAS["host"], *EXTRAS["worker"]} & {path.name for path in bare.site.iterdir()}
+    every = bare("python", "-c", _IMPORT_CONFORMANCE)
+    assert every.returncode == 0, every.stderr
+    listed = bare("rch-conformance", "worker", "--list")
+    assert (listed.returncode, "seq-rises-by-one" in listed.stdout) == (0, True), listed.stderr
+    mock = [str(bare.top / "bin/rch-mock-worker"), "--state", str(tmp_path / "mock")]
+    held = bare("rch-conformance", "worker", "--section", "3.1", "--", *mock)
+    assert held.returncode == 0, held.stdout + held.stderr
+
+
 def test_the_words_name_what_the_extras_bring() -> None:
     wanted = {
         extra: {
