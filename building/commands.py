@@ -63,6 +63,13 @@ class Sdist(sdist):  # type: ignore[misc]  # as above
     def make_release_tree(self, base_dir: str, files: list[str]) -> None:
         """As setuptools, without what was made here."""
         super().make_release_tree(base_dir, [each for each in files if not _MADE & set(Path(each).parts)])
+        for path in sorted(
+            Path("tests").rglob("*")
+        ):  # a worker's marks, which setuptools takes for no files
+            if path.is_symlink() and not path.exists() and not _MADE & set(path.parts):
+                to = Path(base_dir) / path
+                to.parent.mkdir(parents=True, exist_ok=True)
+                to.symlink_to(path.readlink())
 
     def make_archive(self, base_name: str, format: str, root_dir: Any = None, *args: Any, **kw: Any) -> str:  # noqa: A002  (setuptools' name)
         """`base_name`.tar.gz of the folder of that name, which setuptools has filled."""

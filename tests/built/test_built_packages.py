@@ -44,7 +44,9 @@ def tracked(*folders: str) -> Iterator[str]:
             parts = path.relative_to(REPO).parts
             if parts[:2] == ("docs", "reference"):
                 continue
-            if path.is_file() and not {"__pycache__", ".build", ".swiftpm"} & set(parts):
+            if (path.is_file() or path.is_symlink()) and not {"__pycache__", ".build", ".swiftpm"} & set(
+                parts
+            ):
                 yield "/".join(parts)
 
 
@@ -91,7 +93,7 @@ def test_the_sdist_can_be_checked_and_built_by_whoever_has_it(built: list[Path])
     with tarfile.open(built[1]) as sdist:
         members = sdist.getmembers()
     top = f"rch_xcode-{rch.__version__}/"
-    inside = {each.name.removeprefix(top) for each in members if each.isfile()}
+    inside = {each.name.removeprefix(top) for each in members if each.isfile() or each.issym()}
     needed = {
         *tracked(*PACKAGES, "building", "tests", "docs", "scripts"),
         "Makefile",
@@ -99,6 +101,8 @@ def test_the_sdist_can_be_checked_and_built_by_whoever_has_it(built: list[Path])
         "setup.py",
     }
     assert needed <= inside
+    marks = {each.name.removeprefix(top) for each in members if each.issym()}
+    assert marks == {each for each in tracked("tests") if (REPO / each).is_symlink()} != set()
     assert {(each.uid, each.gid, each.uname, each.mtime) for each in members} == {(0, 0, "", EPOCH)}
     assert {each.mode & 0o7777 for each in members} <= {0o755, 0o644}
 
@@ -109,6 +113,8 @@ def test_equal_sources_make_equal_packages(
     """Under another name, umask and clock; the wheel from the tree and not from the sdist."""
     sources(tmp_path_factory, tmp_path / "elsewhere")
     for path in (tmp_path / "elsewhere").rglob("*"):
+        if path.is_symlink():
+            continue
         os.utime(path, (1, 1))
         if not path.is_dir():
             path.chmod(path.stat().st_mode & 0o700)

@@ -41,7 +41,7 @@ def sources(factory: pytest.TempPathFactory, to: Path) -> None:
     """A copy of the tree that the packages were made of."""
     tree = _shared(factory) / "packages.tree"
     made = {"build", *(each.name for each in tree.glob("*.egg-info"))}
-    shutil.copytree(tree, to, ignore=lambda folder, _: made if Path(folder) == tree else ())
+    shutil.copytree(tree, to, symlinks=True, ignore=lambda folder, _: made if Path(folder) == tree else ())
 
 
 def _shared(factory: pytest.TempPathFactory) -> Path:
