@@ -16,7 +16,7 @@ from typing import Any
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.sdist import sdist
 
-from building.content import ROOT
+from building.content import ROOT, documents
 from building.pages import made_files
 
 _MADE = {"__pycache__", ".build", ".swiftpm", ".DS_Store"}
@@ -28,7 +28,7 @@ def source_epoch() -> int:
 
 
 class InstallData(install_data):
-    """Adds what is made of the parsers. An editable installation goes without: its parsers change."""
+    """Adds what is made of the parsers, and the documents; an editable installation has neither."""
 
     def run(self) -> None:
         """Make the files below build/, and install them with the others."""
@@ -39,6 +39,7 @@ class InstallData(install_data):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
                 self.data_files.append((str(Path(place).parent), [str(path)]))
+            self.data_files += [(folder, [name]) for name, folder in documents()]
         super().run()
 
 

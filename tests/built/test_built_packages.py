@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -60,8 +61,28 @@ def test_the_wheel_brings_a_page_for_each_program_and_verb(names: set[str]) -> N
     pages = {place for place in data if place.startswith("share/man/")}
     assert {Path(place).stem for place in pages} == {*SCRIPTS, *(f"rchctl-{verb}" for verb in VERBS)}
     assert {man_place("rchd", 8), man_place("rch-worker", 8), man_place("rchctl", 1)} <= pages
-    assert {place.format(name) for place in COMPLETIONS.values() for name in ("rchctl", "rchd")} <= data
+    assert {place.format(name) for place in COMPLETIONS.values() for name in SCRIPTS} <= data
     assert {f"{folder}/{Path(name).name}" for folder, files in STATIC for name in files} <= data
+
+
+_NAMED = re.compile(r"\bdocs/[a-z-]+\.md\b")
+
+
+def test_every_page_that_a_program_names_comes_with_it(built: list[Path], names: set[str]) -> None:
+    """As a checkout has them, but for what makes the site; in a wheel of a bearable size."""
+    docs = {name.partition("/share/doc/rch/")[2] for name in names if "/share/doc/rch/" in name}
+    assert docs == {"CHANGELOG.md"} | {
+        each for each in tracked("docs") if not {"_ext", "_static", "conf.py"} & set(each.split("/"))
+    }
+    told = {
+        page
+        for name in tracked(*PACKAGES)
+        if name.endswith(".py")
+        for page in _NAMED.findall((REPO / name).read_text())
+    }
+    assert len(told) > 5
+    assert told <= docs
+    assert built[0].stat().st_size < 2 << 20
 
 
 def test_what_contrib_holds_is_all_installed() -> None:
