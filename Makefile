@@ -16,10 +16,12 @@ help:  ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": set PYTHON=/path/to/python3.11")'
 	@$(PYTHON) -c 'import venv, ensurepip' || { echo "Python's venv module is missing: on Debian, apt-get install python3-venv"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || { echo "making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing rch and what it is developed with into $(VENV): some minutes the first time, then seconds"
 	@# A path entry, not an import hook: the hook costs every start of the client 15 ms.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --config-settings editable_mode=compat -e '.[dev]'
 	@touch $@
+	@echo "done: $(BIN)/rchctl --help; make help lists the checks"
 
 setup: $(STAMP)  ## make .venv with rchctl, rchd and rch-worker
 
@@ -105,8 +107,12 @@ dist: $(STAMP)  ## sdist and wheel in dist/, the same bytes from the same commit
 sbom: dist  ## what the wheel installs, as CycloneDX beside it
 	@$(BIN)/python -m building.bom
 
-changelog: $(STAMP)  ## gather changes/ into CHANGELOG.md under the version of rch/__init__.py
-	@$(BIN)/towncrier build --yes --version "$$($(BIN)/python -c 'import rch; print(rch.__version__)')"
+changelog: $(STAMP)  ## the section of the version of rch/__init__.py in CHANGELOG.md, out of changes/
+	@$(BIN)/python -m building.changelog
 
-clean:  ## remove .venv, .demo and dist
-	rm -rf $(VENV) .demo dist build
+# What the fuzzer has learned (.fuzz) took hours: it stays.
+CLEAN := $(VENV) .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage dist build docs/reference rch_xcode.egg-info
+clean:  ## remove .venv, .demo, dist, build, every cache; all but what git tracks and .fuzz
+	rm -rf $(CLEAN)
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "and every __pycache__; make setup makes .venv again, from the package index"

@@ -24,6 +24,7 @@ from building.content import ROOT
 from building.dist import committed_at
 from building.licences import libraries, licence_of, normal
 from rch.contract.decoding import decode_json
+from rch.contract.extras import DISTRIBUTION
 
 _SPEC = "1.6"
 _SPACE = uuid.UUID("6f1c3a52-6a0e-5d5c-9a0b-0d9b7f6f1b11")
@@ -31,12 +32,12 @@ _SPACE = uuid.UUID("6f1c3a52-6a0e-5d5c-9a0b-0d9b7f6f1b11")
 
 def bom(wheel: Path, digests: Mapping[str, str], epoch: int) -> dict[str, Any]:
     """The document; `digests` is sha256 in hex by purl. Equal wheels and libraries give equal documents."""
-    found = list(libraries(distribution("rch"), "all"))
+    found = list(libraries(distribution(DISTRIBUTION), "all"))
     top, parts = "", list[dict[str, Any]]()
     refs = {normal(each.metadata["Name"]): _purl(each) for each, _ in found}
     for library, _ in found:
         part = _component(library, digests)
-        if part["name"] == "rch":
+        if part["name"] == DISTRIBUTION:
             top = part["bom-ref"]
             own = {**part, "type": "application", "hashes": [_sha256(_digest(wheel))]}
         else:
@@ -113,9 +114,9 @@ def fetched_digests(wheel: Path) -> dict[str, str]:
 def main(argv: list[str]) -> int:
     """Write it, and say what it holds."""
     into = Path(argv[0]) if argv else ROOT / "dist"
-    wheels = sorted(into.glob("rch-*.whl"))
+    wheels = sorted(into.glob(f"{DISTRIBUTION.replace('-', '_')}-*.whl"))
     if len(wheels) != 1:
-        sys.stderr.write(f"sbom: {into} holds {len(wheels)} wheels of rch: make dist first\n")
+        sys.stderr.write(f"sbom: {into} holds {len(wheels)} wheels of {DISTRIBUTION}: make dist first\n")
         return 1
     digests = fetched_digests(wheels[0])
     if not digests:

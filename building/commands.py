@@ -16,7 +16,7 @@ from typing import Any
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.sdist import sdist
 
-from building.content import ROOT
+from building.content import ROOT, documents
 from building.pages import made_files
 
 _MADE = {"__pycache__", ".build", ".swiftpm", ".DS_Store"}
@@ -28,7 +28,7 @@ def source_epoch() -> int:
 
 
 class InstallData(install_data):
-    """Adds what is made of the parsers. An editable installation goes without: its parsers change."""
+    """Adds what is made of the parsers, and the documents; an editable installation has neither."""
 
     def run(self) -> None:
         """Make the files below build/, and install them with the others."""
@@ -39,6 +39,7 @@ class InstallData(install_data):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
                 self.data_files.append((str(Path(place).parent), [str(path)]))
+            self.data_files += [(folder, [name]) for name, folder in documents()]
         super().run()
 
 
@@ -63,6 +64,13 @@ class Sdist(sdist):  # type: ignore[misc]  # as above
     def make_release_tree(self, base_dir: str, files: list[str]) -> None:
         """As setuptools, without what was made here."""
         super().make_release_tree(base_dir, [each for each in files if not _MADE & set(Path(each).parts)])
+        for path in sorted(
+            Path("tests").rglob("*")
+        ):  # a worker's marks, which setuptools takes for no files
+            if path.is_symlink() and not path.exists() and not _MADE & set(path.parts):
+                to = Path(base_dir) / path
+                to.parent.mkdir(parents=True, exist_ok=True)
+                to.symlink_to(path.readlink())
 
     def make_archive(self, base_name: str, format: str, root_dir: Any = None, *args: Any, **kw: Any) -> str:  # noqa: A002  (setuptools' name)
         """`base_name`.tar.gz of the folder of that name, which setuptools has filled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -13,6 +14,20 @@ STATIC = [
     ("share/rch/shims", ["contrib/shims/swift", "contrib/shims/xcodebuild"]),
 ]
 """Files of `contrib/`, for putting in place by hand: a folder of the prefix, and what goes there."""
+
+DOCUMENTS = "share/doc/rch"
+"""Where the pages lie that hints and `--help` name, as in a checkout: docs/workers.md, CHANGELOG.md."""
+_NO_PAGES = {"_ext", "_static", "reference", "__pycache__", "conf.py"}
+
+
+def documents() -> Iterator[tuple[str, str]]:
+    """Each page, example and schema as a path of the checkout, and the folder of the prefix for it."""
+    yield "CHANGELOG.md", DOCUMENTS
+    for path in sorted((ROOT / "docs").rglob("*")):
+        place = path.relative_to(ROOT)
+        if path.is_file() and not _NO_PAGES & set(place.parts):
+            yield place.as_posix(), f"{DOCUMENTS}/{place.parent.as_posix()}"
+
 
 COMPLETIONS = {
     "bash": "share/bash-completion/completions/{}",

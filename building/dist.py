@@ -1,6 +1,8 @@
 """`make dist`: sdist and wheel of what git tracks, the wheel out of the sdist, without a warning.
 
-    python -m building.dist [FOLDER]        default: dist/, which is emptied first
+    python -m building.dist [FOLDER]        default: dist/, which holds these alone then
+
+What was there stays until the new packages are whole.
 
 Nothing is fetched: setuptools and what the pages are made with are those of this environment.
 """
@@ -34,9 +36,9 @@ def export(to: Path) -> None:
         shutil.copytree(ROOT, to, ignore=_made, symlinks=True)
         return
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
+        if (ROOT / name).is_file() or (ROOT / name).is_symlink():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, to / name)
+            shutil.copy2(ROOT / name, to / name, follow_symlinks=False)
 
 
 def _made(folder: str, names: list[str]) -> set[str]:
@@ -71,19 +73,36 @@ def build(tree: Path, into: Path, *what: str, epoch: int) -> list[Path]:
     return sorted(into.iterdir())
 
 
+def _put(built: list[Path], into: Path) -> None:
+    """`into` holds these and no others; each is there as a whole or as it was."""
+    into.mkdir(parents=True, exist_ok=True)
+    for path in built:
+        arriving = into / f".{path.name}.new"  # the temporary folder may be on another disk
+        shutil.copy2(path, arriving)
+        arriving.rename(into / path.name)
+    names = {path.name for path in built}
+    for path in into.iterdir():
+        if path.name in names:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def main(argv: list[str]) -> int:
     """Build, and tell what there is."""
     into = Path(argv[0]) if argv else ROOT / "dist"
-    shutil.rmtree(into, ignore_errors=True)
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or committed_at())
     with tempfile.TemporaryDirectory(prefix="rch-dist.") as folder:
         export(Path(folder) / "tree")
         try:
-            built = build(Path(folder) / "tree", into.absolute(), epoch=epoch)
+            built = build(Path(folder) / "tree", Path(folder) / "dist", epoch=epoch)
         except BuildError as error:
             sys.stderr.write(f"dist: {error}\n")
             return 1
-    for path in built:
+        _put(built, into)
+    for path in sorted(into.iterdir()):
         sys.stdout.write(f"{path.stat().st_size:>9}  {path}\n")
     return 0
 

@@ -23,13 +23,16 @@ def kinds() -> list[str]:
     return [each["directory"] for each in project["tool"]["towncrier"]["type"]]
 
 
+def fragments(folder: Path) -> list[Path]:
+    """The files of `folder` that are changes, well formed or not."""
+    return sorted(path for path in folder.iterdir() if path.name not in _BESIDE)
+
+
 def complaints(folder: Path) -> Iterator[str]:
     """What is wrong with the fragments of `folder`, each with what would mend it."""
     known = kinds()
     name = re.compile(rf"[a-z0-9]+(?:-[a-z0-9]+)*\.({'|'.join(known)})\.md")
-    for path in sorted(folder.iterdir()):
-        if path.name in _BESIDE:
-            continue
+    for path in fragments(folder):
         if not name.fullmatch(path.name):
             yield f"{path.name}: call it some-words.KIND.md; KIND is {', '.join(known)}"
             continue

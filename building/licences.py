@@ -15,6 +15,8 @@ from typing import Any
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from packaging.requirements import Requirement
 
+from rch.contract.extras import DISTRIBUTION
+
 EXPECTED = frozenset(
     {
         "0BSD",
@@ -108,7 +110,7 @@ def normal(name: str) -> str:
 def main() -> int:
     """Tell each library that is not as expected."""
     code = 0
-    for library, _ in libraries(distribution("rch"), "all"):
+    for library, _ in libraries(distribution(DISTRIBUTION), "all"):
         name, expression = library.metadata["Name"], licence_of(library.metadata)
         if strange := unexpected(expression):
             said = ", ".join(sorted(strange))

@@ -1,7 +1,7 @@
 """What is made when a package is: a manual page of each program and verb, completions of each program.
 
 The programs are those of pyproject.toml. One whose module has a `parser()` is described by that; of any
-other its `--help` is the page, and it has no completion.
+other its `--help` is the page, and what `completed()` gives the completion.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def made_files(distribution: Any, epoch: int) -> Iterator[tuple[str, str]]:
     yield from _completions(scripts)
 
 
-def parser_of(target: str) -> argparse.ArgumentParser | None:
-    """The parser of a script's `module:function`."""
-    make = getattr(import_module(target.partition(":")[0]), "parser", None)
+def parser_of(target: str, name: str = "parser") -> argparse.ArgumentParser | None:
+    """What the function `name` of the module of a script's `module:function` gives."""
+    make = getattr(import_module(target.partition(":")[0]), name, None)
     made = make() if callable(make) else None
     return made if isinstance(made, argparse.ArgumentParser) else None
 
@@ -103,7 +103,8 @@ def _completions(scripts: dict[str, str]) -> Iterator[tuple[str, str]]:
     from rchctl.commands.completion import whole_parser
 
     for name, target in scripts.items():
-        parser = whole_parser() if name == "rchctl" else parser_of(target)
+        parser = whole_parser(in_parts=True) if name == "rchctl" else parser_of(target)
+        parser = parser or parser_of(target, "completed")
         if parser is None:
             continue
         parser.prog = name

@@ -26,6 +26,7 @@ QUICK = ("contract", "core", "config", "files")
 _TOOLS = (
     "hypothesis",
     "jsonschema",
+    "jsonschema-rs",
     "pytest",
     "pytest-asyncio",
     "pytest-randomly",

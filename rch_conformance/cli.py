@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from rch import __version__
+from rch_conformance.pipes import left_alone
 from rch_conformance.running import EXIT_USAGE, UsageError
 
 # Each has `add_parser(subparsers)`, and sets `run`: what takes the arguments and gives the exit code.
@@ -54,11 +55,13 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(words[:at])
     args.command = words[at + 1 :]
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
     except UsageError as error:
         sys.stderr.write(f"rch-conformance: {error}\n")
         return EXIT_USAGE
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        return 1
+        return left_alone()
+    return code

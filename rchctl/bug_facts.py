@@ -18,6 +18,7 @@ from typing import Any
 
 import rch
 from rch.contract.errors import Failure
+from rch.contract.extras import DISTRIBUTION
 from rch.files.locks import FileLock, is_free
 from rch.files.paths import HostPaths
 from rchctl.client import Client
@@ -31,7 +32,7 @@ def versions() -> dict[str, Any]:
     """Ours, Python's, the system's, and those of what we depend on."""
     names = [
         word.split(">")[0].split("=")[0].strip()
-        for word in metadata.requires("rch") or ()
+        for word in metadata.requires(DISTRIBUTION) or ()
         if ";" not in word
     ]
     found = {}

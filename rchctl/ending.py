@@ -21,7 +21,7 @@ def add_end_options(parser: VerbParser) -> None:
         help="write the tests of all steps there as one junit.xml, whatever the verdict",
     )
     parser.add_argument(
-        "--format", metavar="FORM", help="github or errorfmt: what it found, a line each, after the verdict"
+        "--format", metavar="github|errorfmt", help="what it found, a line each, after the verdict"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -35,6 +35,8 @@ class VerbParser(argparse.ArgumentParser):
         self.verb = verb
         self.flags: list[str] = []
         self.takes_command = False
+        self.parts: Mapping[str, str] = {}
+        self.goes_with: Mapping[str, Sequence[str]] = {}
         self.add_argument("-h", "--help", action="store_true", help="this text")
         self.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else")
         self.add_argument("--no-autostart", action="store_true", help="do not start the daemon: exit 4")
@@ -57,6 +59,14 @@ class VerbParser(argparse.ArgumentParser):
         for action in self._actions:
             if flag in action.option_strings:
                 action.help = argparse.SUPPRESS
+
+    def word(self, words: Mapping[str, str], text: str, goes_with: Mapping[str, Sequence[str]]) -> None:
+        """Take one of `words` first, each with its summary; `text` is the help.
+
+        `goes_with` has the words of each flag that goes not with all: after those alone it is offered.
+        """
+        self.parts, self.goes_with = words, goes_with
+        self.add_argument("what", metavar="|".join(words), help=text)
 
     def command(self, metavar: str, text: str) -> None:
         """Take a whole command line, as `words`; it stands after `--`, its flags being its own."""
@@ -120,7 +130,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return spellings[found[0]] if found else None
 
 
-def one_of(verb: str, what: str, value: str, known: tuple[str, ...]) -> str:
+def one_of(verb: str, what: str, value: str, known: Collection[str]) -> str:
     """`value` if it is known; else `UsageError` with the nearest."""
     if value in known:
         return value

@@ -78,6 +78,7 @@ examples:
 exit code: the run's own (0 success, 50 build or tests failed, 80 cancelled, ...);
   1 internal, 2 usage, 3 config, 4 daemon unreachable
 environment: RCH_HOME, RCH_SOCKET, RCH_NO_AUTOSTART=1, NO_COLOR, RCH_DEBUG=1
+pages that are named docs/...: in the checkout, or below share/doc/rch of the installation's prefix
 """
 
 

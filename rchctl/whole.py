@@ -103,9 +103,12 @@ def _call(verb: str, words: list[str], console: Console) -> tuple[int, Outcome |
 
 def _defect(verb: str, error: Exception) -> Failure:
     """What nobody has thought of, but for a part of the installation that was left out."""
-    from rch.contract.extras import lacking
+    left_out: Failure | None = None
+    if isinstance(error, ImportError):
+        from rch.contract.extras import lacking
+        from rch.files.origin import origin
 
-    left_out = lacking(error, verb) if isinstance(error, ImportError) else None
+        left_out = lacking(error, verb, origin())
     return left_out or Failure(
         Kind.INTERNAL, f"{type(error).__name__}: {error}", hint="set RCH_DEBUG=1 and run it again"
     )

@@ -34,7 +34,9 @@ def main() -> None:
     try:
         sys.exit(_COMMANDS[args.command](args))
     except ImportError as error:
-        if (failure := lacking(error, "rchd", Kind.DAEMON)) is None:
+        from rch.files.origin import origin
+
+        if (failure := lacking(error, "rchd", origin(), Kind.DAEMON)) is None:
             raise
         sys.exit(_say(failure))
 

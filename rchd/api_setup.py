@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -28,7 +29,7 @@ from rchd.edges.pool import WorkerPool, target_of
 from rchd.edges.prober import Prober
 from rchd.edges.socket import Connection
 from rchd.edges.ssh_transport import Agent
-from rchd.edges.wheels import AGENT, Machine, Wheel, agent_wheel, needed
+from rchd.edges.wheels import NEEDS, Machine, Wheel, agent_wheel, needed
 
 log = structlog.get_logger("rchd.setup")
 
@@ -78,7 +79,7 @@ class SetupApi:
                     "python": python,
                     "home": params.home,
                     "index": params.wheels is None,
-                    "wanted": f"{AGENT}=={rch.__version__}",
+                    "wanted": agent.name,
                     "wheels": [_listed(wheel) for wheel in wheels],
                 },
                 python=python,
@@ -180,7 +181,7 @@ def _wheels(agent: Wheel, there: Machine, folder: str | None) -> list[Wheel]:
         except OSError as error:
             raise Failure(Kind.USAGE, f"--wheels {folder}: {error.strerror}") from error
         if not paths:
-            hint = "pip download -d DIR rch[worker]"
+            hint = f"pip download -d DIR {shlex.join(NEEDS)}"
             raise Failure(Kind.USAGE, f"--wheels {folder} holds no wheel", hint=hint)
     if sum(len(wheel.data) for wheel in found.values()) > MOST_WHEELS:
         raise Failure(Kind.USAGE, f"--wheels {folder} holds more than {MOST_WHEELS >> 20} MiB")

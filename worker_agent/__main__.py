@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
 
 USAGE = """usage: rch-worker xcode rpc      serve requests on standard input and output
        rch-worker key           the fingerprint to pin in a host's workers.toml
@@ -11,7 +15,8 @@ USAGE = """usage: rch-worker xcode rpc      serve requests on standard input and
        rch-worker --help
 
 In authorized_keys: restrict,command="rch-worker xcode rpc" ssh-ed25519 ...
-Places and keys of worker.toml: docs/places.md; RCH_WORKER_HOME moves everything.
+Places and keys of worker.toml: docs/places.md, in a checkout or below share/doc/rch of the prefix;
+RCH_WORKER_HOME moves everything.
 """
 
 
@@ -40,14 +45,28 @@ def main(argv: list[str] | None = None) -> int:
     return 2
 
 
+def completed() -> argparse.ArgumentParser:
+    """What a shell may complete; nothing is read with it, since argparse costs a start ten milliseconds."""
+    import argparse
+
+    whole = argparse.ArgumentParser(prog="rch-worker")
+    whole.add_argument("--version", action="store_true", help="the version")
+    words = whole.add_subparsers()
+    xcode = words.add_parser("xcode", help="what a forced command calls").add_subparsers()
+    xcode.add_parser("rpc", help="serve requests on standard input and output")
+    words.add_parser("key", help="the fingerprint to pin in a host's workers.toml")
+    return whole
+
+
 def _serve() -> int:
     """What the end of a job needs is looked for at the beginning."""
     from importlib.machinery import PathFinder  # find_spec of importlib.util costs a start far more
 
     if PathFinder.find_spec("junitparser") is None:
-        sys.stderr.write(
-            "rch-worker: the package junitparser is not installed\n  hint: pip install 'rch[worker]'\n"
-        )
+        from rch.files.origin import origin
+
+        hint = origin().command("worker")
+        sys.stderr.write(f"rch-worker: the package junitparser is not installed\n  hint: {hint}\n")
         return 1
     from worker_agent.rpc import serve_stdio
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import rch
 from rch.contract.errors import Failure
+from rch_conformance.pipes import left_alone
 
 _ABOUT = """\
 A worker that speaks the whole worker protocol on stdin and stdout and runs no toolchain: it follows a
@@ -67,10 +68,14 @@ def main(argv: list[str] | None = None) -> int:
     """The command; exit 3 for a scenario that is none."""
     args = parser().parse_args(argv)
     try:
-        return _run(args)
+        code = _run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return left_alone()
     except Failure as failure:
         print(f"rch-mock-worker: {failure.message}", file=sys.stderr)  # noqa: T201  (a program's word)
         return failure.exit_code
+    return code
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import secrets
+import time
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-
-import uuid_utils
 
 from rch.contract.framing import FrameError, decode_object
 from rch_conformance.checks import Broken
@@ -20,8 +21,14 @@ _SHOWN = 300
 
 
 def new_id() -> str:
-    """A fresh id that sorts by time, good for runs, jobs, requests and uploads."""
-    return str(uuid_utils.uuid7())
+    """A fresh UUIDv7, which sorts by time, good for runs, jobs, requests and uploads.
+
+    By the standard library alone: whoever checks a worker shall need no more than the bare package. The
+    twelve bits behind the milliseconds are a fraction of one (RFC 9562, section 6.2, method 3).
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    high = milliseconds << 16 | 7 << 12 | rest * 4096 // 1_000_000
+    return str(uuid.UUID(int=high << 64 | 2 << 62 | secrets.randbits(62)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 
 _PIN = re.compile(r"SHA256:[0-9a-f]{64}")
 _FORMATS = ("dsse", "jsonl")
+_WORDS = {
+    "verify": "examine every byte, the signature and the statements",
+    "export": "write the statements out",
+}
 _SHOWN = 20
 
 
 def configure(parser: VerbParser) -> None:
     """`verify` or `export`, and the place."""
-    parser.add_argument(
-        "what",
-        metavar="verify|export",
-        help="examine every byte, the signature and the statements; write the statements out",
+    parser.word(
+        _WORDS,
+        "; ".join(_WORDS.values()),
+        {"--pin": ("verify",), "--format": ("export",), "--output": ("export",)},
     )
     parser.add_argument(
         "place", metavar="DIR|RUN", help="a job's set, a run's folder, a .rejected set, or a run's id"

@@ -15,6 +15,7 @@ from rchctl.verbs import VERBS
 SHELLS = ("bash", "zsh", "fish")
 RUNS, KNOWN = "runs", "known"
 _NEWEST = 50
+_OF_EVERY = frozenset({"help", "json", "no_autostart"})
 _COMMAND = "rchctl completion {} 2>/dev/null"
 # They ask the daemon, which knows no `--no-daemon` run; the others look at the folders.
 _ASK_THE_DAEMON = frozenset({"cancel", "rerun", "status", "tail", "wait", "watch"})
@@ -43,7 +44,7 @@ def run(context: Context) -> Outcome:
         return Outcome({"runs": names})
     import shtab
 
-    script = shtab.complete(whole_parser(), shell)
+    script = shtab.complete(whole_parser(in_parts=True), shell)
     context.say(script if script.endswith("\n") else f"{script}\n")
     return Outcome({"shell": shell, "script": script})
 
@@ -60,8 +61,12 @@ def _runs(context: Context, *, known: bool) -> list[str]:
     return ["latest", *(each.name for each in newest if is_id(each.name))]
 
 
-def whole_parser() -> argparse.ArgumentParser:
-    """One parser of all verbs, each as the verb itself configures it."""
+def whole_parser(*, in_parts: bool = False) -> argparse.ArgumentParser:
+    """One parser of all verbs, each as the verb itself configures it.
+
+    With `in_parts` the words of a verb, as of `daemon`, have parsers of their own: a shell then offers the
+    flags that go with a word, and tells of each word what it does.
+    """
     root = argparse.ArgumentParser(prog="rchctl", add_help=False)
     root.add_argument("-h", "--help", action="store_true", help="what there is")
     root.add_argument("--version", action="store_true", help="version and protocol")
@@ -71,7 +76,21 @@ def whole_parser() -> argparse.ArgumentParser:
         import_module(verb.module).configure(parser)
         for action in parser._actions:  # noqa: SLF001  (argparse has no other way to them)
             _teach(action, KNOWN if name in _ASK_THE_DAEMON else RUNS)
+        if in_parts and parser.parts:
+            _divide(parser)
     return root
+
+
+def _divide(parser: VerbParser) -> None:
+    """Give each word its own flags and arguments; before a word stand those of every verb alone."""
+    whole = [each for each in parser._actions if each.dest != "what"]  # noqa: SLF001  (as above)
+    parser._actions[:] = [each for each in whole if each.dest in _OF_EVERY]  # noqa: SLF001  (as above)
+    parts = parser.add_subparsers(dest="what", parser_class=argparse.ArgumentParser)
+    for word, text in parser.parts.items():
+        part = parts.add_parser(word, help=text, add_help=False)
+        for action in whole:
+            if all(word in parser.goes_with.get(flag, parser.parts) for flag in action.option_strings):
+                part._add_action(action)  # noqa: SLF001  (argparse has no other way to share one)
 
 
 class _OfVerb(VerbParser):

@@ -15,12 +15,12 @@ from rchctl.request import overrides
 if TYPE_CHECKING:
     from rch.config.layers import Resolved
 
-_WORDS = ("show", "validate")
+_WORDS = {"show": "print what is in force", "validate": "check every file"}
 
 
 def configure(parser: VerbParser) -> None:
     """`show` or `validate`."""
-    parser.add_argument("what", metavar="show|validate", help="print what is in force, or check every file")
+    parser.word(_WORDS, "print what is in force, or check every file", {"--origin": ("show",)})
     parser.add_argument("key", metavar="KEY", nargs="?", help="show: this key or table alone")
     parser.add_argument("--origin", action="store_true", help="show: which layer set each value")
     parser.add_argument(

@@ -24,7 +24,16 @@ LONGEST_DRAIN_SECONDS = 7 * 86400.0
 _PAUSE = 0.02
 _LOOK = 0.5
 _NAMED = 5
-_WORDS = ("start", "stop", "restart", "resume", "status", "logs", "install", "uninstall")
+_WORDS = {
+    "start": "start it, where none runs",
+    "stop": "end it; jobs go on",
+    "restart": "end it and start it, as after an upgrade",
+    "resume": "drain no more",
+    "status": "pid, home, log",
+    "logs": "what it says of itself",
+    "install": "have systemd or launchd keep it",
+    "uninstall": "have them keep it no more",
+}
 _FLAGS = {
     "--drain": ("stop", "restart"),
     "--follow": ("logs",),
@@ -39,7 +48,7 @@ _FLAGS = {
 
 def configure(parser: VerbParser) -> None:
     """One word; how to stop; what to install."""
-    parser.add_argument("what", metavar="|".join(_WORDS), help="jobs on workers outlive a stop")
+    parser.word(_WORDS, "jobs on workers outlive a stop", {**_FLAGS, "--timeout": _FLAGS["--drain"]})
     parser.add_argument(
         "--drain", action="store_true", help="stop, restart: first let come to its end what has a worker"
     )

@@ -14,12 +14,13 @@ from rchctl.autostart import daemon_command
 from rchctl.context import Context, Outcome
 from rchctl.parser import UsageError, VerbParser, one_of
 
-WORDS = ("transcript", "replay")
+WORDS = {"transcript": "write a run's transcript", "replay": "replay one"}
+_OF_ONE = dict.fromkeys(("--output", "--comment", "--as-is"), ("transcript",))
 
 
 def configure(parser: VerbParser) -> None:
     """What is to be done, and with what."""
-    parser.add_argument("what", metavar="|".join(WORDS), help="write a run's transcript, or replay one")
+    parser.word(WORDS, "write a run's transcript, or replay one", _OF_ONE)
     parser.add_argument(
         "subject", metavar="RUN-OR-FILE", help="a run, how its id begins, latest; or a file"
     )

@@ -27,7 +27,7 @@ def configure(parser: VerbParser) -> None:
         "run", metavar="RUN", help="an id, a beginning of one, latest, or the folder of a run"
     )
     parser.add_argument(
-        "--format", metavar="FORM", default="text", help=f"{', '.join(FORMATS)} (default text)"
+        "--format", metavar="|".join(FORMATS), default="text", help="the form (default text)"
     )
     parser.add_argument(
         "--exit-code", action="store_true", help="exit with the run's own code; else 0, whatever was found"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from rch.contract.extras import lacking
 from rchctl.context import Context, Outcome
 from rchctl.parser import UsageError, VerbParser
 
@@ -23,7 +22,10 @@ def run(context: Context) -> Outcome:
         for name in ("rich", "textual"):
             import_module(name)
     except ImportError as error:
-        raise lacking(error, "top") or error from None
+        from rch.contract.extras import lacking
+        from rch.files.origin import origin
+
+        raise lacking(error, "top", origin()) or error from None
     if not context.console.out_is_terminal:
         raise UsageError("top: there is no terminal: type 'rchctl list'")
     from rchctl.tui.app import Top

@@ -27,7 +27,7 @@ def configure(parser: VerbParser) -> None:
         help="of all runs those of this project, by name or root; . is this folder's",
     )
     parser.add_argument(
-        "--format", metavar="FORM", default="text", help=f"{', '.join(FORMATS)} (default text)"
+        "--format", metavar="|".join(FORMATS), default="text", help="the form (default text)"
     )
     for flag, text, default in (("--begin-marker", "begins", BEGIN), ("--end-marker", "ends", END)):
         parser.add_argument(

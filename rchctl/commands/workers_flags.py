@@ -8,7 +8,18 @@ from typing import Any
 from rchctl.context import Context
 from rchctl.parser import UsageError, VerbParser, one_of
 
-WORDS = ("list", "probe", "setup", "upgrade", "add", "key", "explain", "drain", "undrain", "gc")
+WORDS = {
+    "list": "what is known",
+    "probe": "ask them now",
+    "setup": "bring the program to a machine that has only SSH",
+    "upgrade": "bring a new version of it",
+    "add": "enter a machine that has it already",
+    "key": "the line for its authorized_keys",
+    "explain": "who would serve the project of this folder, and why not",
+    "drain": "no new runs",
+    "undrain": "take new runs again",
+    "gc": "remove what is over",
+}
 _TAG = {"metavar": "TAG", "action": "append"}
 _GOES_WITH: tuple[tuple[str, tuple[str, ...], dict[str, Any], str], ...] = (
     ("host", ("add", "setup"), {"metavar": "HOST"}, "a name, an address, or an alias of ~/.ssh/config"),
@@ -47,13 +58,7 @@ _GOES_WITH: tuple[tuple[str, tuple[str, ...], dict[str, Any], str], ...] = (
 
 def configure(parser: VerbParser) -> None:
     """A word, a name and the flags of all words."""
-    parser.add_argument(
-        "what",
-        metavar="|".join(WORDS),
-        help="what is known; ask them now; bring the program to a machine that has only SSH; a new version"
-        " of it; one that has it already; the line for its authorized_keys; who would serve the project of"
-        " this folder, and why not; no new runs, or again; remove what is over",
-    )
+    parser.word(WORDS, "; ".join(WORDS.values()), {f"--{flag}": words for flag, words, _, _ in _GOES_WITH})
     parser.add_argument(
         "name", metavar="WORKER", nargs="?", help="its name; with probe, upgrade and gc this one alone"
     )

@@ -97,7 +97,8 @@ def _packages(call: Call, folder: str, incoming: str) -> None:
     pip = [call.request["python"], "-I", "-m", "pip", "--python", python]
     pip = [*(pip if _has_pip() else [python, "-I", "-m", "pip"]), "install", "--no-input", "--quiet"]
     pip += ["--disable-pip-version-check", "--no-warn-script-location", "--find-links", incoming]
-    wanted = call.request["wanted"]
+    # By its file: an index may have another's package by the same name.
+    wanted = os.path.join(incoming, os.path.basename(call.request["wanted"]))
     try:
         call.run([*pip, "--no-index", wanted])
     except Refused as refused:

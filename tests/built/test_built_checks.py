@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from email.message import Message
 from importlib.metadata import distribution
 from pathlib import Path
@@ -13,16 +11,18 @@ import pytest
 from support.lab import REPO
 
 from building.bom import bom, purl_of
+from building.changelog import NothingToDoError, gather
 from building.fragments import complaints, kinds
 from building.licences import libraries, licence_of, unexpected
 from building.pythons import found
+from rch.contract.extras import DISTRIBUTION
 
 EPOCH = 1_700_000_000
 
 
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
-    path = tmp_path / "rch-0.1.0-py3-none-any.whl"
+    path = tmp_path / "rch_xcode-0.1.0-py3-none-any.whl"
     path.write_bytes(b"a wheel")
     return path
 
@@ -30,7 +30,7 @@ def wheel(tmp_path: Path) -> Path:
 def test_every_library_of_the_wheel_has_an_expected_licence() -> None:
     strange = {
         library.metadata["Name"]: unexpected(licence_of(library.metadata))
-        for library, _ in libraries(distribution("rch"), "all")
+        for library, _ in libraries(distribution(DISTRIBUTION), "all")
     }
     assert len(strange) > 20
     assert not {name: licences for name, licences in strange.items() if licences}
@@ -74,7 +74,7 @@ def test_the_bill_names_each_library_once_with_who_needs_it(wheel: Path) -> None
     assert (told["bomFormat"], told["specVersion"]) == ("CycloneDX", "1.6")
     own = told["metadata"]["component"]
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    assert (own["name"], own["hashes"]) == ("rch", [{"alg": "SHA-256", "content": digest}])
+    assert (own["name"], own["hashes"]) == (DISTRIBUTION, [{"alg": "SHA-256", "content": digest}])
     parts = {each["bom-ref"]: each for each in told["components"]}
     assert len(parts) == len(told["components"])
     assert parts[purl]["hashes"] == [{"alg": "SHA-256", "content": "ab" * 32}]
@@ -110,15 +110,41 @@ def test_a_fragment_is_told_what_it_lacks(
     assert (told == []) if complaint is None else (complaint in told[0])
 
 
+def changelog(root: Path) -> Path:
+    """A copy of what a changelog is made with."""
+    for each in ("pyproject.toml", "CHANGELOG.md", "changes/README.md", "changes/template.md.jinja"):
+        (root / each).parent.mkdir(exist_ok=True)
+        (root / each).write_bytes((REPO / each).read_bytes())
+    return root / "CHANGELOG.md"
+
+
+def test_a_release_without_changes_is_refused_and_writes_nothing(tmp_path: Path) -> None:
+    path = changelog(tmp_path)
+    before = path.read_text()
+    with pytest.raises(NothingToDoError, match="changes/ is empty"):
+        gather(tmp_path, "9.9", "2030-01-01")
+    assert path.read_text() == before
+
+
+def test_a_section_written_by_hand_gets_its_date_once(tmp_path: Path) -> None:
+    path = changelog(tmp_path)
+    path.write_text("# Changes\n\n## 9.9 (not released)\n- One.\n\n## 9.8 (2029-01-01)\n- Two.\n")
+    fragment = tmp_path / "changes/a-change.added.md"
+    fragment.write_text("A change.\n")
+    with pytest.raises(NothingToDoError, match=r"put a-change\.added\.md under its heading"):
+        gather(tmp_path, "9.9", "2030-01-01")
+    fragment.unlink()
+    gather(tmp_path, "9.9", "2030-01-01")
+    assert path.read_text() == ("# Changes\n\n## 9.9 (2030-01-01)\n- One.\n\n## 9.8 (2029-01-01)\n- Two.\n")
+    with pytest.raises(NothingToDoError, match="set the next version"):
+        gather(tmp_path, "9.9", "2030-01-02")
+
+
 def test_the_changelog_gathers_each_kind_under_its_heading(tmp_path: Path) -> None:
-    for each in ("pyproject.toml", "CHANGELOG.md", "changes/template.md.jinja"):
-        (tmp_path / each).parent.mkdir(exist_ok=True)
-        (tmp_path / each).write_bytes((REPO / each).read_bytes())
+    changelog(tmp_path)
     for kind in kinds():
         (tmp_path / f"changes/a-change.{kind}.md").write_text(f"What was {kind}\nand more.\n")
-    argv = [sys.executable, "-m", "towncrier", "build", "--yes", "--version", "9.9", "--date", "2030-01-01"]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "Done" in done.stdout, done.stderr
+    assert gather(tmp_path, "9.9", "2030-01-01") == f"{len(kinds())} changes under 9.9"
     before, _, after = (tmp_path / "CHANGELOG.md").read_text().partition("## 9.9 (2030-01-01)\n\n")
     news, _, rest = after.partition("## 0.1.0")
     assert before.startswith("# Changes")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -14,7 +16,7 @@ from support.installed import Installed, has, packages
 from support.lab import REPO
 
 import rch
-from rch.contract.extras import EXTRAS, lacking
+from rch.contract.extras import DISTRIBUTION, EXTRAS, Origin, lacking, read_origin
 
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
 
@@ -111,14 +113,35 @@ def test_an_extra_that_was_left_out_is_told_with_what_brings_it(wheel: Path, tmp
     no_daemon = bare("rchctl", "status")
     assert no_daemon.returncode == 4
     assert "rchd needs the package anyio" in no_daemon.stderr
-    assert no_daemon.stderr.rstrip().endswith("pip install 'rch[host]'")
-    assert "pip install 'rch[host]'" in bare("rchd", "check").stderr + bare("rchd", "run").stderr
+    assert no_daemon.stderr.rstrip().endswith(f"hint: pip install '{wheel}[host]'")
+    for verb in ("check", "run"):
+        assert f"pip install '{wheel}[host]'" in bare("rchd", verb).stderr
     no_screen = bare("rchctl", "top")
-    assert (no_screen.returncode, "pip install 'rch[tui]'" in no_screen.stderr) == (2, True), no_screen
+    assert (no_screen.returncode, f"pip install '{wheel}[tui]'" in no_screen.stderr) == (2, True), no_screen
     no_script = bare("rchctl", "completion", "bash")
-    assert (no_script.returncode, "pip install 'rch[host]'" in no_script.stderr) == (2, True)
+    assert (no_script.returncode, f"pip install '{wheel}[host]'" in no_script.stderr) == (2, True)
     no_worker = bare("rch-worker", "xcode", "rpc")
-    assert (no_worker.returncode, "pip install 'rch[worker]'" in no_worker.stderr) == (1, True)
+    assert (no_worker.returncode, f"pip install '{wheel}[worker]'" in no_worker.stderr) == (1, True)
+
+
+_IMPORT_CONFORMANCE = """
+import importlib, pkgutil, rch_conformance
+for each in pkgutil.walk_packages(rch_conformance.__path__, "rch_conformance."):
+    if not each.name.endswith("__main__"):
+        importlib.import_module(each.name)
+"""
+
+
+def test_whoever_implements_a_worker_needs_no_extra(wheel: Path, tmp_path: Path) -> None:
+    bare = Installed(tmp_path, wheel)
+    assert not {*EXTRAS["host"], *EXTRAS["worker"]} & {path.name for path in bare.site.iterdir()}
+    every = bare("python", "-c", _IMPORT_CONFORMANCE)
+    assert every.returncode == 0, every.stderr
+    listed = bare("rch-conformance", "worker", "--list")
+    assert (listed.returncode, "seq-rises-by-one" in listed.stdout) == (0, True), listed.stderr
+    mock = [str(bare.top / "bin/rch-mock-worker"), "--state", str(tmp_path / "mock")]
+    held = bare("rch-conformance", "worker", "--section", "3.1", "--", *mock)
+    assert held.returncode == 0, held.stdout + held.stderr
 
 
 def test_the_words_name_what_the_extras_bring() -> None:
@@ -129,9 +152,45 @@ def test_the_words_name_what_the_extras_bring() -> None:
         for extra in EXTRAS
     }
     assert {extra: set(brought) for extra, brought in EXTRAS.items()} == {
-        extra: names - {"rch"} for extra, names in wanted.items()
+        extra: names - {PROJECT["name"].replace("-", "_")} for extra, names in wanted.items()
     }
-    assert lacking(ModuleNotFoundError(name="sqlite3"), "rchd") is None
-    told = lacking(ModuleNotFoundError(name="jinja2.ext"), "report")
+    assert PROJECT["name"] == DISTRIBUTION
+    assert lacking(ModuleNotFoundError(name="sqlite3"), "rchd", Origin()) is None
+    told = lacking(ModuleNotFoundError(name="jinja2.ext"), "report", Origin("/w/a.whl"))
     assert told is not None
-    assert told.hint == "pip install 'rch[host]'"
+    assert told.hint == "pip install '/w/a.whl[host]'"
+
+
+@pytest.mark.parametrize(
+    ("noted", "command"),
+    [
+        ({"url": "file:///a%20b/r.whl", "archive_info": {}}, "pip install '/a b/r.whl[host]'"),
+        ({"url": "file:///src", "dir_info": {}}, "pip install '/src[host]'"),
+        ({"url": "file:///src", "dir_info": {"editable": True}}, "pip install -e '/src[host]'"),
+        ({"url": "https://h/r.whl", "archive_info": {}}, "pip install 'rch-xcode[host] @ https://h/r.whl'"),
+        (
+            {"url": "https://h/r", "vcs_info": {"vcs": "git", "commit_id": "ab12"}},
+            "pip install 'rch-xcode[host] @ git+https://h/r@ab12'",
+        ),
+    ],
+)
+def test_what_is_missing_comes_from_where_the_rest_came_from(noted: dict[str, Any], command: str) -> None:
+    assert read_origin(noted).command("host") == command
+
+
+@pytest.mark.parametrize("noted", [None, [], {}, {"url": 1}])
+def test_without_a_known_origin_no_index_is_named(noted: object) -> None:
+    told = read_origin(noted)._replace(pip="/my venv/bin/pip").command("tui")
+    assert told == (
+        "with the wheel that it was installed from: '/my venv/bin/pip' install"
+        f" 'PATH/rch_xcode-{rch.__version__}-py3-none-any.whl[tui]'"
+    )
+
+
+def test_a_wheel_that_is_gone_is_named_by_its_kind_alone(wheel: Path, tmp_path: Path) -> None:
+    kept = Path(shutil.copy(wheel, tmp_path / wheel.name))
+    bare = Installed(tmp_path / "bare", kept)
+    kept.unlink()
+    told = bare("rchd", "check").stderr
+    assert str(kept) not in told
+    assert f"pip install 'PATH/{wheel.name}[host]'" in told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -23,7 +24,8 @@ from building.dist import BuildError, build
 from rchctl.verbs import VERBS
 
 PACKAGES = ("rch", "rch_conformance", "rchctl", "rchd", "worker_agent")
-SCRIPTS = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["scripts"]
+PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+SCRIPTS = PROJECT["scripts"]
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +45,14 @@ def tracked(*folders: str) -> Iterator[str]:
             parts = path.relative_to(REPO).parts
             if parts[:2] == ("docs", "reference"):
                 continue
-            if path.is_file() and not {"__pycache__", ".build", ".swiftpm"} & set(parts):
+            if (path.is_file() or path.is_symlink()) and not {"__pycache__", ".build", ".swiftpm"} & set(
+                parts
+            ):
                 yield "/".join(parts)
 
 
 def test_the_wheel_holds_the_packages_whole_and_no_others(names: set[str]) -> None:
-    inside = {each for each in names if not each.startswith("rch-")}
+    inside = {each for each in names if not each.startswith("rch_xcode-")}
     assert inside == set(tracked(*PACKAGES))
 
 
@@ -57,8 +61,28 @@ def test_the_wheel_brings_a_page_for_each_program_and_verb(names: set[str]) -> N
     pages = {place for place in data if place.startswith("share/man/")}
     assert {Path(place).stem for place in pages} == {*SCRIPTS, *(f"rchctl-{verb}" for verb in VERBS)}
     assert {man_place("rchd", 8), man_place("rch-worker", 8), man_place("rchctl", 1)} <= pages
-    assert {place.format(name) for place in COMPLETIONS.values() for name in ("rchctl", "rchd")} <= data
+    assert {place.format(name) for place in COMPLETIONS.values() for name in SCRIPTS} <= data
     assert {f"{folder}/{Path(name).name}" for folder, files in STATIC for name in files} <= data
+
+
+_NAMED = re.compile(r"\bdocs/[a-z-]+\.md\b")
+
+
+def test_every_page_that_a_program_names_comes_with_it(built: list[Path], names: set[str]) -> None:
+    """As a checkout has them, but for what makes the site; in a wheel of a bearable size."""
+    docs = {name.partition("/share/doc/rch/")[2] for name in names if "/share/doc/rch/" in name}
+    assert docs == {"CHANGELOG.md"} | {
+        each for each in tracked("docs") if not {"_ext", "_static", "conf.py"} & set(each.split("/"))
+    }
+    told = {
+        page
+        for name in tracked(*PACKAGES)
+        if name.endswith(".py")
+        for page in _NAMED.findall((REPO / name).read_text())
+    }
+    assert len(told) > 5
+    assert told <= docs
+    assert built[0].stat().st_size < 2 << 20
 
 
 def test_what_contrib_holds_is_all_installed() -> None:
@@ -80,7 +104,7 @@ def test_the_metadata_is_valid_and_names_the_licence(built: list[Path]) -> None:
         raw = wheel.read(name)
         assert name.replace("METADATA", "licenses/LICENSE") in wheel.namelist()
     told = Metadata.from_email(raw, validate=True)
-    assert (told.name, str(told.version)) == ("rch", rch.__version__)
+    assert (told.name, str(told.version)) == (PROJECT["name"], rch.__version__)
     assert (told.license_expression, told.license_files) == ("Apache-2.0", ["LICENSE"])
     assert {"host", "worker", "tui", "all"} <= set(told.provides_extra or ())
     assert email.message_from_bytes(raw)["Description-Content-Type"] == "text/markdown"
@@ -89,8 +113,8 @@ def test_the_metadata_is_valid_and_names_the_licence(built: list[Path]) -> None:
 def test_the_sdist_can_be_checked_and_built_by_whoever_has_it(built: list[Path]) -> None:
     with tarfile.open(built[1]) as sdist:
         members = sdist.getmembers()
-    top = f"rch-{rch.__version__}/"
-    inside = {each.name.removeprefix(top) for each in members if each.isfile()}
+    top = f"rch_xcode-{rch.__version__}/"
+    inside = {each.name.removeprefix(top) for each in members if each.isfile() or each.issym()}
     needed = {
         *tracked(*PACKAGES, "building", "tests", "docs", "scripts"),
         "Makefile",
@@ -98,6 +122,8 @@ def test_the_sdist_can_be_checked_and_built_by_whoever_has_it(built: list[Path])
         "setup.py",
     }
     assert needed <= inside
+    marks = {each.name.removeprefix(top) for each in members if each.issym()}
+    assert marks == {each for each in tracked("tests") if (REPO / each).is_symlink()} != set()
     assert {(each.uid, each.gid, each.uname, each.mtime) for each in members} == {(0, 0, "", EPOCH)}
     assert {each.mode & 0o7777 for each in members} <= {0o755, 0o644}
 
@@ -108,6 +134,8 @@ def test_equal_sources_make_equal_packages(
     """Under another name, umask and clock; the wheel from the tree and not from the sdist."""
     sources(tmp_path_factory, tmp_path / "elsewhere")
     for path in (tmp_path / "elsewhere").rglob("*"):
+        if path.is_symlink():
+            continue
         os.utime(path, (1, 1))
         if not path.is_dir():
             path.chmod(path.stat().st_mode & 0o700)

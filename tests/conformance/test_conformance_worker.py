@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from typing import Any
 import pytest
 from conformance.mutant_bench import a_mutant_bench
 from support import sshd
+
+from rch_conformance.worker.peer import new_id
 
 WORKER = [sys.executable, "-m", "worker_agent", "xcode", "rpc"]
 SUITE = [sys.executable, "-m", "rch_conformance", "worker"]
@@ -144,3 +148,12 @@ def test_a_command_that_does_not_start_is_told() -> None:
     code, report = called("--section", "2", "--", "/nonexistent/worker")
     assert code == 1
     assert "does not start" in failures(report)[0][1]
+
+
+def test_an_id_is_of_version_7_and_none_sorts_before_an_earlier_one() -> None:
+    made = [uuid.UUID(new_id()) for _ in range(500)]
+    assert {(each.version, each.variant) for each in made} == {(7, uuid.RFC_4122)}
+    assert len(set(made)) == len(made)
+    stamps = [each.int >> 64 for each in made]
+    assert stamps == sorted(stamps)
+    assert abs((made[-1].int >> 80) / 1000 - time.time()) < 60

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -217,6 +220,17 @@ def test_the_command_lists_and_shows_its_scenarios() -> None:
     listed = run("--list").stdout.decode()
     assert {line.split()[0] for line in listed.splitlines()} == set(scenario.names())
     assert run("--show", "busy").stdout == (scenario.BUILT_IN / "busy.toml").read_bytes()
+
+
+@pytest.mark.parametrize("words", [("mock", "--list"), ("mock", "--show", "busy"), ("worker", "--list")])
+def test_a_reader_that_leaves_early_is_no_error_of_ours(words: tuple[str, ...]) -> None:
+    module = ["rch_conformance.mock"] if words[0] == "mock" else ["rch_conformance", "worker"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    argv = [sys.executable, "-m", *module, *words[1:]]
+    done = subprocess.run(argv, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_it_serves_as_a_forced_command_would_be_called(tmp_path: Path) -> None:

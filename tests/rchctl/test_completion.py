@@ -57,11 +57,42 @@ def test_a_real_bash_completes_verbs_flags_words_and_runs(cli: Cli, script: Path
     assert completed(cli, script, "verify", "--no-d") == {"--no-daemon"}
     assert completed(cli, script, "list", "--state", "f") == {"failed"}
     assert completed(cli, script, "daemon", "re") == {"restart", "resume"}
+    assert completed(cli, script, "watch", "--format", "") == {"text", "errorfmt", "json"}
     RunFolder(artifacts, number=3).write()
     (artifacts / run_id(3) / "no_daemon.json").touch()
     assert run_id(3) in completed(cli, script, "report", "")
     assert completed(cli, script, "tail", "") == {"latest", run_id(1), run_id(2)}
     assert completed(cli, script, "wait", "latest", run_id(1)) == {run_id(1)}
+
+
+def test_after_a_word_come_the_flags_that_go_with_it_and_no_others(cli: Cli, script: Path) -> None:
+    offered = completed(cli, script, "daemon", "install", "--")
+    assert offered >= {"--systemd", "--dry-run", "--hardened", "--json"}
+    assert not offered & {"--drain", "--lines", "--timeout"}
+    assert "--timeout" in completed(cli, script, "daemon", "stop", "--")
+    assert completed(cli, script, "workers", "gc", "--d") == {"--dry-run"}
+    assert completed(cli, script, "workers", "list", "--d") == set()
+    assert completed(cli, script, "config", "") == {"show", "validate"}
+
+
+def test_each_word_of_a_verb_is_told_by_what_it_does(cli: Cli) -> None:
+    told = cli("completion", "fish").stdout.splitlines()
+    (drain,) = (line for line in told if " -a drain " in line)
+    (key,) = (line for line in told if " -a key " in line)
+    assert ("no new runs" in drain, "authorized_keys" in key) == (True, True)
+
+
+def test_the_flags_that_go_with_a_word_are_flags_of_the_verb() -> None:
+    (verbs,) = (each for each in whole_parser()._actions if isinstance(each, argparse._SubParsersAction))
+    divided = {name: parser for name, parser in verbs.choices.items() if parser.parts}
+    assert set(divided) == {
+        name
+        for name, parser in verbs.choices.items()
+        if any(each.dest == "what" and "|" in str(each.metavar) for each in parser._actions)
+    }
+    for parser in divided.values():
+        assert set(parser.goes_with) <= set(parser.flags)
+        assert {word for words in parser.goes_with.values() for word in words} <= set(parser.parts)
 
 
 def test_a_folder_whose_name_is_no_id_is_no_word_for_a_shell(cli: Cli) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from building.dist import build, export
 from building.licences import libraries
+from rch.contract.extras import DISTRIBUTION
 
 EPOCH = 1_700_000_000
 
@@ -40,7 +41,7 @@ def sources(factory: pytest.TempPathFactory, to: Path) -> None:
     """A copy of the tree that the packages were made of."""
     tree = _shared(factory) / "packages.tree"
     made = {"build", *(each.name for each in tree.glob("*.egg-info"))}
-    shutil.copytree(tree, to, ignore=lambda folder, _: made if Path(folder) == tree else ())
+    shutil.copytree(tree, to, symlinks=True, ignore=lambda folder, _: made if Path(folder) == tree else ())
 
 
 def _shared(factory: pytest.TempPathFactory) -> Path:
@@ -60,9 +61,9 @@ class Installed:
         subprocess.run(argv, check=True, env={**os.environ, "PIP_FIND_LINKS": ""})
         self.site = next(top.glob("lib/python*/site-packages"))
         self.home.mkdir()
-        (own,) = self.site.glob("rch-*.dist-info")
+        (own,) = self.site.glob("rch_xcode-*.dist-info")
         for library, _ in libraries(Distribution.at(own), *extras):
-            if library.metadata["Name"] == "rch":
+            if library.metadata["Name"] == DISTRIBUTION:
                 continue
             for name in {entry.parts[0] for entry in library.files or () if entry.parts[0] != ".."}:
                 to = self.site / name
