@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rchctl.amounts import counted
 from rchctl.client import Client
 from rchctl.context import Context
 from rchctl.follow import Follower
@@ -50,7 +51,7 @@ class FirstFollower(Follower):
         self._live[run_id] = str(run.get("state", "")).lower()
         states = [self._live[each] for each in self._ids if each in self._live]
         told = ", ".join(f"{states.count(each)} {each}" for each in dict.fromkeys(states))
-        self._context.console.status(f"waiting for the first of {len(self._ids)} runs: {told}")
+        self._context.console.status(f"waiting for the first of {counted(len(self._ids), 'run')}: {told}")
 
     def drop(self) -> None:
         """Hang up."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from rchctl.amounts import counted
 from rchctl.console import Console
 from rchctl.context import Context, Outcome
 from rchctl.render import size, table
@@ -101,7 +102,7 @@ def _facts(view: dict[str, Any], chosen: dict[str, Any] | None) -> list[str]:
         facts.append(("worker", "none would serve"))
     facts += [
         ("source", f"{source['source_sha256']}"),
-        ("", f"{source['files']} files, {size(source['compressed_bytes'])} to send"),
+        ("", f"{counted(source['files'], 'file')}, {size(source['compressed_bytes'])} to send"),
         ("timeouts", _members(times)),
     ]
     if chosen is not None and chosen.get("limits"):

@@ -33,7 +33,11 @@ class Kind(StrEnum):
 
 
 class Entry(NamedTuple):
-    """One row of the registry. `remedy` is one line for the user."""
+    """One row of the registry. `remedy` is one line for the user.
+
+    `retryable`: the same call may succeed without anybody changing anything. Of a run that is the
+    same request as a new run. Then the remedy says to run again or to wait, before anything else.
+    """
 
     exit_code: int
     retryable: bool
@@ -67,17 +71,17 @@ _SUBKINDS: Mapping[tuple[Kind, str], Entry] = {
     (Kind.SSH, "ALGORITHMS"): Entry(
         20, False, "update sshd on the worker, or have its sshd_config allow today's algorithms"
     ),
-    (Kind.SSH, "SETUP"): Entry(20, True, "mend what the step names, and run it again"),
+    (Kind.SSH, "SETUP"): Entry(20, False, "mend what the step names, and run it again"),
     (Kind.SSH, "UNREACHABLE"): Entry(20, True, "check that the worker is up: rchctl workers probe"),
     (Kind.EXECUTOR, "PROTOCOL_ERROR"): Entry(40, False, "bring host and worker to the same version"),
     (Kind.EXECUTOR, "WORKER_LOST"): Entry(40, True, "run the same command again"),
-    (Kind.EXECUTOR, "TIMEOUT_OVERALL"): Entry(40, True, "raise timeouts.overall_seconds"),
-    (Kind.EXECUTOR, "TIMEOUT_IDLE"): Entry(40, True, "raise timeouts.idle_log_seconds"),
+    (Kind.EXECUTOR, "TIMEOUT_OVERALL"): Entry(40, False, "raise timeouts.overall_seconds"),
+    (Kind.EXECUTOR, "TIMEOUT_IDLE"): Entry(40, False, "raise timeouts.idle_log_seconds"),
     (Kind.EXECUTOR, "INFRASTRUCTURE"): Entry(40, True, "run the same command again"),
-    (Kind.EXECUTOR, "NO_SPACE"): Entry(40, True, "free space on the worker"),
+    (Kind.EXECUTOR, "NO_SPACE"): Entry(40, True, "wait for other runs, or free space on the worker"),
     (Kind.EXECUTOR, "CACHE_BUSY"): Entry(40, True, "wait for the job that holds the cache, and run again"),
     (Kind.EXECUTOR, "START_FAILED"): Entry(40, False, "check the toolchain on the worker"),
-    (Kind.TRANSFER, "NO_SPACE"): Entry(30, True, "free space on the worker"),
+    (Kind.TRANSFER, "NO_SPACE"): Entry(30, True, "wait for other runs, or free space on the worker"),
     (Kind.TRANSFER, "TRANSPORT_DIGEST"): Entry(30, True, "run the same command again"),
     (Kind.TRANSFER, "BUNDLE_DIGEST"): Entry(30, True, "run the same command again"),
     (Kind.SWIFTPM, "BUILD_FAILED"): Entry(50, False, "mend what the log names: rchctl tail <run>"),
@@ -97,7 +101,7 @@ _SUBKINDS: Mapping[tuple[Kind, str], Entry] = {
     (Kind.XCODEBUILD, "PACKAGE_RESOLUTION"): Entry(50, False, "check Package.resolved"),
     (Kind.ARTIFACTS, "INTEGRITY_MISMATCH"): Entry(70, False, "compare the kept <job_id>.rejected/ set"),
     (Kind.ARTIFACTS, "SIZE_EXCEEDED"): Entry(70, False, "raise the worker's max_artifact_bytes"),
-    (Kind.ARTIFACTS, "GONE"): Entry(70, False, "run the same command again"),
+    (Kind.ARTIFACTS, "GONE"): Entry(70, True, "run the same command again"),
     (Kind.WORKER_INCOMPATIBLE, "NO_TOOLCHAIN"): Entry(91, False, "add a worker to workers.toml"),
     (Kind.WORKER_INCOMPATIBLE, "NO_DESTINATION"): Entry(
         91, False, "install the runtime on a worker, or change destination.value"
@@ -106,7 +110,7 @@ _SUBKINDS: Mapping[tuple[Kind, str], Entry] = {
     (Kind.WORKER_INCOMPATIBLE, "FEATURE_MISSING"): Entry(
         91, False, "add a worker that offers it to workers.toml (docs/workers.md), or upgrade rch-worker"
     ),
-    (Kind.WORKER_INCOMPATIBLE, "PROTOCOL_DRIFT"): Entry(91, False, "run the same command again"),
+    (Kind.WORKER_INCOMPATIBLE, "PROTOCOL_DRIFT"): Entry(91, True, "run the same command again"),
     (Kind.WORKER_INCOMPATIBLE, "NOT_OFFERED"): Entry(91, False, "use what this version offers"),
     (Kind.WORKER_INCOMPATIBLE, "SIMULATED"): Entry(
         91,
@@ -123,7 +127,7 @@ _SUBKINDS: Mapping[tuple[Kind, str], Entry] = {
     (Kind.BUNDLER, "SIZE_EXCEEDED"): Entry(92, False, "exclude what the build does not need in .rchignore"),
     (Kind.BUNDLER, "UNREADABLE"): Entry(92, False, "make it readable, or name it in .rchignore"),
     (Kind.BUNDLER, "BAD_NAME"): Entry(92, False, "rename it, or name it in .rchignore"),
-    (Kind.BUNDLER, "NO_SPACE"): Entry(92, True, "free space on this machine"),
+    (Kind.BUNDLER, "NO_SPACE"): Entry(92, True, "wait for other runs, or free space on this machine"),
     (Kind.CONFIG, "NO_PROJECT"): Entry(3, False, "make .rch/xcode.toml, or run inside a Swift package"),
     (Kind.CONFIG, "AMBIGUOUS"): Entry(3, False, "name one of the pair in [project]"),
     (Kind.CONFIG, "UNKNOWN_KEY"): Entry(3, False, "use the nearest known key"),

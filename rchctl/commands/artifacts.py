@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,4 +86,16 @@ def _listing(found: list[Item], run_dir: Path, context: Context) -> str:
         )
         for item in found
     ]
-    return table(("SCOPE", "NAME", "SIZE", "PATH"), rows, context.console)
+    heads = ("SCOPE", "NAME", "SIZE", "PATH")
+    if not context.console.out_is_terminal or _width(heads, rows) <= context.console.width:
+        return table(heads, rows, context.console)
+    # A path is there to be copied: where it has no room beside the others it has a line of its own, whole.
+    told = table(heads[:3], [row[:3] for row in rows], context.console).splitlines(keepends=True)
+    paths = (f"  {one_line(row[3])}\n" for row in rows)
+    return told[0] + "".join(f"{line}{path}" for line, path in zip(told[1:], paths, strict=True))
+
+
+def _width(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Of a line with all columns, two blanks between them."""
+    cells = [heads, *(tuple(map(one_line, row)) for row in rows)]
+    return sum(max(map(len, column)) + 2 for column in zip(*cells, strict=True)) - 2

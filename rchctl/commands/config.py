@@ -89,17 +89,20 @@ def _origin(key: str, resolved: Resolved) -> str:
 
 
 def _origins_table(values: dict[str, Any], origins: dict[str, str], context: Context) -> str:
-    shown = [(key, _value(value), origins[key]) for key, value in values.items() if value is not None]
+    shown = [
+        (key, *(("-", "not set") if value is None else (_value(value), origins[key])))
+        for key, value in values.items()
+    ]
     return table(("KEY", "VALUE", "ORIGIN"), shown, context.console)
 
 
 def _toml(values: dict[str, Any]) -> str:
-    """The values as a file of their own would have them; what is not set is left out."""
+    """The values as a file of their own would have them; what is not set is a comment."""
     tables: dict[str, list[str]] = {}
     for key, value in values.items():
         name, _, leaf = key.rpartition(".")
-        if value is not None:
-            tables.setdefault(name, []).append(f"{leaf} = {_value(value)}")
+        line = f"# {leaf} is not set" if value is None else f"{leaf} = {_value(value)}"
+        tables.setdefault(name, []).append(line)
     blocks = ["\n".join(([f"[{name}]"] if name else []) + lines) for name, lines in sorted(tables.items())]
     return "\n\n".join(blocks) + "\n"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rch.contract.errors import Failure, Kind
+from rchctl.amounts import counted
 from rchctl.context import Context, Outcome
 from rchctl.indices import Item, items, manifest_digests
 from rchctl.parser import VerbParser, nearest
@@ -49,7 +50,7 @@ def run(context: Context) -> Outcome:
             length = _copy(source, place, digests.get(source), force=args.force)
             copied.append({"scope": item.scope, "path": str(place), "size": length})
     total = sum(each["size"] for each in copied)
-    context.say(f"{len(copied)} files, {size(total)}, in {target}\n")
+    context.say(f"{counted(len(copied), 'file')}, {size(total)}, in {target}\n")
     return Outcome({"run_id": folder.name, "to": str(target.absolute()), "files": copied})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from rchctl.amounts import counted
 from rchctl.context import Context, Outcome
 from rchctl.moments import since
 from rchctl.parser import VerbParser
@@ -38,7 +39,9 @@ def run(context: Context) -> Outcome:
         context.say(_table(found, context))
         context.say(_evidence(found))
     elif not context.json:
-        context.console.note(f"no test of {asked.project_name(context)} wavered in {len(runs)} runs")
+        context.console.note(
+            f"no test of {asked.project_name(context)} wavered in {counted(len(runs), 'run')}"
+        )
     return Outcome({"runs": len(runs), "tests": [_as_json(each) for each in found]})
 
 

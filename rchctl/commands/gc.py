@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rch.contract.errors import Failure, Kind
+from rchctl.amounts import counted, number
 from rchctl.context import Context, Outcome, error_body
 from rchctl.parser import UsageError, VerbParser
 from rchctl.render import size, table
@@ -74,11 +75,13 @@ def _listing(entries: list[dict[str, Any]], context: Context) -> str:
 def _summary(view: dict[str, Any]) -> str:
     verb = "would go" if view.get("dry_run") else "went"
     runs, kept = view.get("runs", 0), view.get("kept_runs", 0)
+    stay = "stays" if kept == 1 else "stay"
     held = view.get("held") or {}
     words = {"newest": "as the newest of its project", "pinned": "by --keep", "used": "in use"}
     more = ", ".join(f"{count} {words.get(name, name)}" for name, count in sorted(held.items()))
     return (
-        f"{runs} runs {verb}, {size(view.get('bytes'))}; {kept} stay, {size(view.get('kept_bytes'))}"
+        f"{counted(number(runs), 'run')} {verb}, {size(view.get('bytes'))};"
+        f" {kept} {stay}, {size(view.get('kept_bytes'))}"
         + (f"; over a bound and held: {more}" if more else "")
         + ("; not all are listed" if view.get("more") else "")
     )

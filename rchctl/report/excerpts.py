@@ -11,6 +11,7 @@ from pathlib import Path
 from rch.contract.records import SourceEntry, SourceManifest
 from rch.contract.redact import REDACTED, holds_secret
 from rch.files.regular import open_regular
+from rchctl.amounts import counted
 
 MOST = 200
 """So many places are shown with their source; more make the page heavy."""
@@ -70,7 +71,7 @@ class Sources:
         if isinstance(lines, str):
             return Excerpt(note=lines)
         if not 0 < place.line <= len(lines):
-            return Excerpt(note=f"the file has {len(lines)} lines")
+            return Excerpt(note=f"the file has {counted(len(lines), 'line')}")
         return Excerpt(lines=around(lines, place))
 
     def _read(self, path: str) -> list[str] | str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rchctl.amounts import counted
 from rchctl.render import duration
 from rchctl.report.model import Cell, PastPage, RunBar, WaveringRow
 from rchctl.report.text import cut
@@ -49,7 +50,7 @@ def _told(past: Sequence[PastRun]) -> str:
     counts: dict[str, int] = {}
     for run in past:
         counts[word(run)] = counts.get(word(run), 0) + 1
-    told = f"{len(past)} runs: " + ", ".join(f"{count} {name}" for name, count in counts.items())
+    told = f"{counted(len(past), 'run')}: " + ", ".join(f"{count} {name}" for name, count in counts.items())
     found = trend(past)
     if found is None:
         return told

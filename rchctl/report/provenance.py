@@ -52,6 +52,10 @@ def provenance(step: StepRecords) -> tuple[Fact, ...]:
     return tuple(found)
 
 
+def _files(count: int) -> str:
+    return f"{count:,} file" if count == 1 else f"{count:,} files"
+
+
 def transfer(step: StepRecords, accepted: Accepted | None) -> tuple[Fact, ...]:
     """What was sent, fetched and kept."""
     found: list[Fact] = []
@@ -65,12 +69,12 @@ def transfer(step: StepRecords, accepted: Accepted | None) -> tuple[Fact, ...]:
     host = step.host_metrics
     if accepted is not None and host is not None:
         source = accepted.source
-        found.append(Fact("source", f"{source.files:,} files, {size(source.tar_bytes)}"))
+        found.append(Fact("source", f"{_files(source.files)}, {size(source.tar_bytes)}"))
         found.append(Fact("upload", _upload(accepted, host.stages_ms)))
     if step.manifest is not None:
         files = [each for each in step.manifest.entries if each.type == "file"]
         found.append(
-            Fact("artifacts fetched", f"{len(files):,} files, {size(sum(each.size for each in files))}")
+            Fact("artifacts fetched", f"{_files(len(files))}, {size(sum(each.size for each in files))}")
         )
     if step.metrics is not None:
         for name, count in step.metrics.counts.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import msgspec
 import pytest
@@ -95,6 +96,14 @@ def test_the_exit_codes_of_the_registry() -> None:
         assert entry.exit_code == codes[kind]
         assert entry.remedy
         assert "\n" not in entry.remedy
+
+
+@pytest.mark.spec("8")
+def test_a_remedy_says_to_go_on_as_before_just_where_the_registry_calls_the_failure_retryable() -> None:
+    as_before = re.compile(r"\bagain\b|^wait\b|^check (that )?the worker|^rchctl daemon start$")
+    for kind, subkind, entry in registry():
+        told = as_before.search(entry.remedy) is not None and not entry.remedy.startswith("mend ")
+        assert told is entry.retryable, (kind, subkind, entry.remedy)
 
 
 @pytest.mark.spec("2")

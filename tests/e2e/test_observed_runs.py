@@ -88,7 +88,7 @@ def test_gc_names_old_runs_then_removes_them_and_keeps_what_is_pinned(user: Lab)
     done = user.rchctl("gc")
     assert done.returncode == 0
     assert "over 1 runs are kept" in done.stdout
-    assert "1 runs went" in done.stderr
+    assert "1 run went" in done.stderr
     assert sorted(each.name for each in artifacts.iterdir()) == [ids[0], ids[2]]
     assert user.json("status", ids[1])["exit_code"] == 2
     assert user.json("check")["exit_code"] == 0

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from support.cli import Cli
 from support.fake_daemon import RUN_ID, FakeDaemon, run_view, step_view
 
 from rch.contract.errors import Failure, Kind
+from rchctl.commands.artifacts import _listing
+from rchctl.context import Context
+from rchctl.indices import items
 
 JOB = "job-build-0000"
 
@@ -92,6 +96,23 @@ def test_the_listing_is_for_people(cli: Cli, run_dir: Path) -> None:
     assert any(
         line.split() == ["build", "build_log", "10", "B", f"steps/build/{JOB}/build.log"] for line in lines
     )
+
+
+def test_a_path_that_has_no_room_beside_the_others_has_a_line_of_its_own(run_dir: Path) -> None:
+    def listed(width: int) -> list[str]:
+        console = SimpleNamespace(out_is_terminal=True, width=width)
+        return _listing(
+            items(run_dir), run_dir, cast("Context", SimpleNamespace(console=console))
+        ).splitlines()
+
+    path = f"steps/build/{JOB}/build.log"
+    assert [line.split() for line in listed(120) if path in line] == [
+        ["build", "build_log", "10", "B", path]
+    ]
+    narrow = listed(40)
+    assert [line.split() for line in narrow if path in line] == [[path]]
+    assert narrow[0].split() == ["SCOPE", "NAME", "SIZE"]
+    assert narrow[narrow.index(f"  {path}") - 1].split() == ["build", "build_log", "10", "B"]
 
 
 @pytest.mark.parametrize("name", ["build.log", "build/build.log", "build_log", "build/build_log"])

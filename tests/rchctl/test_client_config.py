@@ -49,6 +49,19 @@ def test_what_is_shown_is_a_config_of_the_same_values(cli: Cli) -> None:
 
 
 @pytest.mark.spec("6")
+def test_a_key_that_is_not_set_is_named_and_is_no_value(cli: Cli) -> None:
+    done = cli("config", "show", "cache")
+    assert "# namespace is not set" in done.stdout.splitlines()
+    assert "namespace" not in tomllib.loads(done.stdout)["cache"]
+    rows = [line.split() for line in cli("config", "show", "cache", "--origin").stdout.splitlines()]
+    assert ["cache.namespace", "-", "not", "set"] in rows
+    assert (
+        json.loads(cli("config", "show", "cache", "--json").stdout)["data"]["values"]["cache.namespace"]
+        is None
+    )
+
+
+@pytest.mark.spec("6")
 def test_each_value_is_told_with_the_layer_that_set_it(cli: Cli) -> None:
     done = cli("config", "show", "--origin", "--set", "run.allow_narrowing=true")
     rows = {line.split()[0]: line.split()[-1] for line in done.stdout.splitlines()[1:]}

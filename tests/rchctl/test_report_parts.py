@@ -128,7 +128,7 @@ def test_places_that_are_none_have_a_reason(tmp_path: Path) -> None:
     outside = tmp_path / "secret"
     outside.write_text("secret\n")
     assert "not in the source" in sources.excerpt(Place("../secret", 1)).note
-    assert "has 1 lines" in sources.excerpt(Place("Sources/A.swift", 9)).note
+    assert "has 1 line" in sources.excerpt(Place("Sources/A.swift", 9)).note
     (tmp_path / "Sources/A.swift").unlink()
     again = sources_of(tmp_path, b"verified\n")
     (tmp_path / "Sources/A.swift").unlink()

@@ -79,7 +79,7 @@ def rchctl_page(docs: Path) -> str:
         if verb in exits:
             parts.append("**Exit code**\n")
             parts.append("\n".join(f"- {form}: {_codes(text)}" for form, text in exits[verb]) + "\n")
-    return page("rchctl", *parts)
+    return page("rchctl: every verb and flag", *parts)
 
 
 def _codes(text: str) -> str:

@@ -14,7 +14,8 @@ code, so a script may rely on the number and a person on the words. The same thr
 [local socket](local-api.md).
 
 *Again?* says whether the same call may succeed without anybody changing anything: a script may try those
-again, and should stop at the others. The remedy is the line that `rchctl` prints where nothing more exact
+again, and should stop at the others. Of a run that means the same request as a new run; a daemon that is
+started anew counts as no change. The remedy is the line that `rchctl` prints where nothing more exact
 is known; often the message has one that names the very flag, key or file.
 """
 
@@ -32,7 +33,7 @@ MEANING = {
     70: "artifacts are missing, or not what they say they are",
     80: "cancelled",
     90: "every worker that could serve is busy",
-    91: "no worker can serve this, ever",
+    91: "no worker can serve this, as it and they are now",
     92: "the source cannot be bundled",
     93: "the attestation does not hold: signed by nobody, by another key, or over other bytes",
 }
