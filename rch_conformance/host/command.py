@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from rch_conformance.host.calling import ended_by_sigterm
 from rch_conformance.host.cases import CASES
-from rch_conformance.host.home import Home, rchctl_of
+from rch_conformance.host.home import Home, program_of, rchctl_of
 from rch_conformance.host.rig import Rig
 from rch_conformance.host.suite import NEEDED, SUITE
 from rch_conformance.running import Running, UsageError, add_options
@@ -72,12 +73,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     daemon = args.rchd or os.environ.get("RCH_RCHD")
     client = rchctl_of(args.rchctl)
-    home = Home(client, args.timeout, {} if daemon is None else {"RCH_RCHD": daemon}, keep=args.keep)
-    if args.keep:
-        sys.stderr.write(f"rch-conformance: the host's home is {home.root}\n")
-    with home, Rig(home, CASES) as rig:
-        rig.ahead(needed(check.id for check in running.checks))
-        return running.run(shlex.join(client), rig)
+    env = {} if daemon is None else {"RCH_RCHD": shlex.join(program_of("--rchd", daemon))}
+    with ended_by_sigterm(), Home(client, args.timeout, env, keep=args.keep) as home:
+        if args.keep:
+            sys.stderr.write(f"rch-conformance: the host's home is {home.root}\n")
+        with Rig(home, CASES) as rig:
+            rig.ahead(needed(check.id for check in running.checks))
+            return running.run(shlex.join(client), rig)
 
 
 def needed(ids: Iterable[str]) -> list[str]:

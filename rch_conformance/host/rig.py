@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rch_conformance.checks import Broken
+from rch_conformance.host.calling import undisturbed
 from rch_conformance.host.home import Ended, Home, MockEntry, read_json
 from rch_conformance.host.seen import Run, transcript
 
@@ -68,9 +69,14 @@ class Rig:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Wait for what runs; what has not begun is left out."""
-        self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for what runs, or end it where the checks were broken off."""
+        if kind is None:
+            self._pool.shutdown(cancel_futures=True)
+            return
+        with undisturbed():
+            self.home.abandon()
+            self._pool.shutdown(cancel_futures=True)
 
     def ahead(self, names: Iterable[str]) -> None:
         """Begin with these runs: their checks will come."""
