@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -277,8 +278,12 @@ def default_state(name: str) -> Path:
 
     word = hashlib.sha256(name.encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"rch-mock-worker-{os.getuid()}-{word}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
+    try:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+    except OSError as error:
+        raise Failure(Kind.CONFIG, f"{folder}: {error.strerror}: name another with --state") from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise Failure(Kind.CONFIG, f"{folder} is no folder of yours: name another with --state")
     return folder
