@@ -16,7 +16,7 @@ from rch_conformance.host.rig import Rig
 from rch_conformance.host.suite import NEEDED, SUITE
 from rch_conformance.running import Running, UsageError, add_options
 
-_CHECKS = ("protocol", "life", "selection", "artifacts")
+_CHECKS = ("identity", "protocol", "life", "selection", "artifacts")
 _EPILOG = """The host is run in a throw-away home: RCH_HOME and RCH_SOCKET lie there, workers.toml names
 mock workers with transport = "local", and `CMD verify --json --set selection.tags=NAME` is called in a copy
 of a fixture project. RCH_RCHD is passed on, so that a daemon of yours can be tried with our client.
@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "host",
         help="check a host: rchctl and rchd, against mock workers",
-        description="Checks a host against sections 3, 4, 7, 8, 9 and 10 of the contract.",
+        description="Checks a host against sections 2, 3, 4, 7, 8, 9 and 10 of the contract.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

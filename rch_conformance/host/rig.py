@@ -64,7 +64,7 @@ class Rig:
                 priority=10,
             )
             if case.spare:
-                yield MockEntry(name=f"{name}-spare", scenario="success", tag=name, priority=20)
+                yield MockEntry(name=spare_of(name), scenario="success", tag=name, priority=20)
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +107,11 @@ class Rig:
         drive = case.drive or _to_its_end
         ended = drive(self, name, words)
         return Run(ended=ended, folder=_folder(ended), state=self.home.state(worker), skip=before)
+
+
+def spare_of(name: str) -> str:
+    """The second worker of a case: the first by its name, and the last by its priority."""
+    return f"a-spare-of-{name}"
 
 
 def _to_its_end(rig: Rig, name: str, words: tuple[str, ...]) -> Ended:

@@ -84,6 +84,8 @@ Fault = Literal[
     "bad-signature",
     "other-key",
     "wrong-nonce",
+    "wrong-root",
+    "bad-statement",
     "other-job",
     "cut",
 ]
