@@ -18,11 +18,11 @@ import msgspec
 from rch.contract import attested, sets, worker_envelope
 from rch.contract.attestation import Trust
 from rch.contract.errors import Failure, Kind
-from rch.contract.worker_rpc import Code
+from rch.contract.worker_rpc import Code, FetchHeader
 from rchd import __main__ as program
 from rchd.core import effects as fx
 from rchd.core import events as ev
-from rchd.core import daemon, jobs, projections, run, select, step
+from rchd.core import jobs, projections, run, select, step
 from rchd.core import model as m
 from rchd.edges import artifacts, intake, performer, uploads, worker_client
 from rchd.edges.timers import Timers
@@ -134,7 +134,7 @@ def _without_lease(real: Any) -> Any:
 def _refusing_members(real: Any) -> Any:
     def convert(raw: Any, kind: Any) -> Any:
         known = {field.encode_name for field in msgspec.structs.fields(kind)}
-        if kind is not worker_envelope.FetchHeader and set(raw) - known:
+        if kind is not FetchHeader and set(raw) - known:
             raise worker_envelope.protocol_error("an unknown member")
         return real(raw, kind)
 
@@ -198,7 +198,7 @@ BREAKS: dict[str, tuple[Callable[[], None], str]] = {
         "unknown-members-are-taken",
     ),
     "maps no code": (_codes_unmapped, "ends-feature-missing"),
-    "takes the first by name": (_put(daemon, "select", _one_priority), "priority-is-heeded"),
+    "takes the first by name": (_put(run, "select", _one_priority), "priority-is-heeded"),
     "skips a seq": (_put(projections, "_state", _skipping_seq), "run-seq-rises-by-one"),
     "reads no statement": (_put(attested, "_envelopes", lambda _real: lambda *_: ()), "ends-bad-statement"),
     "believes every root": (
