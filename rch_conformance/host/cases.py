@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rch_conformance.host.rig import Case, interrupted, killed
+from rch_conformance.host.rig import Case, changed, interrupted, killed
 
 _BUILD = ("--action", "build")
 _PLAIN = (
@@ -71,6 +71,8 @@ CASES = {
     "tests-failed": Case(),
     "refused-here": Case(scenario="success", words=("--filter", "MockTests")),
     "busy": Case(words=(*_BUILD, "--no-queue")),
+    "base-missing": Case(project="changing", words=_BUILD),
+    "changed": Case(after="base-missing", project="changing", words=_BUILD, drive=changed),
     "preferred": Case(scenario="success", words=_BUILD, spare=True),
     "absent": Case(scenario="success", words=_BUILD, absent=True),
     "interrupted": Case(scenario="long-job", words=_BUILD, drive=interrupted),

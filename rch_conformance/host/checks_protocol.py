@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from rch.contract.canonical import jcs_sha256
 from rch.contract.ids import is_id
+from rch_conformance.checks import NotOffered
 from rch_conformance.host.seen import Asked, Run, require, require_equal
 from rch_conformance.host.suite import ends, looks_at
 
@@ -62,6 +63,19 @@ def source_missing_uploads_again(run: Run) -> None:
     require_equal(run.ended.code, 0, "exit code")
     ops = [each.op for each in run.asked("upload_source", "submit")]
     require_equal(ops, ["upload_source", "submit", "upload_source", "submit"], "uploads and submits")
+
+
+@looks_at("3.1", "BASE_MISSING for a thin upload leads to a full one", "base-missing", "changed")
+def base_missing_uploads_all(first: Run, changed: Run) -> None:
+    require_equal((first.ended.code, changed.ended.code), (0, 0), "exit codes")
+    uploads = changed.asked("upload_source")
+    if not any(each.payload.get("base") for each in uploads):
+        raise NotOffered("upload_thin", "the host sends a changed source as a whole")
+    last = uploads[-1]
+    require(not last.payload.get("base"), "a full upload after BASE_MISSING", last.payload)
+    (submit,) = changed.asked("submit")
+    source = submit.payload["job"]["job_key_inputs"]["source_sha256"]
+    require_equal(last.payload["source_sha256"], source, "source_sha256 of the full upload")
 
 
 @looks_at("3.1", "A source that is lost each time is not uploaded for ever", "source-never")

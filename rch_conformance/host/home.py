@@ -92,6 +92,7 @@ class Home:
         self.projects = {
             "package": fixtures.copy(fixtures.PACKAGE, self.root / "package"),
             "app": fixtures.copy(fixtures.APP, self.root / "app"),
+            "changing": fixtures.copy(fixtures.PACKAGE, self.root / "changing"),
         }
 
     def __enter__(self) -> Self:

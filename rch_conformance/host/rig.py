@@ -154,6 +154,14 @@ def killed(rig: Rig, name: str, words: tuple[str, ...]) -> Ended:
     return ended
 
 
+def changed(rig: Rig, name: str, words: tuple[str, ...]) -> Ended:
+    """A run of the project with one file changed since the last one."""
+    file = rig.home.projects[rig.cases[name].project] / "Sources" / "Mock" / "Mock.swift"
+    with file.open("a", encoding="utf-8") as text:
+        text.write("// changed\n")
+    return _to_its_end(rig, name, words)
+
+
 def _was_asked(rig: Rig, worker: str, op: str) -> bool:
     return any(each.op == op for each in transcript(rig.home.state(worker)))
 

@@ -47,7 +47,8 @@ class Worker(Table, frozen=True, kw_only=True):
     """What the worker says of itself.
 
     `capabilities` are merged, key by key, over those of the mock Mac; `without` are features that it
-    does not offer. It grants `slots` leases at once, each for `lease_seconds`.
+    does not offer. It grants `slots` leases at once, each for `lease_seconds`. With
+    `forgets_bases` it offers thin uploads, and never has the base of one.
     """
 
     protocol_min: int = 1
@@ -55,6 +56,7 @@ class Worker(Table, frozen=True, kw_only=True):
     without: tuple[Word, ...] = ()
     slots: Annotated[int, Meta(ge=1, le=1000)] = 1
     lease_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 90
+    forgets_bases: bool = False
     capabilities: dict[str, Any] = {}
 
 

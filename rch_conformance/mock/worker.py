@@ -27,6 +27,7 @@ from rch.contract.worker_rpc import (
     CancelResult,
     Code,
     Empty,
+    Feature,
     HasSourceRequest,
     HasSourceResult,
     ProbeResult,
@@ -69,7 +70,9 @@ class MockWorker:
     @property
     def features(self) -> tuple[str, ...]:
         """What it offers."""
-        return tuple(str(each) for each in FEATURES if each not in self.scenario.worker.without)
+        told = self.scenario.worker
+        offered = (*FEATURES, Feature.UPLOAD_THIN) if told.forgets_bases else FEATURES
+        return tuple(str(each) for each in offered if each not in told.without)
 
     @property
     def signs(self) -> bool:
@@ -183,6 +186,8 @@ def _upload(worker: MockWorker, payload: Any, body: Readable) -> msgspec.Struct:
     from rch_conformance.mock.source import take_source
 
     asked = cast("UploadRequest", payload)
+    if asked.base is not None and "upload_thin" in worker.features:
+        raise RpcError(Code.BASE_MISSING, f"base {asked.base.source_sha256} is not stored")
     take_source(asked, body, worker.scenario.worker.capabilities)
     _require_lease(worker, asked.lease_id, asked.fence)
     with worker.folder.changing() as state:

@@ -163,6 +163,14 @@ def _skipping_seq(real: Any) -> Any:
     return state
 
 
+def _gives_up_without_a_base() -> None:
+    async def has_base(self: Any, thin: Any) -> bool:
+        await self._send(thin)
+        return True
+
+    setattr(uploads.Upload, "_has_base", has_base)  # noqa: B010  (as above)
+
+
 BREAKS: dict[str, tuple[Callable[[], None], str]] = {
     "keeps its leases": (_put(performer, "_release", _no_release), "lease-is-released"),
     "names an old fence": (_put(performer, "_submit", _changed(fence=0)), "submits-bear-the-lease"),
@@ -192,6 +200,7 @@ BREAKS: dict[str, tuple[Callable[[], None], str]] = {
     ),
     "has two nonces": (_nonce_again, "nonces-differ-over-runs"),
     "uploads without a lease": (_put(uploads, "UploadRequest", _without_lease), "uploads-bear-the-lease"),
+    "gives up without a base": (_gives_up_without_a_base, "base-missing-uploads-all"),
     "holds no tail": (_constant(performer, "TAIL_WAIT_SECONDS", 0.0), "tails-are-held"),
     "knows every member": (
         _put(worker_envelope, "_convert", _refusing_members),
