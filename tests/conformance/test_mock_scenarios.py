@@ -37,7 +37,7 @@ def test_each_built_in_scenario_is_a_file_that_would_be_taken(name: str) -> None
             '[[answer]]\nop = "submit"\ndo = "refuse"\npayload = { a = 1 }\n',
             'answer[0].payload is of do = "change"',
         ),
-        ('[[answer]]\nop = "submit"\ndo = "refuse"\ncode = "BUSSY"\n', "did you mean BUSY?"),
+        ('[[answer]]\nop = "submit"\ndo = "refuse"\ncode = "BUSYY"\n', "did you mean BUSY?"),
         (
             '[[answer]]\nop = "submit"\ndo = "refuse"\ncode = "BUSY"\nunknown_code = true\n',
             "BUSY is a code of the contract",
@@ -163,7 +163,7 @@ def test_a_code_that_nobody_knows_is_sent_where_the_scenario_means_it(tmp_path: 
 def test_a_scenario_is_printed_by_its_path_once_it_was_found_right(tmp_path: Path) -> None:
     right, wrong = tmp_path / "right.toml", tmp_path / "wrong.toml"
     right.write_text('about = "mine: \u00e9"\n', encoding="utf-8")
-    wrong.write_text("abuot = 1\n")
+    wrong.write_text("abouts = 1\n")
     assert run("--show", str(right)).stdout == right.read_bytes()
     done = run("--show", str(wrong))
     assert (done.returncode, done.stdout) == (3, b"")
