@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rch_conformance.host.rig import Case, interrupted, killed
+from rch_conformance.host.rig import Case, changed, interrupted, killed
 
 _BUILD = ("--action", "build")
 _PLAIN = (
@@ -19,6 +19,9 @@ _PLAIN = (
     "key-mismatch",
     "internal",
     "unknown-operation",
+    "invalid-request",
+    "unsupported-protocol",
+    "feature-missing",
     "gone",
     # versions and features
     "protocol-9",
@@ -37,6 +40,7 @@ _PLAIN = (
     "state-unknown",
     "other-request",
     "no-json",
+    "unknown-members",
     "busy-twice",
     "renewals",
     # sets
@@ -53,6 +57,8 @@ _PLAIN = (
     "bad-signature",
     "other-key",
     "wrong-nonce",
+    "wrong-root",
+    "bad-statement",
 )
 """Cases of one build step each, on the scenario of their own name."""
 
@@ -65,6 +71,9 @@ CASES = {
     "tests-failed": Case(),
     "refused-here": Case(scenario="success", words=("--filter", "MockTests")),
     "busy": Case(words=(*_BUILD, "--no-queue")),
+    "base-missing": Case(project="changing", words=_BUILD),
+    "changed": Case(after="base-missing", project="changing", words=_BUILD, drive=changed),
+    "preferred": Case(scenario="success", words=_BUILD, spare=True),
     "absent": Case(scenario="success", words=_BUILD, absent=True),
     "interrupted": Case(scenario="long-job", words=_BUILD, drive=interrupted),
     "too-long": Case(scenario="long-job", words=(*_BUILD, "--set", "timeouts.overall_seconds=1")),

@@ -187,11 +187,14 @@ _bad("unsafe-path", "A set with .. in a path is refused")
 _bad("absolute-path", "A set with an absolute path is refused")
 _bad("link", "A set with a link is refused")
 _bad("twice", "A set with an entry twice is refused")
+_bad("wrong-root", "A set whose artifact_root_sha256 is not that of its entries is refused")
 _bad("other-job", "A set of another job is refused")
 ends("10", "An unsigned set of a pinned worker is refused: 93", "unsigned", *_UNTRUSTED)
 ends("10", "A wrong signature is refused: 93", "bad-signature", *_UNTRUSTED)
 ends("10", "A signature of a key that is not the pinned one is refused: 93", "other-key", *_UNTRUSTED)
 ends("10", "An attestation with another nonce is refused: 93", "wrong-nonce", *_UNTRUSTED)
+
+ends("10", "A DSSE statement whose signature does not verify is refused: 93", "bad-statement", *_UNTRUSTED)
 
 
 def _read(run: Run, path: Path) -> dict[str, Any]:

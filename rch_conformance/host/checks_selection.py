@@ -8,7 +8,8 @@ from typing import Any
 
 from rch.contract.decoding import decode_json
 from rch_conformance import fixtures
-from rch_conformance.host.seen import Run, require, require_equal
+from rch_conformance.host.rig import spare_of
+from rch_conformance.host.seen import Run, require, require_equal, transcript
 from rch_conformance.host.suite import looks_at
 
 _SWIFT = {"swift_version", "toolchain_dir", "os_name", "os_version", "arch"}
@@ -81,6 +82,15 @@ def selection_is_on_record(success: Run) -> None:
     require(
         others and all(each["reason"] and not each["chosen"] for each in others), "a reason each", others
     )
+
+
+@looks_at("7", "Of two workers that could serve, the one of the lower priority number does", "preferred")
+def priority_is_heeded(run: Run) -> None:
+    require_equal(run.ended.code, 0, "exit code")
+    chosen = run.record("worker_selection.json")["selected_worker"]
+    require_equal(chosen, "preferred", "selected_worker, before one that is first by its name")
+    spare = transcript(run.state.with_name(spare_of(run.state.name)))
+    require_equal([each.op for each in spare if each.op != "probe"], [], "requests to the other worker")
 
 
 @looks_at("7", "capabilities.json has what the worker said when it was selected", "success")

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from rch_conformance.host.calling import ended_by_sigterm
 from rch_conformance.host.cases import CASES
-from rch_conformance.host.home import Home, rchctl_of
+from rch_conformance.host.home import Home, program_of, rchctl_of
 from rch_conformance.host.rig import Rig
 from rch_conformance.host.suite import NEEDED, SUITE
 from rch_conformance.running import Running, UsageError, add_options
 
-_CHECKS = ("protocol", "life", "selection", "artifacts")
+_CHECKS = ("identity", "protocol", "life", "selection", "artifacts")
 _EPILOG = """The host is run in a throw-away home: RCH_HOME and RCH_SOCKET lie there, workers.toml names
 mock workers with transport = "local", and `CMD verify --json --set selection.tags=NAME` is called in a copy
 of a fixture project. RCH_RCHD is passed on, so that a daemon of yours can be tried with our client.
@@ -33,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "host",
         help="check a host: rchctl and rchd, against mock workers",
-        description="Checks a host against sections 3, 4, 7, 8, 9 and 10 of the contract.",
+        description="Checks a host against sections 2, 3, 4, 7, 8, 9 and 10 of the contract.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -72,12 +73,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     daemon = args.rchd or os.environ.get("RCH_RCHD")
     client = rchctl_of(args.rchctl)
-    home = Home(client, args.timeout, {} if daemon is None else {"RCH_RCHD": daemon}, keep=args.keep)
-    if args.keep:
-        sys.stderr.write(f"rch-conformance: the host's home is {home.root}\n")
-    with home, Rig(home, CASES) as rig:
-        rig.ahead(needed(check.id for check in running.checks))
-        return running.run(shlex.join(client), rig)
+    env = {} if daemon is None else {"RCH_RCHD": shlex.join(program_of("--rchd", daemon))}
+    with ended_by_sigterm(), Home(client, args.timeout, env, keep=args.keep) as home:
+        if args.keep:
+            sys.stderr.write(f"rch-conformance: the host's home is {home.root}\n")
+        with Rig(home, CASES) as rig:
+            rig.ahead(needed(check.id for check in running.checks))
+            return running.run(shlex.join(client), rig)
 
 
 def needed(ids: Iterable[str]) -> list[str]:

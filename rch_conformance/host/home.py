@@ -7,9 +7,9 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -20,12 +20,15 @@ from typing import Any, Self
 from rch.contract.decoding import decode_json
 from rch_conformance import fixtures
 from rch_conformance.checks import Broken
+from rch_conformance.host.calling import Call, end_all_that_name, undisturbed
 from rch_conformance.mock.mac import FINGERPRINT
 from rch_conformance.running import UsageError
 
 MOCK = (sys.executable, "-m", "rch_conformance.mock")
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
 _LOOK_SECONDS = 0.02
+_STOP_SECONDS = 15.0
+"""How long the daemon may take to stop before it is ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,9 @@ class Home:
     keep: bool = False
 
     def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: set[Call] = set()
+        self._over = False
         self.root = Path(tempfile.mkdtemp(prefix="rch-host-"))
         self.folder = self.root / "home"
         self.env = {
@@ -86,6 +92,7 @@ class Home:
         self.projects = {
             "package": fixtures.copy(fixtures.PACKAGE, self.root / "package"),
             "app": fixtures.copy(fixtures.APP, self.root / "app"),
+            "changing": fixtures.copy(fixtures.PACKAGE, self.root / "changing"),
         }
 
     def __enter__(self) -> Self:
@@ -118,27 +125,24 @@ class Home:
         """The runs' folders."""
         return self.folder / "data" / "artifacts" / "xcode"
 
-    def start(self, *words: str, project: str = "package") -> subprocess.Popen[str]:
+    def start(self, *words: str, project: str = "package") -> Call:
         """A call that goes on."""
-        return subprocess.Popen(
-            [*self.rchctl, *words],
-            env=self.env,
-            cwd=self.projects[project],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        with self._lock:
+            if self._over:
+                raise Broken("the suite was ended")
+            call = Call([*self.rchctl, *words], self.env, self.projects[project])
+            self._calls.add(call)
+            return call
 
-    def end(self, process: subprocess.Popen[str], begun: float) -> Ended:
-        """Wait for a call's end; `Broken` when it takes too long."""
+    def end(self, call: Call, begun: float, seconds: float | None = None) -> Ended:
+        """Wait for a call's end; `Broken` when it takes too long or says too much."""
         try:
-            out, err = process.communicate(timeout=self.seconds)
-        except subprocess.TimeoutExpired as error:
-            process.kill()
-            process.communicate()
-            raise Broken(f"the host did not end within {self.seconds:g} s") from error
-        return Ended(code=process.returncode, out=out, err=err, seconds=time.monotonic() - begun)
+            code, out, err = call.end(self.seconds if seconds is None else seconds)
+        finally:
+            with self._lock:
+                if not call.has_group:
+                    self._calls.discard(call)
+        return Ended(code=code, out=out, err=err, seconds=time.monotonic() - begun)
 
     def call(self, *words: str, project: str = "package") -> Ended:
         """A call from beginning to end."""
@@ -149,6 +153,8 @@ class Home:
         """Wait until `found` says so; `Broken` names `what` was awaited."""
         deadline = time.monotonic() + self.seconds
         while not found():
+            if self._over:
+                raise Broken("the suite was ended")
             if time.monotonic() > deadline:
                 raise Broken(f"{what} was awaited for {self.seconds:g} s")
             time.sleep(_LOOK_SECONDS)
@@ -163,12 +169,26 @@ class Home:
         os.kill(pid, signal.SIGKILL)
         self.until("the end of the daemon", lambda: _is_gone(pid))
 
+    def abandon(self) -> None:
+        """End what is being called, and call nothing more."""
+        with self._lock:
+            self._over = True
+            for call in self._calls:
+                call.send_signal(signal.SIGKILL)
+
     def close(self) -> None:
-        """End the daemon and remove the home."""
-        with suppress(Broken, OSError):
-            self.call("daemon", "stop", "--no-autostart")
-        if not self.keep:
-            shutil.rmtree(self.root, ignore_errors=True)
+        """End the daemon, and whatever else was started here, and remove the home."""
+        with undisturbed():
+            self.abandon()
+            with suppress(Broken, OSError):
+                stop = Call([*self.rchctl, "daemon", "stop", "--no-autostart"], self.env, self.root)
+                self._calls.add(stop)
+                stop.end(min(self.seconds, _STOP_SECONDS))
+            for call in self._calls:
+                call.send_signal(signal.SIGKILL)
+            end_all_that_name(self.root)
+            if not self.keep:
+                shutil.rmtree(self.root, ignore_errors=True)
 
 
 def _is_gone(pid: int) -> bool:
@@ -194,10 +214,19 @@ def rchctl_of(text: str | None) -> list[str]:
     """The argv that `--rchctl` names; `UsageError` where there is no such program."""
     if text is None:
         return default_rchctl()
-    words = shlex.split(text)
-    if not words or shutil.which(words[0]) is None:
-        raise UsageError(f"--rchctl {text!r}: there is no such program")
-    return words
+    return program_of("--rchctl", text)
+
+
+def program_of(option: str, text: str) -> list[str]:
+    """The words of a command line, its program by its whole path: it is started in other folders."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r}: {error}") from error
+    found = shutil.which(words[0]) if words else None
+    if found is None:
+        raise UsageError(f"{option} {text!r}: there is no such program")
+    return [str(Path(found).absolute()), *words[1:]]
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rch_conformance.checks import Broken
+from rch_conformance.host.calling import undisturbed
 from rch_conformance.host.home import Ended, Home, MockEntry, read_json
 from rch_conformance.host.seen import Run, transcript
 
@@ -63,14 +64,19 @@ class Rig:
                 priority=10,
             )
             if case.spare:
-                yield MockEntry(name=f"{name}-spare", scenario="success", tag=name, priority=20)
+                yield MockEntry(name=spare_of(name), scenario="success", tag=name, priority=20)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Wait for what runs; what has not begun is left out."""
-        self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for what runs, or end it where the checks were broken off."""
+        if kind is None:
+            self._pool.shutdown(cancel_futures=True)
+            return
+        with undisturbed():
+            self.home.abandon()
+            self._pool.shutdown(cancel_futures=True)
 
     def ahead(self, names: Iterable[str]) -> None:
         """Begin with these runs: their checks will come."""
@@ -101,6 +107,11 @@ class Rig:
         drive = case.drive or _to_its_end
         ended = drive(self, name, words)
         return Run(ended=ended, folder=_folder(ended), state=self.home.state(worker), skip=before)
+
+
+def spare_of(name: str) -> str:
+    """The second worker of a case: the first by its name, and the last by its priority."""
+    return f"a-spare-of-{name}"
 
 
 def _to_its_end(rig: Rig, name: str, words: tuple[str, ...]) -> Ended:
@@ -141,6 +152,14 @@ def killed(rig: Rig, name: str, words: tuple[str, ...]) -> Ended:
     finally:
         ended = rig.home.end(process, begun)
     return ended
+
+
+def changed(rig: Rig, name: str, words: tuple[str, ...]) -> Ended:
+    """A run of the project with one file changed since the last one."""
+    file = rig.home.projects[rig.cases[name].project] / "Sources" / "Mock" / "Mock.swift"
+    with file.open("a", encoding="utf-8") as text:
+        text.write("// changed\n")
+    return _to_its_end(rig, name, words)
 
 
 def _was_asked(rig: Rig, worker: str, op: str) -> bool:

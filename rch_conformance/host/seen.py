@@ -114,7 +114,8 @@ def transcript(state: Path) -> list[Asked]:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
-    for line in path.read_bytes().splitlines():
+    whole, _, _ = path.read_bytes().rpartition(b"\n")  # the last line may still be written
+    for line in whole.splitlines():
         yield decode_json(line, dict[str, Any])
 
 

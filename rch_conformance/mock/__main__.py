@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         " throw-away home alone. A green of it is a lie",
     )
     whole.add_argument("--list", action="store_true", help="name the built-in scenarios and end")
-    whole.add_argument("--show", metavar="NAME", help="print a built-in scenario's file and end")
+    whole.add_argument("--show", metavar="NAME|FILE", help="check a scenario, print its file and end")
     whole.add_argument("words", nargs="*", metavar="WORD", help="`xcode rpc` and the like: not read")
     return whole
 
@@ -86,8 +86,7 @@ def _run(args: argparse.Namespace) -> int:
             sys.stdout.write(f"{name:18} {each.about}\n")
         return 0
     if args.show is not None:
-        scenario.load(args.show)
-        sys.stdout.write((scenario.BUILT_IN / f"{args.show}.toml").read_text(encoding="utf-8"))
+        sys.stdout.write(scenario.text_of(args.show).decode("utf-8"))
         return 0
     return _serve(args)
 
@@ -95,14 +94,16 @@ def _run(args: argparse.Namespace) -> int:
 def _serve(args: argparse.Namespace) -> int:
     """One channel. Descriptor 1 means standard error meanwhile: no stray print breaks a line."""
     from rch_conformance.mock.channel import Channel
-    from rch_conformance.mock.scenario import load
+    from rch_conformance.mock.scenario import identity, load
     from rch_conformance.mock.state import Folder
     from rch_conformance.mock.worker import MockWorker, default_state
 
-    followed = load(args.scenario)
+    followed, known_as = load(args.scenario), identity(args.scenario)
+    folder = Folder(args.state or default_state(known_as))
+    folder.claim(known_as)
     worker = MockWorker(
         scenario=followed,
-        folder=Folder(args.state or default_state(args.scenario)),
+        folder=folder,
         frozen=args.frozen,
         simulated=not args.pretend_real,
     )

@@ -20,6 +20,7 @@ from rch.contract.worker_envelope import (
     request_id_to_echo,
 )
 from rch.contract.worker_rpc import PROTOCOL_MAX, Code, RpcError, TailRequest
+from rch_conformance.mock.honesty import honest, honest_text
 from rch_conformance.mock.scenario import Answer
 from rch_conformance.mock.tailing import tail
 from rch_conformance.mock.worker import MockWorker
@@ -110,7 +111,8 @@ class Channel:
         if rule.do in _HANGING_UP:
             raise HangUp
         if rule.do == "raw":
-            self._send(rule.text.encode() + b"\n")
+            text = honest_text(rule.text) if self.worker.simulated else rule.text
+            self._send(text.encode() + b"\n")
             return True
         error = {"code": rule.code, "message": rule.message, "data": rule.data}
         head = {"protocol_version": request.protocol_version, "request_id": request.request_id}
@@ -144,6 +146,7 @@ class Channel:
             if rule.payload:
                 members["payload"] = {**members.get("payload", {}), **rule.payload}
             members |= rule.envelope
+            members = honest(members) if self.worker.simulated else members
         self._note("answer", {**told, "did": "answer" if rule is None else rule.do})
         if rule is not None and rule.do == "cut":
             raise HangUp

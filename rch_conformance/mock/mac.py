@@ -105,11 +105,12 @@ def mac(
     `msgspec.ValidationError` where the changes are none of a worker's capabilities.
     """
     plain: dict[str, Any] = msgspec.to_builtins(MAC)
-    plain["simulated"], plain["probed_at"] = simulated, probed_at
+    plain["probed_at"] = probed_at
     plain["capacity"]["slots_total"], plain["capacity"]["slots_free"] = slots
     if not signs:
         plain["attestation_pubkey_fingerprint"] = None
-    return msgspec.convert(_merged(plain, changes), Capabilities)
+    whole = {**_merged(plain, changes), "simulated": simulated}  # no change has a say in that
+    return msgspec.convert(whole, Capabilities)
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

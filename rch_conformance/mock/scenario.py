@@ -47,7 +47,8 @@ class Worker(Table, frozen=True, kw_only=True):
     """What the worker says of itself.
 
     `capabilities` are merged, key by key, over those of the mock Mac; `without` are features that it
-    does not offer. It grants `slots` leases at once, each for `lease_seconds`.
+    does not offer. It grants `slots` leases at once, each for `lease_seconds`. With
+    `forgets_bases` it offers thin uploads, and never has the base of one.
     """
 
     protocol_min: int = 1
@@ -55,6 +56,7 @@ class Worker(Table, frozen=True, kw_only=True):
     without: tuple[Word, ...] = ()
     slots: Annotated[int, Meta(ge=1, le=1000)] = 1
     lease_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 90
+    forgets_bases: bool = False
     capabilities: dict[str, Any] = {}
 
 
@@ -84,6 +86,8 @@ Fault = Literal[
     "bad-signature",
     "other-key",
     "wrong-nonce",
+    "wrong-root",
+    "bad-statement",
     "other-job",
     "cut",
 ]
@@ -99,10 +103,10 @@ class Set(Table, frozen=True, kw_only=True):
 class Answer(Table, frozen=True, kw_only=True):
     """How answers to `op` differ: `skip` requests are answered as usual, then `times` this way (0: all).
 
-    `refuse` names `code`, `message` and `data`; `change` puts `payload` over the usual one and `envelope`
-    over the usual members; `raw` sends `text` and a newline; `cut` does what was asked and hangs up
-    without an answer, `drop` hangs up without having done it, `half` sends half the answer and hangs up;
-    `silence` never answers. `seconds` pass before any of these.
+    `refuse` names `code`, `message` and `data`, with `unknown_code` a code that is none; `change` puts
+    `payload` over the usual one and `envelope` over the usual members; `raw` sends `text` and a newline;
+    `cut` does what was asked and hangs up without an answer, `drop` hangs up without having done it,
+    `half` sends half the answer and hangs up; `silence` never answers. `seconds` pass before any of these.
     """
 
     op: Operation
@@ -111,6 +115,7 @@ class Answer(Table, frozen=True, kw_only=True):
     times: Count = 0
     seconds: Seconds = 0
     code: Word = "INTERNAL"
+    unknown_code: bool = False
     message: Word = "as the scenario has it"
     data: dict[str, Any] = {}
     payload: dict[str, Any] = {}
@@ -143,12 +148,28 @@ def all_built_in() -> Iterator[tuple[str, Scenario]]:
         yield name, load(name)
 
 
+def is_file(named: str) -> bool:
+    """Whether a scenario is named by its file's path, and not as one that is built in."""
+    return "/" in named or named.endswith((".toml", ".json"))
+
+
+def identity(named: str) -> str:
+    """What tells it from every other scenario: the name, or the whole path of its file."""
+    return str(Path(named).resolve()) if is_file(named) else named
+
+
+def text_of(named: str) -> bytes:
+    """The file of a scenario as it lies there; `Failure` CONFIG where it is none."""
+    load(named)
+    return (Path(named) if is_file(named) else BUILT_IN / f"{named}.toml").read_bytes()
+
+
 def load(named: str) -> Scenario:
     """The built-in scenario of that name, or the one in the file of that path.
 
     `Failure` CONFIG names the file and what is wrong with it, for an unknown name the nearest one.
     """
-    if "/" in named or named.endswith((".toml", ".json")):
+    if is_file(named):
         from rch.config.sources import read_bytes
 
         return parse(read_bytes(Path(named), named), named)
@@ -166,10 +187,12 @@ def parse(data: bytes, file: str) -> Scenario:
     """The scenario in the bytes of a file: JSON if its name says so, else TOML."""
     from rch.config.keys import check_tree
     from rch.config.sources import parse_toml
+    from rch_conformance.mock.checking import check_meaning
     from rch_conformance.mock.mac import FROZEN, mac
 
     tree = _json(data, file) if file.endswith(".json") else parse_toml(data, file)
     check_tree(tree, Scenario, file)
+    check_meaning(tree, file)
     made = msgspec.convert(tree, Scenario)
     try:
         mac(made.worker.capabilities, simulated=True, signs=True, slots=(1, 1), probed_at=FROZEN)

@@ -191,7 +191,9 @@ def faulty_tar(made: ArtifactSet, fault: str | None) -> bytes:
             made.seed = None
         case "other-job":
             made.job = msgspec.structs.replace(made.job, job_id="job-of-another-run")
-    made.seal()
+        case "bad-statement":
+            made.forger = OTHER_SEED
+    made.seal(**({"artifact_root_sha256": "0" * 64} if fault == "wrong-root" else {}))
     match fault:
         case "bad-signature":
             made.files["attestation.json"] = made.files["attestation.json"].replace(

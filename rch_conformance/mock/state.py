@@ -12,12 +12,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from rch.contract.decoding import decode_json
+from rch.contract.errors import Failure, Kind
 from rch.contract.worker_rpc import SubmitRequest
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Lease(msgspec.Struct, kw_only=True):
@@ -29,9 +32,13 @@ class Lease(msgspec.Struct, kw_only=True):
     until: float
 
 
-class WorkerState(msgspec.Struct, kw_only=True):
-    """The whole worker but its jobs. `asked` counts requests by operation, and fetches also by job."""
+class WorkerState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The whole worker but its jobs. `asked` counts requests by operation, and fetches also by job.
 
+    `scenario` is the one that it follows, "" as long as none did.
+    """
+
+    scenario: str = ""
     fence: int = 0
     asked: dict[str, int] = {}
     leases: list[Lease] = []
@@ -52,19 +59,30 @@ class JobState(msgspec.Struct, kw_only=True):
 
 
 class Folder:
-    """The state of one worker at `root`, which is made."""
+    """The state of one worker at `root`, which is made; `Failure` CONFIG where that cannot be."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.transcript = root / "transcript.jsonl"
-        (root / "jobs").mkdir(parents=True, exist_ok=True)
+        with _told(root):
+            (root / "jobs").mkdir(parents=True, exist_ok=True)
+
+    def claim(self, scenario: str) -> None:
+        """See that it can be used, for that scenario; `Failure` CONFIG where it is another's."""
+        with self.changing() as state:
+            if state.scenario not in {"", scenario}:
+                what = f"is the state of scenario {state.scenario!r}, not of {scenario!r}"
+                raise _unusable(self.root, what)
+            state.scenario = scenario
+        with _told(self.transcript):
+            self.transcript.open("ab").close()
 
     @contextmanager
     def changing(self) -> Iterator[WorkerState]:
         """The worker's state, which nobody else changes meanwhile; it is kept at the end."""
         path = self.root / "worker.json"
         with self._locked():
-            state = decode_json(path.read_bytes(), WorkerState) if path.exists() else WorkerState()
+            state = _decoded(path, WorkerState) or WorkerState()
             now = time.monotonic()
             state.leases = [lease for lease in state.leases if lease.until > now]
             yield state
@@ -72,10 +90,7 @@ class Folder:
 
     def job(self, job_id: str) -> JobState | None:
         """A job that was heard of. The id has been validated."""
-        try:
-            return decode_json((self.root / "jobs" / f"{job_id}.json").read_bytes(), JobState)
-        except FileNotFoundError:
-            return None
+        return _decoded(self.root / "jobs" / f"{job_id}.json", JobState)
 
     def jobs(self) -> list[tuple[str, JobState]]:
         """Every job that was heard of, with its id."""
@@ -93,7 +108,8 @@ class Folder:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        fd = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _told(self.root / "lock"):
+            fd = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
@@ -103,5 +119,35 @@ class Folder:
 
 def _put(path: Path, value: msgspec.Struct) -> None:
     temp = path.with_name(f".{path.name}.{os.getpid()}")
-    temp.write_bytes(msgspec.json.encode(value))
-    temp.rename(path)
+    with _told(path):
+        temp.write_bytes(msgspec.json.encode(value))
+        temp.rename(path)
+
+
+def _decoded(path: Path, kind: type[T]) -> T | None:
+    """A file of ours, None where there is none."""
+    with _told(path):
+        try:
+            return decode_json(path.read_bytes(), kind)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise _unusable(path, f"is damaged or not of a mock worker ({error})") from error
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the system refuses, as one line for people."""
+    try:
+        yield
+    except OSError as error:
+        raise _unusable(path, (error.strerror or str(error)).lower()) from error
+
+
+def _unusable(place: Path, what: str) -> Failure:
+    """The refusal of a folder that cannot be a worker's state."""
+    return Failure(
+        Kind.CONFIG,
+        f"{place}: {what}: name another folder with --state, or remove it",
+        subkind="BAD_VALUE",
+    )

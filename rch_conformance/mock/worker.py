@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -26,6 +27,7 @@ from rch.contract.worker_rpc import (
     CancelResult,
     Code,
     Empty,
+    Feature,
     HasSourceRequest,
     HasSourceResult,
     ProbeResult,
@@ -68,7 +70,9 @@ class MockWorker:
     @property
     def features(self) -> tuple[str, ...]:
         """What it offers."""
-        return tuple(str(each) for each in FEATURES if each not in self.scenario.worker.without)
+        told = self.scenario.worker
+        offered = (*FEATURES, Feature.UPLOAD_THIN) if told.forgets_bases else FEATURES
+        return tuple(str(each) for each in offered if each not in told.without)
 
     @property
     def signs(self) -> bool:
@@ -182,6 +186,8 @@ def _upload(worker: MockWorker, payload: Any, body: Readable) -> msgspec.Struct:
     from rch_conformance.mock.source import take_source
 
     asked = cast("UploadRequest", payload)
+    if asked.base is not None and "upload_thin" in worker.features:
+        raise RpcError(Code.BASE_MISSING, f"base {asked.base.source_sha256} is not stored")
     take_source(asked, body, worker.scenario.worker.capabilities)
     _require_lease(worker, asked.lease_id, asked.fence)
     with worker.folder.changing() as state:
@@ -277,8 +283,12 @@ def default_state(name: str) -> Path:
 
     word = hashlib.sha256(name.encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"rch-mock-worker-{os.getuid()}-{word}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
+    try:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+    except OSError as error:
+        raise Failure(Kind.CONFIG, f"{folder}: {error.strerror}: name another with --state") from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise Failure(Kind.CONFIG, f"{folder} is no folder of yours: name another with --state")
     return folder

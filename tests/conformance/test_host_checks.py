@@ -31,6 +31,10 @@ REPRESENTATIVE = (
     "wrong-digest",
     "stand-in",
     "protocol-9",
+    "preferred",
+    "unknown-members",
+    "bad-statement",
+    "wrong-root",
 )
 TOGETHER = (
     "believes everybody",
@@ -41,6 +45,11 @@ TOGETHER = (
     "mixes codes up",
     "skips no step",
     "never waits",
+    "has one request id",
+    "has ids of no order",
+    "has two nonces",
+    "uploads without a lease",
+    "skips a seq",
 )
 """These leave one another alone, and so can be looked at in one daemon."""
 

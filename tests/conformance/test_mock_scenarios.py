@@ -28,6 +28,36 @@ def test_each_built_in_scenario_is_a_file_that_would_be_taken(name: str) -> None
         ('[[answer]]\ndo = "cut"\n', "needs op"),
         ('[job]\noutcome = "test-failed"\n', "did you mean tests-failed?"),
         ("[job\n", "is not TOML"),
+        (
+            '[worker]\nwithout = ["tial"]\n',
+            "worker.without[0] = 'tial' is no feature of the contract; did you mean tail?",
+        ),
+        ('[[answer]]\nop = "submit"\ndo = "drop"\ncode = "BUSY"\n', 'answer[0].code is of do = "refuse"'),
+        (
+            '[[answer]]\nop = "submit"\ndo = "refuse"\npayload = { a = 1 }\n',
+            'answer[0].payload is of do = "change"',
+        ),
+        ('[[answer]]\nop = "submit"\ndo = "refuse"\ncode = "BUSYY"\n', "did you mean BUSY?"),
+        (
+            '[[answer]]\nop = "submit"\ndo = "refuse"\ncode = "BUSY"\nunknown_code = true\n',
+            "BUSY is a code of the contract",
+        ),
+        (
+            '[[answer]]\nop = "tail"\ndo = "change"\npayload = { seq = [inf] }\n',
+            "payload.seq[0] = inf is no number",
+        ),
+        (
+            '[[answer]]\nop = "tail"\ndo = "refuse"\ndata = { a = nan }\n',
+            "answer[0].data.a = nan is no number",
+        ),
+        (
+            "[worker.capabilities]\nsimulated = false\n",
+            "worker.capabilities.simulated is not a scenario's to say",
+        ),
+        (
+            '[[answer]]\nop = "probe"\ndo = "change"\npayload = { capabilities = { simulated = false } }\n',
+            "payload.capabilities.simulated is not a scenario's to say",
+        ),
         ("[worker]\ncapabilities = { arch = 7 }\n", "worker.capabilities: Expected `str`, got `int`"),
     ],
 )
@@ -120,3 +150,42 @@ def test_the_transcript_has_each_request_and_what_was_answered(tmp_path: Path) -
     ]
     assert lines[1]["body"]["sha256"] == lines[0]["payload"]["stream"]["content_sha256"]
     assert lines[3]["payload"] == {"state": "RUNNING", "seq": 2}
+
+
+def test_a_code_that_nobody_knows_is_sent_where_the_scenario_means_it(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[[answer]]\nop = "probe"\ndo = "refuse"\ncode = "BANANA"\nunknown_code = true\n')
+    with MockPipe(tmp_path / "state", "--scenario", str(file)) as worker, pytest.raises(Refused) as caught:
+        worker.ask("probe")
+    assert caught.value.code == "BANANA"
+
+
+def test_a_scenario_is_printed_by_its_path_once_it_was_found_right(tmp_path: Path) -> None:
+    right, wrong = tmp_path / "right.toml", tmp_path / "wrong.toml"
+    right.write_text('about = "mine: \u00e9"\n', encoding="utf-8")
+    wrong.write_text("abouts = 1\n")
+    assert run("--show", str(right)).stdout == right.read_bytes()
+    done = run("--show", str(wrong))
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"the nearest known key is about" in done.stderr
+
+
+@pytest.mark.spec("9")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        # Without `simulated` a worker is a real one: what was left out is put back.
+        {"do": "change", "payload": {"capabilities": {"hostname": "mini"}}},
+        {"do": "change", "envelope": {"payload": {"capabilities": {}}}},
+        {"do": "raw", "text": json.dumps({"ok": True, "payload": {"capabilities": {"hostname": "mini"}}})},
+        {"do": "raw", "text": '{"payload": {"capabilities": {"\\u0073imulated": false}}}'},
+    ],
+)
+def test_no_scenario_makes_it_hide_that_it_is_simulated(answer: dict[str, object], tmp_path: Path) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps({"answer": [{"op": "probe", **answer}]}))
+    line = b'{"protocol_version":0,"op":"probe","request_id":"request-0001"}\n'
+    words = ("--scenario", str(file), "--state", str(tmp_path / "state"))
+    assert json.loads(run(*words, stdin=line).stdout)["payload"]["capabilities"]["simulated"] is True
+    told = json.loads(run(*words, "--pretend-real", stdin=line).stdout)["payload"]["capabilities"]
+    assert told.get("simulated") is not True

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -251,6 +252,52 @@ def test_without_a_place_its_state_is_private_and_one_a_scenario(
     folder.symlink_to(tmp_path)
     with pytest.raises(Failure, match="name another with --state"):
         default_state("busy")
+
+
+def _damaged(state: Path) -> None:
+    state.mkdir()
+    (state / "worker.json").write_text("{")
+
+
+def _foreign(state: Path) -> None:
+    state.mkdir()
+    (state / "worker.json").write_text('{"name": "of somebody else"}')
+
+
+def _of_another(state: Path) -> None:
+    assert run("--scenario", "busy", "--state", str(state)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda state: state.write_text("x"), "not a directory"),
+        (_damaged, "worker.json: is damaged or not of a mock worker"),
+        (_foreign, "worker.json: is damaged or not of a mock worker"),
+        (_of_another, "is the state of scenario 'busy', not of 'success'"),
+        (lambda state: (state / "transcript.jsonl").mkdir(parents=True), "is a directory"),
+    ],
+)
+def test_a_state_that_is_none_is_refused_in_one_line(
+    made: Callable[[Path], None], told: str, tmp_path: Path
+) -> None:
+    made(tmp_path / "state")
+    done = run("--state", str(tmp_path / "state"))
+    assert done.returncode == 3
+    assert told in done.stderr.decode()
+    assert "name another folder with --state" in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_two_files_of_one_name_are_two_scenarios(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        found.append(scenario.identity("./x.toml"))
+        assert found[-1] == scenario.identity(str(tmp_path / folder / "x.toml"))
+    assert found[0] != found[1]
+    assert scenario.identity("busy") == "busy"
 
 
 def test_a_set_with_another_nonce_is_signed_all_the_same(tmp_path: Path) -> None:

@@ -5,22 +5,26 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
+import types
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from rch.contract import sets
+from rch.contract import attested, sets, worker_envelope
 from rch.contract.attestation import Trust
 from rch.contract.errors import Failure, Kind
+from rch.contract.worker_rpc import Code, FetchHeader
 from rchd import __main__ as program
 from rchd.core import effects as fx
 from rchd.core import events as ev
-from rchd.core import jobs, run, select, step
+from rchd.core import jobs, projections, run, select, step
 from rchd.core import model as m
-from rchd.edges import artifacts, performer
+from rchd.edges import artifacts, intake, performer, uploads, worker_client
 from rchd.edges.timers import Timers
 from rchd.edges.worker_client import WorkerClient
 
@@ -113,6 +117,60 @@ def _fetch_once() -> None:
     )
 
 
+def _constant(module: Any, name: str, value: Any) -> Callable[[], None]:
+    return _put(module, name, lambda _real: value)
+
+
+def _nonce_again() -> None:
+    given = itertools.count()
+    intake_tokens = types.SimpleNamespace(token_hex=lambda _size: f"nonce-{next(given) % 2}-of-every-run")
+    vars(intake)["secrets"] = intake_tokens
+
+
+def _without_lease(real: Any) -> Any:
+    return lambda **members: real(**{**members, "lease_id": None, "fence": None})
+
+
+def _refusing_members(real: Any) -> Any:
+    def convert(raw: Any, kind: Any) -> Any:
+        known = {field.encode_name for field in msgspec.structs.fields(kind)}
+        if kind is not FetchHeader and set(raw) - known:
+            raise worker_envelope.protocol_error("an unknown member")
+        return real(raw, kind)
+
+    return convert
+
+
+def _codes_unmapped() -> None:
+    table: dict[Any, Any] = vars(worker_envelope)["_KIND_OF_CODE"]
+    for code in (Code.UNSUPPORTED_PROTOCOL, Code.FEATURE_MISSING):
+        table.pop(code)
+    table[Code.INVALID_REQUEST] = (Kind.TRANSFER, None)
+
+
+def _one_priority(real: Any) -> Any:
+    return lambda options, reports: real(
+        options, [msgspec.structs.replace(report, priority=1) for report in reports]
+    )
+
+
+def _skipping_seq(real: Any) -> Any:
+    def state(run: m.Run) -> Any:
+        made = real(run)
+        over = str(made.state) in {"FAILED", "CANCELLED"}
+        return msgspec.structs.replace(made, seq=made.seq + 7) if over else made
+
+    return state
+
+
+def _gives_up_without_a_base() -> None:
+    async def has_base(self: Any, thin: Any) -> bool:
+        await self._send(thin)
+        return True
+
+    setattr(uploads.Upload, "_has_base", has_base)  # noqa: B010  (as above)
+
+
 BREAKS: dict[str, tuple[Callable[[], None], str]] = {
     "keeps its leases": (_put(performer, "_release", _no_release), "lease-is-released"),
     "names an old fence": (_put(performer, "_submit", _changed(fence=0)), "submits-bear-the-lease"),
@@ -132,6 +190,30 @@ BREAKS: dict[str, tuple[Callable[[], None], str]] = {
         "simulated-worker-serves-no-real-run",
     ),
     "makes keys of more": (_put(jobs, "jcs_sha256", _another_key), "submits-are-whole"),
+    "has one request id": (
+        _constant(worker_client, "new_request_id", lambda: "request-of-them-all"),
+        "request-ids-are-distinct",
+    ),
+    "has ids of no order": (
+        lambda: vars(intake).update(uuid_utils=types.SimpleNamespace(uuid7=uuid.uuid4)),
+        "ids-are-sortable",
+    ),
+    "has two nonces": (_nonce_again, "nonces-differ-over-runs"),
+    "uploads without a lease": (_put(uploads, "UploadRequest", _without_lease), "uploads-bear-the-lease"),
+    "gives up without a base": (_gives_up_without_a_base, "base-missing-uploads-all"),
+    "holds no tail": (_constant(performer, "TAIL_WAIT_SECONDS", 0.0), "tails-are-held"),
+    "knows every member": (
+        _put(worker_envelope, "_convert", _refusing_members),
+        "unknown-members-are-taken",
+    ),
+    "maps no code": (_codes_unmapped, "ends-feature-missing"),
+    "takes the first by name": (_put(run, "select", _one_priority), "priority-is-heeded"),
+    "skips a seq": (_put(projections, "_state", _skipping_seq), "run-seq-rises-by-one"),
+    "reads no statement": (_put(attested, "_envelopes", lambda _real: lambda *_: ()), "ends-bad-statement"),
+    "believes every root": (
+        _put(sets, "_root", lambda _real: lambda manifest: manifest.artifact_root_sha256),
+        "ends-wrong-root",
+    ),
     "fetches once": (_fetch_once, "bad-set-is-fetched-twice"),
 }
 
