@@ -23,12 +23,17 @@ from rch_conformance.worker.jobs import (
     unpack,
     wait_for_end,
 )
+from rch_conformance.worker.orphans import orphaned
 from rch_conformance.worker.peer import Answer, Peer, new_id, request_line
 from rch_conformance.worker.project import TICK, project_for
 
 T = TypeVar("T")
 LEASE_SECONDS = 600
 """What a lease is asked for: long enough for the jobs of a run, short enough to be forgotten."""
+LATE_SEQ = 5
+"""The `job_state_seq` with which `extended` is submitted."""
+UNKNOWN: dict[str, Any] = {"x_future": {"deep": [1, "two", None]}}
+"""A member that no version 1 knows."""
 _PAUSE_SECONDS = 0.2
 
 
@@ -99,6 +104,9 @@ class Rig:
         self.failed = Once(lambda: self._run("failing"))
         self.cancelled = Once(self._cancelled)
         self.buried = Once(self._buried)
+        self.plain = Once(self._plain)
+        self.extended = Once(self._extended)
+        self.orphan = Once(lambda: orphaned(self))
         self._running: tuple[Job, dict[str, Any], Log] | None = None
         self._leases: dict[str, Lease] = {}
 
@@ -316,6 +324,22 @@ class Rig:
         job = self.job(profile="minimal")
         self.result("cancel", job_id=job.job_id, reason="USER")
         return self.end_of(job, self.submit(job).payload, Log())
+
+    def _plain(self) -> Outcome:
+        """A build without a lease, on a worker of which we hold nothing, in the minimal profile."""
+        self.free_slots()
+        self.source()
+        job = self.job(profile="minimal")
+        return self.end_of(job, self.ask("submit", dict(job.payload)).payload, Log())
+
+    def _extended(self) -> Outcome:
+        """A build that a host of a later version asks for, after five transitions of its own."""
+        self.end_running()
+        job = self.job()
+        for name in ("job", "invocation", "classifier_policy"):
+            job.payload[name].update(UNKNOWN)
+        submitted = self.submit(job, job_state_seq=LATE_SEQ, **UNKNOWN).payload
+        return self.end_of(job, submitted, Log())
 
     # --- the end --------------------------------------------------------------------------
 

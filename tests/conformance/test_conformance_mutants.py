@@ -26,6 +26,12 @@ LONG = {
     "lines without a bound",
     "bomb unpacked",
     "lease never expires",
+    "no grace for an expired lease",
+    "slot free when its lease expires",
+    "renewal extends nothing",
+    "no slot without a lease",
+    "upload under a lease refused",
+    "expires_at in the past",
     # Each of these has a neighbour that breaks the same check.
     "both digests told alike",
     "code beside the list",

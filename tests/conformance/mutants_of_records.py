@@ -1,0 +1,1 @@
+"""Mutants of what the records of a set say (sections 8, 10)."""
