@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from rch_conformance.checks import Broken, NotOffered
@@ -60,13 +60,17 @@ class Once(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A job that came to its end: what its submit, its tails, its status and its set said."""
+    """A job that came to its end: what its submit, its tails, its status and its set said.
+
+    `cancel` is the answer of the cancel that ended it, empty where none did.
+    """
 
     job: Job
     submitted: dict[str, Any]
     log: Log
     status: dict[str, Any]
     fetched: Fetched
+    cancel: dict[str, Any] = field(default_factory=dict)
 
     @property
     def set(self) -> ArtifactSet:
@@ -315,9 +319,9 @@ class Rig:
         job, submitted = self.running()
         log = self._running[2] if self._running else Log()
         under = self._leases[job.run_id].members if job.run_id in self._leases else {}
-        self.result("cancel", job_id=job.job_id, reason="USER", **under)
+        told = self.result("cancel", job_id=job.job_id, reason="USER", **under)
         self._running = None
-        return self.end_of(job, submitted, log)
+        return replace(self.end_of(job, submitted, log), cancel=told)
 
     def _buried(self) -> Outcome:
         """A job that was cancelled before it was submitted; it asks for the minimal profile."""

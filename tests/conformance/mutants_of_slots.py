@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import re
 from typing import Any
 
-from conformance.mutants import module, mutant, refusal, replaced
+from conformance.mutants import module, mutant, refusal, replaced, wrap
 
 
 def _operation(name: str, change: Any) -> None:
@@ -92,6 +94,97 @@ def _expired_from_the_start() -> None:
     _operation("reserve", lambda call, real: replaced(real(call), expires_at="1970-01-01T00:00:00.000Z"))
 
 
+# --- submit, cancel, status, tail ---------------------------------------------------------
+
+
 @mutant("job_state_seq not heeded", "seq-goes-on-from-the-hosts")
 def _own_seq() -> None:
     _operation("submit", lambda call, real: real(_with_payload(call, job_state_seq=1)))
+
+
+@mutant("a bad job_id made a good one", "ids-of-a-submit-are-ids")
+def _bad_ids_taken() -> None:
+    good = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{9,63}")
+
+    def mended(value: str) -> str:
+        return value if good.fullmatch(value) else f"x{hashlib.sha256(value.encode()).hexdigest()[:30]}"
+
+    def lax(real: Any) -> Any:
+        def decode(line: bytes) -> Any:
+            framing = module("rch.contract.framing")
+            asked = framing.decode_object(line)
+            if asked.get("op") == "submit":
+                for record in ("job", "invocation", "classifier_policy"):
+                    part = asked["payload"][record]
+                    part |= {name: mended(part[name]) for name in ("job_id", "run_id")}
+                line = framing.encode_line(asked).rstrip()
+            return real(line)
+
+        return decode
+
+    wrap(module("worker_agent.rpc"), "decode_request", lax)
+
+
+@mutant("destination's name not checked", "destination-is-checked")
+def _any_destination() -> None:
+    def lax(real: Any) -> Any:
+        def unchanged(config: Any, cache: Any, inputs: Any, apple: Any) -> Any:
+            destination = {**inputs.destination, "name": "host", "provisioning": "existing"}
+            return real(config, cache, replaced(inputs, destination=destination), apple)
+
+        return unchanged
+
+    wrap(module("worker_agent.capabilities"), "unchanged", lax)
+
+
+@mutant("one reason of a cancel known", "reasons-are-taken")
+def _users_alone() -> None:
+    def few(call: Any, real: Any) -> Any:
+        if call.payload.reason != "USER":
+            raise refusal("INVALID_REQUEST", "the reason is not known")
+        return real(call)
+
+    _operation("cancel", few)
+
+
+@mutant("cancel answered with another state", "cancel-of-a-running-job")
+def _wrong_cancel_state() -> None:
+    def wrong(call: Any, real: Any) -> Any:
+        told = real(call)
+        return replaced(told, state="SUCCEEDED") if told.state == "CANCEL_REQUESTED" else told
+
+    _operation("cancel", wrong)
+
+
+@mutant("strange cursor is an internal error", "strange-cursors-are-refused")
+def _strange_cursor() -> None:
+    def strict(real: Any) -> Any:
+        def cursor(text: Any) -> Any:
+            if text is not None and text.count(":") != 2:
+                raise ValueError(text)
+            return real(text)
+
+        return cursor
+
+    wrap(module("worker_agent.tail"), "_cursor", strict)
+
+
+@mutant("log of a running job not counted", "log-is-counted-while-it-grows")
+def _late_log_bytes() -> None:
+    def late(call: Any, real: Any) -> Any:
+        told = real(call)
+        return told if told.artifacts_available else replaced(told, log_bytes=0)
+
+    _operation("status", late)
+
+
+@mutant("timeouts not kept", "overall-timeout-is-kept")
+def _no_timeouts() -> None:
+    def patient(real: Any) -> Any:
+        def begin(self: Any, *given: Any, **named: Any) -> None:
+            real(self, *given, **named)
+            self._deadline, self.idle_seconds = 1e12, 1e9
+
+        return begin
+
+    wrap(module("worker_agent.watch").Watch, "__init__", patient)

@@ -32,6 +32,12 @@ LONG = {
     "no slot without a lease",
     "upload under a lease refused",
     "expires_at in the past",
+    "cancel answered with another state",
+    "destination's name not checked",
+    "log of a running job not counted",
+    "one reason of a cancel known",
+    "strange cursor is an internal error",
+    "timeouts not kept",
     # Each of these has a neighbour that breaks the same check.
     "both digests told alike",
     "code beside the list",

@@ -18,6 +18,7 @@ from rch_conformance.worker.checks import (
     sources,
     tails,
     texts,
+    timeouts,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "sources",
     "tails",
     "texts",
+    "timeouts",
 ]
