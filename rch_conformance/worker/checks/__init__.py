@@ -2,6 +2,7 @@
 
 from rch_conformance.worker.checks import (
     attestations,
+    contents,
     envelope,
     fetching,
     framing,
@@ -23,6 +24,7 @@ from rch_conformance.worker.checks import (
 
 __all__ = [
     "attestations",
+    "contents",
     "envelope",
     "fetching",
     "framing",
