@@ -54,7 +54,7 @@ class Channel:
         on_stubborn: Callable[[], None] = lambda: None,
     ) -> None:
         self.timeout = timeout
-        self._patience = patience
+        self.patience = patience
         self._on_stubborn = on_stubborn
         try:
             self._process = subprocess.Popen(
@@ -224,7 +224,7 @@ class Channel:
         with contextlib.suppress(OSError):
             self._out.close()
         try:
-            if not self.ends_within(self._patience):
+            if not self.ends_within(self.patience):
                 self._on_stubborn()
                 self.kill()
         finally:

@@ -35,6 +35,7 @@ LATE_SEQ = 5
 UNKNOWN: dict[str, Any] = {"x_future": {"deep": [1, "two", None]}}
 """A member that no version 1 knows."""
 _PAUSE_SECONDS = 0.2
+_CLOSING_SECONDS = 15.0
 
 
 class Once(Generic[T]):
@@ -112,6 +113,7 @@ class Rig:
         self.extended = Once(self._extended)
         self.orphan = Once(lambda: orphaned(self))
         self._running: tuple[Job, dict[str, Any], Log] | None = None
+        self._followed: Job | None = None
         self._leases: dict[str, Lease] = {}
 
     # --- asking ---------------------------------------------------------------------------
@@ -253,9 +255,11 @@ class Rig:
 
     def end_of(self, job: Job, submitted: dict[str, Any], log: Log, cursor: str | None = None) -> Outcome:
         """Follow a job to its end, and fetch its set."""
+        self._followed = job
         if "tail" in self.features:
             follow(self.peer, job.job_id, self.job_timeout, cursor=cursor, log=log)
         status = wait_for_end(self.peer, job.job_id, self.job_timeout)
+        self._followed = None
         fetched = fetch(self.peer, job.job_id)
         return Outcome(job=job, submitted=submitted, log=log, status=status, fetched=fetched)
 
@@ -348,11 +352,12 @@ class Rig:
     # --- the end --------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Leave nothing running and nothing reserved, whatever the worker makes of it."""
-        with contextlib.suppress(Exception):
-            if self._running is not None:
-                self.peer.result("cancel", job_id=self._running[0].job_id, reason="USER")
-                wait_for_end(self.peer, self._running[0].job_id, self.peer.timeout)
+        """Leave nothing running and nothing reserved, whatever the worker makes of it, and that soon."""
+        self.peer.timeout = min(self.peer.timeout, _CLOSING_SECONDS)
+        for job in filter(None, (self._running and self._running[0], self._followed)):
+            with contextlib.suppress(Exception):
+                self.peer.result("cancel", job_id=job.job_id, reason="USER")
+                wait_for_end(self.peer, job.job_id, self.peer.timeout)
         for lease in tuple(self._leases.values()):
             with contextlib.suppress(Exception):
                 self.release(lease)

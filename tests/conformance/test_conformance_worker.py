@@ -138,9 +138,3 @@ def test_a_peer_that_is_no_worker_fails_and_hangs_nobody(script: str) -> None:
     assert code == 1
     assert report["counts"]["pass"] <= 1  # one of them says a line of JSON
     assert "\n" not in failures(report)[0][0]
-
-
-def test_a_command_that_does_not_start_is_told() -> None:
-    code, report = called("--section", "2", "--", "/nonexistent/worker")
-    assert code == 1
-    assert "does not start" in failures(report)[0][1]
