@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 
 from rch import __version__
 from rch_conformance.pipes import left_alone
 from rch_conformance.running import EXIT_USAGE, UsageError
+from rch_conformance.running import EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_USAGE, Terminated, UsageError
 
 # Each has `add_parser(subparsers)`, and sets `run`: what takes the arguments and gives the exit code.
 _COMMANDS = ("rch_conformance.worker.command", "rch_conformance.host.command")
 _EPILOG = """exit codes: 0 every check passed, 1 one failed, 2 usage. What is not offered is no failure,
-unless --require FEATURE asks for it.
+unless --require FEATURE asks for it. 130 interrupted, 143 ended by SIGTERM: what came of the checks
+before it is reported.
 
 examples:
   rch-conformance worker -- rch-worker xcode rpc
@@ -49,19 +54,36 @@ def _exists(name: str) -> bool:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0 all pass, 1 something failed, 2 usage."""
+    """Run one command; 0 all pass, 1 something failed, 2 usage, 130 or 143 for a signal."""
     words = sys.argv[1:] if argv is None else argv
     at = words.index("--") if "--" in words else len(words)
     args = make_parser().parse_args(words[:at])
     args.command = words[at + 1 :]
     try:
-        code = int(args.run(args))
-        sys.stdout.flush()
+        with _ended_in_order():
+            code = int(args.run(args))
+            sys.stdout.flush()
     except UsageError as error:
         sys.stderr.write(f"rch-conformance: {error}\n")
         return EXIT_USAGE
+    except Terminated:
+        return EXIT_TERMINATED
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         return left_alone()
     return code
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM unwinds the run as Ctrl-C does, so that what was started is ended and folders are removed."""
+
+    def end(_number: int, _frame: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +16,9 @@ from rch_conformance.checks import Check, Result, Verdict, run_checks
 from rch_conformance.reporters import as_json, junit, section_order, table
 
 EXIT_PASSED, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 DEFAULT_TIMEOUT_SECONDS = 120.0
+_USUAL_COLUMNS = 80
 
 SECTIONS = {
     "2": "Identifiers, time, text",
@@ -33,6 +36,10 @@ SECTIONS = {
 """Titles of the contract's sections, for the table."""
 
 Rig = TypeVar("Rig")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: as an interrupt, with a code of its own."""
 
 
 class UsageError(Exception):
@@ -61,7 +68,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=DEFAULT_TIMEOUT_SECONDS,
         metavar="SECONDS",
         help="how long one answer or one job may take (%(default)s)",
@@ -70,7 +77,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report to FILE, too")
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """A time of an option: above 0, a day at most."""
     value = float(text)
     if not 0 < value <= 86_400:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
@@ -102,23 +110,50 @@ class Running(Generic[Rig]):
         return "".join(f"{line}\n" for line in lines)
 
     def run(self, subject: str, rig: Rig, need: Callable[[str], None] = lambda _feature: None) -> int:
-        """Run them, report in the forms that were asked for, and give the exit code."""
+        """Run them, report in the forms that were asked for, and give the exit code.
+
+        An interrupt ends the run: what came of the checks before it is reported. `UsageError` where
+        the JUnit report cannot be written.
+        """
+        self._try_junit()
         results: list[Result] = []
         progress = _Progress(len(self.checks))
-        for check in self.checks:
-            progress.begin(check.section, check.name)
-            results += map(self._required, run_checks([check], rig, need))
+        interrupt: KeyboardInterrupt | None = None
+        try:
+            for check in self.checks:
+                progress.begin(check.section, check.name)
+                results += map(self._required, run_checks([check], rig, need))
+        except KeyboardInterrupt as error:
+            interrupt = error
         progress.end()
-        code = EXIT_FAILED if any(each.verdict is Verdict.FAIL for each in results) else EXIT_PASSED
+        code = exit_code(results, interrupt)
+        self._report(subject, results, code)
+        if interrupt is not None:
+            told = f"interrupted: {len(results)} of {len(self.checks)} checks were tried"
+            sys.stderr.write(f"rch-conformance: {told}\n")
+        return code
+
+    def _try_junit(self) -> None:
+        """`UsageError` where the report could not be written: that is better known before the checks."""
+        if self.args.junit is None:
+            return
+        try:
+            with self.args.junit.open("ab"):
+                pass
+        except OSError as error:
+            raise UsageError(
+                f"--junit {self.args.junit}: {error.strerror}; name a file in a folder of yours"
+            ) from error
+
+    def _report(self, subject: str, results: Sequence[Result], code: int) -> None:
         if self.args.junit is not None:
             self.args.junit.write_bytes(junit(subject, results))
         if self.args.json:
             text = json.dumps(as_json(subject, results, code), indent=2, ensure_ascii=True) + "\n"
         else:
-            text = table(subject, results, SECTIONS, colour=sys.stdout.isatty())
+            text = table(subject, results, SECTIONS, colour=_coloured())
         sys.stdout.write(text)
         sys.stdout.flush()
-        return code
 
     def _required(self, result: Result) -> Result:
         if result.verdict is not Verdict.NOT_OFFERED:
@@ -127,6 +162,30 @@ class Running(Generic[Rig]):
             return result
         detail = f"--require {result.feature}: it is not offered ({result.detail})"
         return replace(result, verdict=Verdict.FAIL, detail=detail)
+
+
+def exit_code(results: Sequence[Result], interrupt: KeyboardInterrupt | None) -> int:
+    """What a run with these results ends with."""
+    if interrupt is not None:
+        return EXIT_TERMINATED if isinstance(interrupt, Terminated) else EXIT_INTERRUPTED
+    return EXIT_FAILED if any(each.verdict is Verdict.FAIL for each in results) else EXIT_PASSED
+
+
+def _coloured() -> bool:
+    """Whether the table is for a terminal with colours whose user wants them."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and _clever()
+
+
+def _clever() -> bool:
+    return os.environ.get("TERM", "") != "dumb"
+
+
+def _width() -> int:
+    """Columns of the terminal behind standard error."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _USUAL_COLUMNS
+    except (OSError, ValueError):
+        return _USUAL_COLUMNS
 
 
 def chosen(checks: Sequence[Check[Rig]], sections: Sequence[str], only: Sequence[str]) -> list[Check[Rig]]:
@@ -162,13 +221,13 @@ class _Progress:
     def __init__(self, total: int) -> None:
         self._total = total
         self._done = 0
-        self._shown = sys.stderr.isatty()
+        self._shown = sys.stderr.isatty() and _clever()
 
     def begin(self, section: str, name: str) -> None:
         self._done += 1
         if self._shown:
             text = one_line(f"{self._done}/{self._total} {section} {name}")
-            sys.stderr.write(f"\r\x1b[K{text[:100]}")
+            sys.stderr.write(f"\r\x1b[K{text[: _width() - 1]}")
             sys.stderr.flush()
 
     def end(self) -> None:

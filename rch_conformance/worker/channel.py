@@ -10,19 +10,28 @@ import os
 import select
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import IO, Self
+from typing import Protocol, Self
 
 from rch_conformance.checks import Broken
+from rch_conformance.worker.stderr import LastWords
 
 MOST_LINE_BYTES = 64 << 20
 """The longest answer, a `fetch` header (section 3.2)."""
 _PIECE = 256 << 10
-_SHOWN_ERROR_BYTES = 2000
-_END_PATIENCE_SECONDS = 5.0
+END_PATIENCE_SECONDS = 5.0
+"""How long a command may go on after the end of its input, before it is killed."""
+_KILLED_SECONDS = 5.0
+_LOOK_SECONDS = 0.05
+
+
+class HasFileno(Protocol):
+    """What `select` takes."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
 
 
 class Silence(Broken):
@@ -30,26 +39,38 @@ class Silence(Broken):
 
 
 class Channel:
-    """A running command. `timeout` is how long one read may wait, in seconds."""
+    """A running command. `timeout` is how long one read may wait, in seconds.
 
-    def __init__(self, command: Sequence[str], timeout: float) -> None:
+    When it is closed, a command that does not end by itself within `patience` seconds is killed, and
+    `on_stubborn` called.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        timeout: float,
+        *,
+        patience: float = END_PATIENCE_SECONDS,
+        on_stubborn: Callable[[], None] = lambda: None,
+    ) -> None:
         self.timeout = timeout
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `close`)
+        self.patience = patience
+        self._on_stubborn = on_stubborn
         try:
             self._process = subprocess.Popen(
                 list(command),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._stderr,
+                stderr=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
             )
         except OSError as error:
-            self._stderr.close()
             raise Broken(f"{command[0]} does not start: {error.strerror}") from error
-        if self._process.stdin is None or self._process.stdout is None:
-            raise AssertionError("a pipe was asked for")
+        if not (self._process.stdin and self._process.stdout and self._process.stderr):
+            raise AssertionError("pipes were asked for")
         self._in, self._out = self._process.stdin, self._process.stdout
+        self._err = LastWords(self._process.stderr)
         os.set_blocking(self._in.fileno(), False)
         os.set_blocking(self._out.fileno(), False)
         self._buffer = bytearray()
@@ -61,8 +82,8 @@ class Channel:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, Silence):
-            self.kill()  # who did not answer in time is not given more
+        if isinstance(error, Silence) or (error is not None and not isinstance(error, Exception)):
+            self.kill()  # who did not answer in time is not given more, nor is there time at an interrupt
         self.close()
 
     # --- writing --------------------------------------------------------------------------
@@ -74,7 +95,7 @@ class Channel:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise Silence(f"the worker takes no bytes for {self.timeout:g} s{self.said()}")
-            readable, writable, _ = select.select([self._out], [self._in], [], left)
+            readable, writable = self._wait(left, to_write=True)
             if writable:
                 try:
                     rest = rest[os.write(self._in.fileno(), rest[:_PIECE]) :]
@@ -134,14 +155,14 @@ class Channel:
 
     def is_silent(self, seconds: float) -> bool:
         """Whether nothing comes for so long, the end neither."""
-        return not self._buffer and not select.select([self._out], [], [], seconds)[0]
+        return not self._buffer and not self._wait(seconds)[0]
 
     def _more(self, deadline: float) -> bool:
         """Read what is there; False at the end of the channel."""
         if self._ended:
             return False
         left = deadline - time.monotonic()
-        if left <= 0 or not select.select([self._out], [], [], left)[0]:
+        if left <= 0 or not self._wait(left)[0]:
             raise Silence(f"nothing came from the worker in time{self.said()}")
         try:
             data = os.read(self._out.fileno(), _PIECE)
@@ -151,27 +172,51 @@ class Channel:
         self._buffer += data
         return bool(data)
 
+    def _wait(self, seconds: float, *, to_write: bool = False) -> tuple[bool, bool]:
+        """Whether there is something to read, and room to write; its standard error is read meanwhile."""
+        deadline = time.monotonic() + seconds
+        while True:
+            heard: list[HasFileno] = [self._out] if self._err.ended else [self._out, self._err]
+            left = max(0.0, deadline - time.monotonic())
+            readable, writable, _ = select.select(heard, [self._in] if to_write else [], [], left)
+            if self._err in readable:
+                self._err.drain()
+            if self._out in readable or writable or not left:
+                return self._out in readable, bool(writable)
+
     # --- ending ---------------------------------------------------------------------------
 
     def said(self) -> str:
         """What stands at the end of its standard error, for a message; empty where nothing does."""
-        size = self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, size - _SHOWN_ERROR_BYTES))
-        text = self._stderr.read().decode("utf-8", "replace").strip()
+        self._err.drain()
+        text = self._err.text()
         return f"; its standard error ends: {text}" if text else ""
 
     def exit_code(self) -> int:
         """The code with which the command ends by itself; `Silence` where it does not."""
-        try:
-            return self._process.wait(self.timeout)
-        except subprocess.TimeoutExpired as error:
-            raise Silence(f"the command does not end within {self.timeout:g} s") from error
+        if not self.ends_within(self.timeout):
+            raise Silence(f"the command does not end within {self.timeout:g} s")
+        return self._process.wait()
+
+    def ends_within(self, seconds: float) -> bool:
+        """Whether the command ends by itself in this time."""
+        deadline, pause = time.monotonic() + seconds, 0.001
+        while self._process.poll() is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            pause = min(2 * pause, _LOOK_SECONDS)
+            if not self._err.ended and select.select([self._err], [], [], min(pause, left))[0]:
+                self._err.drain()
+            elif self._err.ended:
+                time.sleep(min(pause, left))
+        return True
 
     def kill(self) -> None:
         """End the command at once, as a lost connection would."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(_END_PATIENCE_SECONDS)
+        self._process.wait(_KILLED_SECONDS)
 
     def close(self) -> None:
         """End it in an orderly way, or else at once. What it started in sessions of their own lives on."""
@@ -179,7 +224,8 @@ class Channel:
         with contextlib.suppress(OSError):
             self._out.close()
         try:
-            self._process.wait(_END_PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-        self._stderr.close()
+            if not self.ends_within(self.patience):
+                self._on_stubborn()
+                self.kill()
+        finally:
+            self._err.close()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from rch_conformance.running import Running, UsageError, add_options
+from rch_conformance.running import Running, UsageError, add_options, seconds
 
 if TYPE_CHECKING:
     from rch_conformance.checks import Check
@@ -54,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--job-timeout",
-        type=float,
+        type=seconds,
         default=DEFAULT_JOB_SECONDS,
         metavar="SECONDS",
         help="how long one job may take (%(default)g)",
@@ -89,7 +90,14 @@ def every_check() -> list[Check[Rig]]:
 
 
 def command_of(args: argparse.Namespace) -> list[str]:
-    """What is started once a channel."""
+    """What is started once a channel; `UsageError` for what cannot be."""
+    command = _asked(args)
+    if shutil.which(command[0]) is None:
+        raise UsageError(f"{command[0]}: there is no such command, or it may not be executed")
+    return command
+
+
+def _asked(args: argparse.Namespace) -> list[str]:
     if args.ssh is None:
         if not args.command:
             raise UsageError("no worker is named: end with -- COMMAND..., or give --ssh HOST")

@@ -19,7 +19,10 @@ FILE, LINK, HARD_LINK, DEVICE, FIFO, FOLDER = "0", "2", "1", "3", "6", "5"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One member of a tar. From `mode` on all is as the form wants it unless a check wants otherwise."""
+    """One member of a tar. From `mode` on all is as the form wants it unless a check wants otherwise.
+
+    `pax` writes a record of the name that is short enough to need none.
+    """
 
     path: str
     data: bytes = b""
@@ -31,6 +34,9 @@ class Item:
     kind: str | None = None
     sum_off_by: int = 0
     magic: bytes = b"ustar\x0000"
+    owner: bytes = b""
+    padding: bytes = b"\0"
+    pax: bool = False
 
     @property
     def typeflag(self) -> str:
@@ -53,13 +59,13 @@ def _member(item: Item) -> bytes:
     records = b""
     if len(target) > 100 or not target.isascii():
         records += _record(b"linkpath", target)
-    if len(name) > 100 or not name.isascii():
+    if len(name) > 100 or not name.isascii() or item.pax:
         records += _record(b"path", name)
     header = _header(item, name[:100], target[:100])
     if records:
         pax = Item(path="@pax", data=records, kind="x")
         header = _header(pax, b"@pax", b"") + records + bytes(-len(records) % BLOCK) + header
-    return header + item.data + bytes(-len(item.data) % BLOCK)
+    return header + item.data + item.padding * (-len(item.data) % BLOCK)
 
 
 def _record(key: bytes, value: bytes) -> bytes:
@@ -83,7 +89,12 @@ def _header(item: Item, name: bytes, target: bytes) -> bytes:
         + b"%011o\0" % item.mtime
     )
     after = (
-        kind.encode() + target.ljust(100, b"\0") + item.magic + bytes(64) + b"0000000\0" * 2 + bytes(167)
+        kind.encode()
+        + target.ljust(100, b"\0")
+        + item.magic
+        + item.owner.ljust(64, b"\0")
+        + b"0000000\0" * 2
+        + bytes(167)
     )
     total = sum(before) + 8 * ord(" ") + sum(after) + item.sum_off_by
     return before + b"%06o\0 " % total + after

@@ -13,7 +13,7 @@ from typing import Any
 
 from rch.contract.framing import FrameError, decode_object
 from rch_conformance.checks import Broken
-from rch_conformance.worker.channel import Channel, Silence
+from rch_conformance.worker.channel import END_PATIENCE_SECONDS, Channel, Silence
 
 PROTOCOL = 1
 _MOST_SILENCES = 3
@@ -110,6 +110,7 @@ class Peer:
     """The worker behind a command that is started once a channel.
 
     After three silences in a row it is not asked any more: whoever hangs shall not make a day of it.
+    After three channels that went on beyond the end of their input, each further one is killed at once.
     `refusals` are all that were seen. `sessions` says whether requests may share a channel.
     """
 
@@ -119,13 +120,18 @@ class Peer:
         self.sessions = False
         self.refusals: list[Answer] = []
         self._silences = 0
+        self._stubborn = 0
         self._session: Channel | None = None
 
     def open(self) -> Channel:
         """A channel of its own."""
         if self._silences >= _MOST_SILENCES:
             raise Broken(f"the worker was silent {_MOST_SILENCES} times in a row: it is not asked any more")
-        return Channel(self.command, self.timeout)
+        patience = 0.0 if self._stubborn >= _MOST_SILENCES else END_PATIENCE_SECONDS
+        return Channel(self.command, self.timeout, patience=patience, on_stubborn=self._count_stubborn)
+
+    def _count_stubborn(self) -> None:
+        self._stubborn += 1
 
     def exchange(self, *pieces: bytes, end: bool = True) -> Answer:
         """One-shot: these bytes on a channel of their own, and the first answer to them.
@@ -168,9 +174,10 @@ class Peer:
         channel, self._session = self._session, None
         if channel is not None and (answer := self._asked(channel, line)) is not None:
             return answer
-        answer = self._asked(self.open(), line)
+        fresh = self.open()
+        answer = self._asked(fresh, line)
         if answer is None:
-            raise Broken(f"the worker ended the channel of {op} without an answer")
+            raise Broken(f"the worker ended the channel of {op} without an answer{fresh.said()}")
         return answer
 
     def _asked(self, channel: Channel, line: bytes) -> Answer | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from rch_conformance.checks import Broken, NotOffered
@@ -23,13 +23,19 @@ from rch_conformance.worker.jobs import (
     unpack,
     wait_for_end,
 )
+from rch_conformance.worker.orphans import orphaned
 from rch_conformance.worker.peer import Answer, Peer, new_id, request_line
 from rch_conformance.worker.project import TICK, project_for
 
 T = TypeVar("T")
 LEASE_SECONDS = 600
 """What a lease is asked for: long enough for the jobs of a run, short enough to be forgotten."""
+LATE_SEQ = 5
+"""The `job_state_seq` with which `extended` is submitted."""
+UNKNOWN: dict[str, Any] = {"x_future": {"deep": [1, "two", None]}}
+"""A member that no version 1 knows."""
 _PAUSE_SECONDS = 0.2
+_CLOSING_SECONDS = 15.0
 
 
 class Once(Generic[T]):
@@ -55,13 +61,17 @@ class Once(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A job that came to its end: what its submit, its tails, its status and its set said."""
+    """A job that came to its end: what its submit, its tails, its status and its set said.
+
+    `cancel` is the answer of the cancel that ended it, empty where none did.
+    """
 
     job: Job
     submitted: dict[str, Any]
     log: Log
     status: dict[str, Any]
     fetched: Fetched
+    cancel: dict[str, Any] = field(default_factory=dict)
 
     @property
     def set(self) -> ArtifactSet:
@@ -99,7 +109,11 @@ class Rig:
         self.failed = Once(lambda: self._run("failing"))
         self.cancelled = Once(self._cancelled)
         self.buried = Once(self._buried)
+        self.plain = Once(self._plain)
+        self.extended = Once(self._extended)
+        self.orphan = Once(lambda: orphaned(self))
         self._running: tuple[Job, dict[str, Any], Log] | None = None
+        self._followed: Job | None = None
         self._leases: dict[str, Lease] = {}
 
     # --- asking ---------------------------------------------------------------------------
@@ -241,9 +255,11 @@ class Rig:
 
     def end_of(self, job: Job, submitted: dict[str, Any], log: Log, cursor: str | None = None) -> Outcome:
         """Follow a job to its end, and fetch its set."""
+        self._followed = job
         if "tail" in self.features:
             follow(self.peer, job.job_id, self.job_timeout, cursor=cursor, log=log)
         status = wait_for_end(self.peer, job.job_id, self.job_timeout)
+        self._followed = None
         fetched = fetch(self.peer, job.job_id)
         return Outcome(job=job, submitted=submitted, log=log, status=status, fetched=fetched)
 
@@ -307,9 +323,9 @@ class Rig:
         job, submitted = self.running()
         log = self._running[2] if self._running else Log()
         under = self._leases[job.run_id].members if job.run_id in self._leases else {}
-        self.result("cancel", job_id=job.job_id, reason="USER", **under)
+        told = self.result("cancel", job_id=job.job_id, reason="USER", **under)
         self._running = None
-        return self.end_of(job, submitted, log)
+        return replace(self.end_of(job, submitted, log), cancel=told)
 
     def _buried(self) -> Outcome:
         """A job that was cancelled before it was submitted; it asks for the minimal profile."""
@@ -317,14 +333,31 @@ class Rig:
         self.result("cancel", job_id=job.job_id, reason="USER")
         return self.end_of(job, self.submit(job).payload, Log())
 
+    def _plain(self) -> Outcome:
+        """A build without a lease, on a worker of which we hold nothing, in the minimal profile."""
+        self.free_slots()
+        self.source()
+        job = self.job(profile="minimal")
+        return self.end_of(job, self.ask("submit", dict(job.payload)).payload, Log())
+
+    def _extended(self) -> Outcome:
+        """A build that a host of a later version asks for, after five transitions of its own."""
+        self.end_running()
+        job = self.job()
+        for name in ("job", "invocation", "classifier_policy"):
+            job.payload[name].update(UNKNOWN)
+        submitted = self.submit(job, job_state_seq=LATE_SEQ, **UNKNOWN).payload
+        return self.end_of(job, submitted, Log())
+
     # --- the end --------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Leave nothing running and nothing reserved, whatever the worker makes of it."""
-        with contextlib.suppress(Exception):
-            if self._running is not None:
-                self.peer.result("cancel", job_id=self._running[0].job_id, reason="USER")
-                wait_for_end(self.peer, self._running[0].job_id, self.peer.timeout)
+        """Leave nothing running and nothing reserved, whatever the worker makes of it, and that soon."""
+        self.peer.timeout = min(self.peer.timeout, _CLOSING_SECONDS)
+        for job in filter(None, (self._running and self._running[0], self._followed)):
+            with contextlib.suppress(Exception):
+                self.peer.result("cancel", job_id=job.job_id, reason="USER")
+                wait_for_end(self.peer, job.job_id, self.peer.timeout)
         for lease in tuple(self._leases.values()):
             with contextlib.suppress(Exception):
                 self.release(lease)

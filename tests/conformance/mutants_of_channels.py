@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any
 
@@ -180,3 +181,27 @@ def _offset_ignored() -> None:
         return send
 
     wrap(module("worker_agent.rpc").Channel, "_send_framed", from_zero)
+
+
+@mutant("unknown members of a submit refused", "unknown-members-everywhere")
+def _strict_submit() -> None:
+    def strict(line: bytes, real: Any) -> Any:
+        asked = module("rch.contract.framing").decode_object(line)
+        if asked.get("op") == "submit" and any(name.startswith("x_") for name in asked["payload"]):
+            raise refusal("INVALID_REQUEST", "a member is unknown")
+        return real(line)
+
+    _on_requests(strict)
+
+
+@mutant("channel outlives its input", "channel-ends-with-its-input")
+def _endless_channel() -> None:
+    def endless(real: Any) -> Any:
+        def serve(*given: Any) -> int:
+            code = int(real(*given))
+            time.sleep(3600)
+            return code
+
+        return serve
+
+    wrap(module("worker_agent.rpc"), "serve_stdio", endless)

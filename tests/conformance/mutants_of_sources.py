@@ -143,3 +143,71 @@ def _always_there() -> None:
         return ops.HasSourceResult(exists=True)
 
     ops._OPERATIONS = {**ops._OPERATIONS, "has_source": liar}
+
+
+# --- what hides in a tar, and parts that are cut --------------------------------------------
+
+
+@mutant("transport digest of zstd not checked", "wrong-digest-of-zstd")
+def _zstd_unchecked() -> None:
+    def lax(real: Any) -> Any:
+        def copy(body: Any, stream: Any, raw: Any) -> None:
+            (_unchecked_copy if stream.compression == "zstd" else real)(body, stream, raw)
+
+        return copy
+
+    wrap(module("worker_agent.sources"), "copy_checked", lax)
+
+
+@mutant("length of the limit refused", "length-of-the-limit")
+def _limit_excluded() -> None:
+    sources = module("worker_agent.sources")
+
+    def check_size(self: Any, size: int, what: str) -> None:
+        if self._max_bytes and size >= self._max_bytes:
+            raise self._too_large(f"{what} {size}")
+
+    sources.Sources.check_size = check_size
+
+
+@mutant("bytes in the padding accepted", "nothing-is-hidden-in-a-source")
+def _any_padding() -> None:
+    module("rch.contract.tar_reader")._PADDINGS = [b""] * 600
+
+
+@mutant("needless PAX accepted", "nothing-is-hidden-in-a-source")
+def _needless_pax() -> None:
+    def lax(real: Any) -> Any:
+        def member(self: Any, block: bytes, pax: Any) -> Any:
+            short = pax is not None and len((pax.path or "").encode()) <= 100
+            return real(self, block, None if short and (pax.path or "é").isascii() else pax)
+
+        return member
+
+    wrap(module("rch.contract.tar_reader").TarReader, "_canonical_member", lax)
+
+
+@mutant("a cut part loses the upload", "cut-part-keeps-the-others")
+def _cut_loses_all() -> None:
+    parts = module("worker_agent.sources_parts")
+
+    def strict(real: Any) -> Any:
+        def take(self: Any, request: Any, host_id: Any, body: Any) -> Any:
+            try:
+                return real(self, request, host_id, body)
+            except module("rch.contract.worker_rpc").RpcError as error:
+                if error.data.get("reason") == "short_body":
+                    parts.remove(self._path(request.source_sha256, request.resume.upload_id, host_id))
+                raise
+
+        return take
+
+    wrap(parts.Partials, "take", strict)
+
+
+@mutant("one upload_id, one file", "parts-belong-to-their-source")
+def _shared_parts() -> None:
+    def path(self: Any, _source: str, upload_id: str, _host: Any) -> Any:
+        return self._folder / f"{'0' * 64}-{upload_id[:32]}.part"
+
+    module("worker_agent.sources_parts").Partials._path = path

@@ -140,14 +140,9 @@ def test_a_worker_behind_sshd_is_checked(tmp_path: Path) -> None:
 def test_a_peer_that_is_no_worker_fails_and_hangs_nobody(script: str) -> None:
     code, report = called("--timeout", "0.4", "--", sys.executable, "-c", script, timeout=110)
     assert code == 1
-    assert report["counts"]["pass"] <= 1  # one of them says a line of JSON
+    # One of them says a line of JSON, and most of them end with their input.
+    assert report["counts"]["pass"] <= 2
     assert "\n" not in failures(report)[0][0]
-
-
-def test_a_command_that_does_not_start_is_told() -> None:
-    code, report = called("--section", "2", "--", "/nonexistent/worker")
-    assert code == 1
-    assert "does not start" in failures(report)[0][1]
 
 
 def test_an_id_is_of_version_7_and_none_sorts_before_an_earlier_one() -> None:

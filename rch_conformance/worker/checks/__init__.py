@@ -2,6 +2,7 @@
 
 from rch_conformance.worker.checks import (
     attestations,
+    contents,
     envelope,
     fetching,
     framing,
@@ -14,13 +15,16 @@ from rch_conformance.worker.checks import (
     running,
     sessions,
     sets,
+    slots,
     sources,
     tails,
     texts,
+    timeouts,
 )
 
 __all__ = [
     "attestations",
+    "contents",
     "envelope",
     "fetching",
     "framing",
@@ -33,7 +37,9 @@ __all__ = [
     "running",
     "sessions",
     "sets",
+    "slots",
     "sources",
     "tails",
     "texts",
+    "timeouts",
 ]

@@ -28,7 +28,9 @@ def _outcomes(rig: Rig) -> Iterator[Outcome]:
     """One after the other: what is wrong with the first needs no second."""
     yield rig.built()
     yield rig.passed()
+    yield rig.failed()
     yield rig.cancelled()
+    yield rig.buried()
 
 
 def _attestation(outcome: Outcome) -> dict[str, Any]:
@@ -105,6 +107,14 @@ def attestation_names_the_backend(rig: Rig) -> None:
         expect_same("simulated", told.get("simulated"), bool(rig.capabilities.get("simulated")))
 
 
+@check("10", "the attestation names the worker")
+def attestation_names_the_worker(rig: Rig) -> None:
+    for outcome in _outcomes(rig):
+        worker = _attestation(outcome).get("worker")
+        name = worker.get("name") if isinstance(worker, dict) else None
+        expect(isinstance(name, str) and name, f"worker of the attestation is {worker!r}")
+
+
 @check("10", "a worker that offers attestation_signing advertises its key's fingerprint", needs=_SIGNING)
 def fingerprint_is_advertised(rig: Rig) -> None:
     told = str(rig.capabilities.get("attestation_pubkey_fingerprint"))
@@ -162,6 +172,27 @@ def provenance_is_about_the_set(rig: Rig) -> None:
         )
 
 
+@check("10", "the provenance rests on the toolchain, too", needs=_SIGNING)
+def provenance_names_the_toolchain(rig: Rig) -> None:
+    told = _statements(_attestation(rig.built())).get(_PROVENANCE, {})
+    listed = told.get("predicate", {}).get("buildDefinition", {}).get("resolvedDependencies")
+    source = rig.built().job.inputs["source_sha256"]
+    others = [each for each in listed or () if isinstance(each, dict) and _digests([each]) != {source}]
+    expect(others, "the source is the only dependency of the provenance: what built it is not named")
+
+
+@check("10", "the test result of a job with a failed test is FAILED", needs=_SIGNING)
+def failed_tests_are_attested(rig: Rig) -> None:
+    for outcome, wanted in ((rig.passed(), {"PASSED", "WARNED"}), (rig.failed(), {"FAILED"})):
+        told = _statements(_attestation(outcome)).get(_TEST_RESULT, {})
+        result = told.get("predicate", {}).get("result")
+        expect(
+            result in wanted,
+            f"the result of a job that is {outcome.status.get('state')} is {result!r},"
+            f" not {' or '.join(sorted(wanted))}",
+        )
+
+
 def _digests(listed: Any) -> set[str]:
     each = listed if isinstance(listed, list) else []
     return {str(one.get("digest", {}).get("sha256")) for one in each if isinstance(one, dict)}
@@ -175,8 +206,11 @@ def _statements(attestation: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for envelope in envelopes if isinstance(envelopes, list) else ():
         payload = _decoded(envelope.get("payload"), "payload")
         expect_same("payloadType", envelope.get("payloadType"), _PAYLOAD_TYPE)
-        (signature,) = envelope.get("signatures") or (nobody,)
-        expect_same("keyid", signature.get("keyid"), attestation.get("public_key_fingerprint"))
+        # Others may have signed it as well.
+        keyid = attestation.get("public_key_fingerprint")
+        signatures = [each for each in envelope.get("signatures") or () if isinstance(each, dict)]
+        signature = next((each for each in signatures if each.get("keyid") == keyid), nobody)
+        expect(signature, f"no signature of an envelope has the keyid {keyid}")
         _verify(key, pae(_PAYLOAD_TYPE, payload), _decoded(signature.get("sig"), "sig"), "an envelope")
         try:
             statement = decode_object(payload)

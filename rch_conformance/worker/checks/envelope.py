@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from rch.contract.worker_rpc import Code, ProbeResult
+from rch_conformance.worker.forms import Item, canonical_tar, sha256
 from rch_conformance.worker.peer import PROTOCOL, new_id, request_line
-from rch_conformance.worker.rig import Rig
+from rch_conformance.worker.rig import UNKNOWN, Rig
 from rch_conformance.worker.suite import check, expect, expect_same, shaped
 
 _CODES = frozenset(map(str, Code))
+_END_SECONDS = 4.0
 _TRACE = re.compile(
     r"Traceback|File \".*\", line \d+|\bat 0x[0-9a-f]+|\.(py|swift|go|rs|ts|js):\d+|panicked at"
 )
@@ -89,11 +92,43 @@ def version_is_echoed(rig: Rig) -> None:
 
 @check("3.1", "unknown members of envelope and payload are ignored")
 def unknown_members_are_ignored(rig: Rig) -> None:
-    more = {"x_future": {"deep": [1, "two", None]}}
-    answer = rig.ask("probe", more, **more)
+    answer = rig.ask("probe", UNKNOWN, **UNKNOWN)
     expect(answer.ok, f"a probe with unknown members was refused: {answer.shown()}")
-    answer = rig.ask("has_source", {"source_sha256": "0" * 64, **more}, **more)
+    answer = rig.ask("has_source", {"source_sha256": "0" * 64, **UNKNOWN}, **UNKNOWN)
     expect(answer.ok, f"a has_source with unknown members was refused: {answer.shown()}")
+
+
+@check("3.1", "unknown members are ignored by every operation, also those deep within a record")
+def unknown_members_everywhere(rig: Rig) -> None:
+    outcome = rig.extended()  # its submit had them in its payload and in its records
+    expect_same("the state of a job with unknown members", outcome.status.get("state"), "SUCCEEDED")
+    known = {"job_id": outcome.job.job_id}
+    _taken(rig, "status", known)
+    _taken(rig, "cancel", {**known, "reason": "USER"})
+    if "tail" in rig.features:
+        _taken(rig, "tail", known)
+    if "lease" in rig.features:
+        rig.free_slots()
+        granted = _taken(rig, "reserve", {"run_id": new_id(), "host_id": "rch-conformance"})
+        _taken(rig, "release", {name: granted.get(name) for name in ("lease_id", "fence")})
+
+
+def _taken(rig: Rig, op: str, payload: dict[str, Any]) -> dict[str, Any]:
+    answer = rig.ask(op, {**payload, **UNKNOWN}, **UNKNOWN)
+    expect(answer.ok, f"{op} with unknown members was refused: {answer.shown()}")
+    return answer.payload
+
+
+@check("3.1", "unknown members are ignored by the framed operations")
+def unknown_members_of_framed_operations(rig: Rig) -> None:
+    tar = canonical_tar([Item(path="note.txt", data=new_id().encode())])
+    stream = {"content_length": len(tar), "content_sha256": sha256(tar), "compression": "none"}
+    payload = {"source_sha256": sha256(tar), "stream": {**stream, "format": "tar", **UNKNOWN}, **UNKNOWN}
+    answer = rig.peer.exchange(request_line("upload_source", payload, **UNKNOWN), tar)
+    expect(answer.ok, f"upload_source with unknown members was refused: {answer.shown()}")
+    payload = {"job_id": rig.extended().job.job_id, **UNKNOWN}
+    answer = rig.peer.exchange(request_line("fetch", payload, **UNKNOWN))
+    expect(answer.ok, f"fetch with unknown members was refused: {answer.shown()}")
 
 
 @check("3.1", "a missing payload is tolerated for probe, and refused for every other operation")
@@ -106,8 +141,10 @@ def missing_payload(rig: Rig) -> None:
 
 @check("3.1", "an operation that there is not is answered UNKNOWN_OPERATION")
 def unknown_operation(rig: Rig) -> None:
-    for op in ("shell", "exec", "Probe", ""):
+    for op in ("shell", "exec", "Probe"):
         rig.ask(op, {"command": "id"}, protocol_version=PROTOCOL).refused_with("UNKNOWN_OPERATION")
+    nameless = rig.ask("", {"command": "id"}, protocol_version=PROTOCOL)
+    nameless.refused_with("UNKNOWN_OPERATION", "INVALID_REQUEST")
 
 
 @check("3.1", "what is no request is answered INVALID_REQUEST")
@@ -161,6 +198,19 @@ def one_shot(rig: Rig) -> None:
         more = channel.rest()
         expect(not more, f"after the answer this came: {more[:200]!r}")
         expect_same("the exit code", channel.exit_code(), 0)
+
+
+@check("3.1", "a channel ends when its input does, before a request as well as after one")
+def channel_ends_with_its_input(rig: Rig) -> None:
+    for lines in ((), (request_line("probe"),)):
+        with rig.peer.open() as channel:
+            for line in lines:
+                channel.send(line)
+                rig.peer.read(channel)
+            channel.end_input()
+            expect(
+                channel.ends_within(_END_SECONDS), f"{_END_SECONDS:g} s after its input the channel is open"
+            )
 
 
 @check("3.1", "an answer is one line of UTF-8 JSON without members that come twice")

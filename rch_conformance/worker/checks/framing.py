@@ -7,13 +7,14 @@ import json
 import zstandard
 
 from rch_conformance.checks import NotOffered
-from rch_conformance.worker.forms import Item, canonical_tar, sha256
+from rch_conformance.worker.forms import BLOCK, Item, canonical_tar, sha256
 from rch_conformance.worker.peer import Answer, new_id, request_line
 from rch_conformance.worker.rig import Rig
 from rch_conformance.worker.suite import check, expect, expect_same
 
 _MIB = 1 << 20
 _MOST_BOMB_BYTES = 512 * _MIB
+_MOST_FULL_BYTES = 64 * _MIB
 
 
 def fresh_tar(size: int = 0) -> bytes:
@@ -51,6 +52,15 @@ def zstd_upload(rig: Rig) -> None:
 def wrong_transport_digest(rig: Rig) -> None:
     tar = fresh_tar()
     not_stored(rig, tar, rig.upload(tar, content_sha256="ab" * 32))
+
+
+@check("3.2", "stream.content_sha256 is that of the bytes on the line, also of those of zstd")
+def wrong_digest_of_zstd(rig: Rig) -> None:
+    for wrong in ("ab" * 32, None):
+        tar = fresh_tar()
+        body = zstandard.compress(tar)
+        digest = wrong or sha256(tar)
+        not_stored(rig, tar, rig.upload(tar, body, compression="zstd", content_sha256=digest))
 
 
 @check("3.2", "a tar that is not that of source_sha256 is refused, and nothing is stored")
@@ -139,6 +149,14 @@ def length_over_the_limit(rig: Rig) -> None:
     answer = rig.peer.exchange(line, end=False)  # not a byte of the body, and the input stays open
     answer.refused_with("PAYLOAD_TOO_LARGE")
     expect_same("data.max_bytes", answer.data.get("max_bytes"), limit)
+
+
+@check("3.2", "what is just as long as the limit is taken")
+def length_of_the_limit(rig: Rig) -> None:
+    limit = rig.limit("max_upload_bytes")
+    if limit > _MOST_FULL_BYTES or limit % BLOCK:
+        raise NotOffered("small_upload_limit", f"no source of {limit} bytes is tried")
+    stored(rig.upload(fresh_tar(limit - len(fresh_tar()) + BLOCK - len(new_id()))))
 
 
 @check("3.2", "what unpacks to more than the limit is refused with PAYLOAD_TOO_LARGE")

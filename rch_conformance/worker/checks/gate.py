@@ -43,10 +43,25 @@ def toolchain_is_checked(rig: Rig) -> None:
 
 @check("3.3", "a submit that names a destination that is not there is answered TOOLCHAIN_CHANGED")
 def destination_is_checked(rig: Rig) -> None:
-    changed = {**rig.project().destination, "os_version": "0.0.9"}
-    changed |= {name: f"{value}9" for name, value in changed.items() if name.startswith("sim_runtime")}
-    job = rig.job(inputs={"destination": changed})
-    never_ran(rig, job, rig.submit(job), "TOOLCHAIN_CHANGED")
+    there = rig.project().destination
+    runtime = {name: f"{value}9" for name, value in there.items() if name.startswith("sim_runtime")}
+    for changes in ({"os_version": "0.0.9", **runtime}, {"name": "Elsewhere 9"}):
+        job = rig.job(inputs={"destination": {**there, **changes}})
+        never_ran(rig, job, rig.submit(job), "TOOLCHAIN_CHANGED")
+    job = rig.job(inputs={"destination": {**there, "provisioning": "elsewhere"}})
+    never_ran(rig, job, rig.submit(job), "TOOLCHAIN_CHANGED", "INVALID_REQUEST")
+
+
+@check("3.3", "a submit whose job_id or run_id is no id is refused, whatever path it spells")
+def ids_of_a_submit_are_ids(rig: Rig) -> None:
+    rig.source()
+    under = rig.under(rig.job())
+    for bad in ("../../../etc/passwd", "a/b/../../../../escaped", "", "." * 20):
+        for job in (rig.job(job_id=bad or "-"), rig.job(run_id=bad)):
+            answer = rig.ask("submit", {**job.payload, **under})
+            if answer.ok:
+                rig.ask("cancel", {"job_id": job.job_id, "reason": "USER"})
+            answer.refused_with("INVALID_REQUEST")
 
 
 @check("3.3", "the worker classifies sanitized_argv again, and rejects what its grammar does not know")

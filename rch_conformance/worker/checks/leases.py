@@ -28,6 +28,17 @@ def _renewed(rig: Rig, lease: Lease, **changes: object) -> Answer:
     return rig.reserve(lease.run_id, **{**lease.members, **changes})
 
 
+@check("3.4", "one lease is one slot: beside its job a second one under it is answered BUSY", needs=_LEASE)
+def one_lease_is_one_slot(rig: Rig) -> None:
+    job, _ = rig.running()
+    other = rig.job(run_id=job.run_id)
+    answer = rig.submit(other)
+    if answer.ok:
+        rig.ask("cancel", {"job_id": other.job_id, "reason": "USER"})
+        wait_for_end(rig.peer, other.job_id, rig.job_timeout)
+    expect_retry(answer.refused_with("BUSY").data)
+
+
 @check("3.4", "a release cancels the jobs that run under the lease", needs=_LEASE)
 def release_cancels(rig: Rig) -> None:
     job, _ = rig.running()

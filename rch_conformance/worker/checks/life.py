@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from rch_conformance.worker.jobs import TERMINAL
-from rch_conformance.worker.rig import Outcome, Rig
+from rch_conformance.worker.rig import LATE_SEQ, Outcome, Rig
 from rch_conformance.worker.suite import check, expect, expect_same
 
 _AFTER = {
@@ -42,11 +42,22 @@ def seq_rises_by_one(rig: Rig) -> None:
         told = _stood(outcome)
         first, last = told[0], told[-1]
         expect(
-            first in {("QUEUED", 1), ("RUNNING", 2)}, f"a submit with job_state_seq 1 is answered {first}"
+            first in {("QUEUED", 1), ("RUNNING", 2), last},  # the last: it may be quicker than its answer
+            f"a submit with job_state_seq 1 is answered {first}",
         )
         for (state, seq), (later, number) in pairwise(told):
             expect(number > seq, f"after {state} with seq {seq} came {later} with seq {number}")
         expect_same(f"seq of {last[0]}", last[1], 4 if last[0] == "CANCELLED" else 3)
+
+
+@check("4", "seq goes on from a job_state_seq beyond 1: after 5 a build that succeeds ends with 7")
+def seq_goes_on_from_the_hosts(rig: Rig) -> None:
+    outcome = rig.extended()
+    first = (outcome.submitted.get("state"), outcome.submitted.get("seq"))
+    legal = [(state, LATE_SEQ + at) for at, state in enumerate(("QUEUED", "RUNNING", "SUCCEEDED"))]
+    expect(first in legal, f"a submit with job_state_seq {LATE_SEQ} is answered {first}")
+    expect_same("seq at the end", outcome.status.get("seq"), LATE_SEQ + 2)
+    expect_same("seq of job_state.json", outcome.set.record("job_state.json").get("seq"), LATE_SEQ + 2)
 
 
 @check("4", "states follow one another as the contract allows")

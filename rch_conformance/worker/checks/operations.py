@@ -12,6 +12,7 @@ from rch_conformance.worker.rig import Rig
 from rch_conformance.worker.suite import check, expect, expect_same, shaped
 
 _LOOK_SECONDS = 1.0
+_REASONS = ("USER", "SIGNAL", "TIMEOUT_OVERALL", "TIMEOUT_IDLE", "SUPERSEDED")
 
 
 @check("3.3", "has_source answers {exists}")
@@ -27,7 +28,9 @@ def has_source_has_its_shape(rig: Rig) -> None:
 @check("3.3", "submit answers {state, seq}")
 def submit_has_its_shape(rig: Rig) -> None:
     told = shaped(rig.built().submitted, SubmitResult, "submit")
-    expect(told.state in {"QUEUED", "RUNNING"}, f"a fresh job is {told.state}")
+    # A build may come to its end before its submit is answered.
+    legal = {("QUEUED", 1), ("RUNNING", 2), ("SUCCEEDED", 3)}
+    expect((told.state, told.seq) in legal, f"a fresh job is {told.state} with seq {told.seq}")
 
 
 @check(
@@ -106,6 +109,19 @@ def cancel_at_the_end(rig: Rig) -> None:
     expect_same("state", told.state, rig.built().status.get("state"))
     after = rig.result("status", job_id=job_id)
     expect_same("seq after the cancel", after.get("seq"), rig.built().status.get("seq"))
+
+
+@check("3.3", "a cancel is taken for each of the five reasons")
+def reasons_are_taken(rig: Rig) -> None:
+    for reason in _REASONS:
+        answer = rig.ask("cancel", {"job_id": new_id(), "reason": reason})
+        expect(answer.ok, f"a cancel for {reason} was refused: {answer.shown()}")
+
+
+@check("3.3", "the cancel of a running job answers where that job stands")
+def cancel_of_a_running_job(rig: Rig) -> None:
+    state = rig.cancelled().cancel.get("state")
+    expect(state in {"RUNNING", "CANCEL_REQUESTED", "CANCELLED"}, f"the cancel is answered {state!r}")
 
 
 @check("3.3", "a cancel for a reason that there is not is refused")

@@ -6,7 +6,7 @@ from typing import Any
 
 from rch_conformance.worker.checks.framing import fresh_tar, not_stored, stored
 from rch_conformance.worker.forms import Item, canonical_tar, sha256
-from rch_conformance.worker.peer import Answer, new_id
+from rch_conformance.worker.peer import Answer, new_id, request_line
 from rch_conformance.worker.rig import Rig
 from rch_conformance.worker.suite import check, expect, expect_same
 
@@ -30,6 +30,20 @@ class _Upload:
             self.tar[start:end],
             resume={**resume, **changes},
         )
+
+    def cut_part(self, start: int, end: int, *, sent: int) -> None:
+        """Begin a part whose channel ends after `sent` bytes; whatever is answered."""
+        body = self.tar[start:end]
+        stream = {"content_length": len(body), "content_sha256": sha256(body)}
+        payload = {
+            "source_sha256": sha256(self.tar),
+            "stream": {**stream, "compression": "none", "format": "tar"},
+            "resume": {"upload_id": self.upload_id, "offset": start, "last": False},
+        }
+        with self.rig.peer.open() as channel:
+            channel.send(request_line("upload_source", payload) + body[:sent])
+            channel.end_input()
+            channel.rest()
 
     def offset(self) -> Any:
         """Where the worker says to go on."""
@@ -84,6 +98,35 @@ def damaged_part_is_not_added(rig: Rig) -> None:
     answer = rig.upload(upload.tar, b"?" * 5_000, resume=resume, content_sha256="ab" * 32)
     answer.refused_with("INVALID_REQUEST")
     expect_same("the offset afterwards", upload.offset(), 10_000)
+
+
+@check(
+    "5",
+    "a part that is cut half-way costs no byte of those before it, and the upload goes on",
+    needs=_PARTS,
+)
+def cut_part_keeps_the_others(rig: Rig) -> None:
+    rig.probe()
+    upload = _Upload(rig, fresh_tar(30_000))
+    expect(upload.part(0, 10_000).ok, "a first part was refused")
+    upload.cut_part(10_000, 20_000, sent=4_000)
+    offset = upload.offset()
+    expect(isinstance(offset, int) and 10_000 <= offset <= 14_000, f"the offset afterwards is {offset!r}")
+    stored(upload.part(offset, len(upload.tar), last=True))
+
+
+@check("5", "the parts of one source are none of another's, whatever its upload_id", needs=_PARTS)
+def parts_belong_to_their_source(rig: Rig) -> None:
+    rig.probe()
+    upload, other = _Upload(rig, fresh_tar(30_000)), _Upload(rig, fresh_tar(30_000))
+    other.upload_id = upload.upload_id
+    expect(upload.part(0, 10_000).ok, "a first part was refused")
+    answer = other.part(0, 0)
+    if answer.ok:
+        expect_same("the offset of another source's upload", answer.payload.get("next_offset"), 0)
+    else:
+        answer.refused_with("INVALID_REQUEST")
+    stored(upload.part(10_000, len(upload.tar), last=True))
 
 
 @check("5", "totals are checked with the last part: a wrong one stores nothing", needs=_PARTS)

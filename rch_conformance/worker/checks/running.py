@@ -27,6 +27,15 @@ def running_job_has_no_set(rig: Rig) -> None:
     expect(not answer.ok, "a set was sent of a job that is not at its end: its commit marker is no promise")
 
 
+@check("3.3", "status counts the bytes of the log while the job runs", needs=("tail",))
+def log_is_counted_while_it_grows(rig: Rig) -> None:
+    if not rig.project().prints:
+        raise NotOffered("live_output", "the simulated tools do not print what a test says")
+    job, _ = rig.running()  # a tail gave a line of it already
+    told = rig.result("status", job_id=job.job_id).get("log_bytes")
+    expect(isinstance(told, int) and told > 0, f"log_bytes is {told!r} after lines were tailed")
+
+
 @check("3.3", "a submit of a job that runs answers its state, and never executes it a second time")
 def submit_again_while_it_runs(rig: Rig) -> None:
     job, submitted = rig.running()

@@ -86,6 +86,16 @@ def headers_are_part_of_the_form(rig: Rig) -> None:
     )
 
 
+@check("5", "names of owners, bytes in the padding and needless PAX records have no place in a source")
+def nothing_is_hidden_in_a_source(rig: Rig) -> None:
+    for what, changes in (
+        ("the name of an owner", {"owner": b"root"}),
+        ("a padding that is not zero", {"padding": b"\7"}),
+        ("a PAX record that its name does not need", {"pax": True}),
+    ):
+        _refused(rig, what, plain_tar([replace(_note(), **changes)]))
+
+
 @check("5", "a source ends with two zero blocks, and nothing follows them")
 def end_is_part_of_the_form(rig: Rig) -> None:
     tar = fresh_tar()

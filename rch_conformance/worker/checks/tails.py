@@ -96,6 +96,13 @@ def null_cursor_is_the_end(rig: Rig) -> None:
     )
 
 
+@check("3.3", "a cursor that the worker never gave is answered INVALID_REQUEST", needs=_TAIL)
+def strange_cursors_are_refused(rig: Rig) -> None:
+    job_id = rig.built().job.job_id
+    for cursor in ("garbage", "-1", "..:..:.."):
+        rig.ask("tail", {"job_id": job_id, "cursor": cursor}).refused_with("INVALID_REQUEST")
+
+
 @check("3.3", "the same cursor gives the same text again", needs=_TAIL)
 def cursors_hold_still(rig: Rig) -> None:
     job_id = rig.passed().job.job_id
