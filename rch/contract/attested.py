@@ -55,8 +55,12 @@ class Known:
     pins: tuple[str, ...] = ()
 
 
-def capabilities_digest(told: Capabilities | None) -> str | None:
-    """`capabilities_sha256` of what a worker said; None where it said nothing that has a digest."""
+def capabilities_digest(told: Capabilities | dict[str, Any] | None) -> str | None:
+    """`capabilities_sha256` of what a worker said; None where it said nothing that has a digest.
+
+    A dict is what stood on the wire. Of a struct the unknown members are gone and defaults stand for
+    what was left out: it has the same digest where there was neither.
+    """
     try:
         return None if told is None else jcs_sha256(stable_capabilities(told))
     except ValueError:  # a number that no canonical JSON holds

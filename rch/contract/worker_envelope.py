@@ -22,6 +22,7 @@ from rch.contract.worker_rpc import (
     REQUIRED_FEATURES,
     Code,
     FetchHeader,
+    HeardProbe,
     Payload,
     ProbeResult,
     RpcError,
@@ -192,7 +193,17 @@ def decode_response(line: bytes, request_id: str, kind: type[P], version: int | 
     state = payload.get("state")
     if isinstance(state, str) and state not in _JOB_STATES:
         raise protocol_error(f"the worker's state {state[:_SHOWN]!r} is not known")
+    if issubclass(kind, HeardProbe):
+        payload = {**payload, "capabilities_sha256": _digest_of_capabilities(payload)}
     return _convert(payload, kind)
+
+
+def _digest_of_capabilities(payload: dict[str, Any]) -> str:
+    """Over what the worker said, with members that this host does not know (spec section 10)."""
+    from rch.contract.attested import capabilities_digest  # no worker needs it to answer
+
+    told = payload.get("capabilities")
+    return (capabilities_digest(told) if isinstance(told, dict) else None) or ""
 
 
 def check_version(said: object, asked: int) -> None:

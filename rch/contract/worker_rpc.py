@@ -121,6 +121,16 @@ class ProbeResult(Payload, frozen=True, kw_only=True):
     capabilities: Capabilities
 
 
+class HeardProbe(ProbeResult, frozen=True, kw_only=True):
+    """What a host keeps of a probe's answer.
+
+    `capabilities_sha256` is over the capabilities as they stood on the wire; empty where they have no
+    digest, or where an older host kept the answer.
+    """
+
+    capabilities_sha256: str = ""
+
+
 class ReserveRequest(Payload, frozen=True, kw_only=True):
     """A slot for `run_id`; with `lease_id` and `fence` a renewal."""
 

@@ -71,7 +71,7 @@ def beside(step: Path) -> Beside:
     if said is not None:
         known = replace(
             known,
-            capabilities_sha256=capabilities_digest(said.capabilities),
+            capabilities_sha256=said.capabilities_sha256 or capabilities_digest(said.capabilities),
             fingerprint=said.capabilities.attestation_pubkey_fingerprint,
         )
     worker = None if said is None else said.worker

@@ -58,6 +58,22 @@ class HashingReader:
         return self._hash.hexdigest()
 
 
+class PlainReader:
+    """Bytes that are not compressed, at most `max_output` of them; `TooLargeError` for more."""
+
+    def __init__(self, raw: Readable, *, max_output: int) -> None:
+        self._raw = raw
+        self._left = self._max_output = max_output
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; b"" at the end."""
+        data = self._raw.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise TooLargeError(f"the stream has more than {self._max_output} bytes")
+        return data
+
+
 class BoundedReader(io.RawIOBase):
     """The content of one zstd frame, at most `max_output` bytes of it.
 
@@ -180,3 +196,12 @@ class BoundedReader(io.RawIOBase):
 def bounded_reader(raw: Readable, *, max_output: int, max_window: int = MAX_WINDOW) -> BoundedReader:
     """The content of the one zstd frame in `raw`, within bounds; see `BoundedReader`."""
     return BoundedReader(raw, max_output=max_output, max_window=max_window)
+
+
+def stream_reader(raw: Readable, compression: str, *, max_output: int) -> Readable:
+    """The content of a stream that says `none` or `zstd`, within the same bound (spec section 3.2)."""
+    if compression == "none":
+        return PlainReader(raw, max_output=max_output)
+    if compression == "zstd":
+        return bounded_reader(raw, max_output=max_output)
+    raise DecodeError(f"stream.compression {compression[:40]!r} is neither none nor zstd")

@@ -44,6 +44,7 @@ _PLAIN = (
     "busy-twice",
     "renewals",
     # sets
+    "plain-set",
     "wrong-digest",
     "wrong-digest-once",
     "missing-file",

@@ -162,6 +162,12 @@ def unsafe_sets_write_nowhere_else(*runs: Run) -> None:
         require(not Path("/tmp/outside.txt").exists(), "no /tmp/outside.txt")  # noqa: S108  (what the set names)
 
 
+@looks_at("3.2", "A set that comes uncompressed is taken", "plain-set")
+def plain_set_is_taken(run: Run) -> None:
+    require_equal(run.ended.code, 0, "exit code")
+    _require_set(run, run.job("build"))
+
+
 @looks_at("10", "A set that the pinned key signed is verified, and that is on record", "success", "app")
 def pinned_key_is_verified(*runs: Run) -> None:
     for run in runs:

@@ -35,7 +35,8 @@ def packed(worker: MockWorker, request: Request) -> Packed:
         raise RpcError(Code.INVALID_REQUEST, f"job {asked.job_id} is not over")
     fault = _fault(worker, asked.job_id)
     made = set_of(worker, life)
-    frame = stored_frame(faulty_tar(made, fault))
+    tar, compression = faulty_tar(made, fault), worker.scenario.set.compression
+    frame = tar if compression == "none" else stored_frame(tar)
     offset = asked.offset or 0
     if not 0 <= offset <= len(frame):
         raise RpcError(Code.INVALID_REQUEST, f"offset {offset} is beyond the set's {len(frame)} bytes")
@@ -43,7 +44,7 @@ def packed(worker: MockWorker, request: Request) -> Packed:
     stream = {
         "content_length": len(rest),
         "content_sha256": digest(rest),
-        "compression": "zstd",
+        "compression": compression,
         "format": "tar",
     }
     members = {

@@ -94,10 +94,14 @@ Fault = Literal[
 
 
 class Set(Table, frozen=True, kw_only=True):
-    """What is wrong with the artifact sets: `fault`, in the first `times` fetches of a job (0: in all)."""
+    """How the artifact sets are sent, and what is wrong with them.
+
+    `fault` is in the first `times` fetches of a job (0: in all).
+    """
 
     fault: Fault | None = None
     times: Count = 0
+    compression: Literal["zstd", "none"] = "zstd"
 
 
 class Answer(Table, frozen=True, kw_only=True):

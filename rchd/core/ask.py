@@ -262,6 +262,13 @@ def fetch_seconds(run: m.Run) -> float:
     return max(LEAST_FETCH_SECONDS, float(run.accepted.options.overall_seconds))
 
 
+def _capabilities_digest(choice: m.Choice | None) -> str | None:
+    """Over what the worker said; a choice of an older daemon has its words only as they were understood."""
+    if choice is None:
+        return None
+    return choice.probe.capabilities_sha256 or capabilities_digest(choice.capabilities)
+
+
 def _fetch(run: m.Run, index: int) -> fx.Fetch:
     job, _ = _job(run, index)
     told = None if run.choice is None else run.choice.capabilities
@@ -274,7 +281,7 @@ def _fetch(run: m.Run, index: int) -> fx.Fetch:
         host_nonce=run.accepted.steps[index].host_nonce,
         step_dir=step_dir(run, index),
         max_bytes=min(limit, MAX_ARTIFACT_BYTES) if limit > 0 else MAX_ARTIFACT_BYTES,
-        capabilities_sha256=capabilities_digest(told),
+        capabilities_sha256=_capabilities_digest(run.choice),
         fingerprint=None if told is None else told.attestation_pubkey_fingerprint,
         seconds=fetch_seconds(run),
         pins=() if run.choice is None else run.choice.pins,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from rch.contract.records import Accepted, Summary
-from rch.contract.worker_rpc import JobEvent, ProbeResult
+from rch.contract.worker_rpc import HeardProbe, JobEvent
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
@@ -87,7 +87,7 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     aside: bool = False
     standby: bool = False
     drained: str | None = None
-    result: ProbeResult | None = None
+    result: HeardProbe | None = None
     error: str | None = None
     error_kind: str | None = None
     error_subkind: str | None = None

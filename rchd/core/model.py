@@ -20,7 +20,7 @@ from rch.contract.records import (
     Weighed,
 )
 from rch.contract.states import JobState, RunState
-from rch.contract.worker_rpc import ProbeResult
+from rch.contract.worker_rpc import HeardProbe
 
 UNREACHABLE = "worker_unreachable"
 """What `Run.waiting` says while nobody knows what the run's worker does."""
@@ -179,7 +179,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     worker: str
     host: str
     protocol: int
-    probe: ProbeResult
+    probe: HeardProbe
     age_seconds: int
     fresh: bool
     toolchain: dict[str, str]

@@ -47,6 +47,7 @@ def projections(run: m.Run) -> dict[str, bytes]:
             run_id=base,
             worker=run.choice.worker,
             capabilities=run.choice.capabilities,
+            capabilities_sha256=run.choice.probe.capabilities_sha256 or UNSET,
         )
     if _is_planned(run):
         records[f"{base}/run_plan.json"] = _plan(run)

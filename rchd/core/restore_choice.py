@@ -16,7 +16,7 @@ from rch.contract.records import (
     decode_record,
     schema_id_of,
 )
-from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN, REQUIRED_FEATURES, ProbeResult
+from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN, REQUIRED_FEATURES, HeardProbe
 from rchd.core import model as m
 from rchd.core.events import ProbeReport
 from rchd.core.fit import BACKEND_FEATURES
@@ -87,12 +87,13 @@ def restore_selection(run: m.Run, files: Mapping[str, bytes], notes: list[str]) 
 
 def _choice(run: m.Run, worker: str, capabilities: CapabilitiesRecord, notes: list[str]) -> m.Choice:
     """The choice as selection makes it from these capabilities; one without a toolchain if it does not."""
-    result = ProbeResult(
+    result = HeardProbe(
         rch_xcode_lane_version="",
         protocol_min=PROTOCOL_MIN,
         protocol_max=PROTOCOL_MAX,
         features=tuple(sorted({*REQUIRED_FEATURES, *(each for each in BACKEND_FEATURES.values() if each)})),
         capabilities=capabilities.capabilities,
+        capabilities_sha256=capabilities.capabilities_sha256 or "",
     )
     report = ProbeReport(
         worker=worker,

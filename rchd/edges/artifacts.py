@@ -1,8 +1,8 @@
 """Fetched sets: staged, verified, and only then published (spec section 8).
 
-Places below a run's folder: `host/<job_id>/fetch.tar.zst` holds the stream (what has come of it
-lies beside it, see `fetching`) and `staged/` the unpacked set until it is moved to
-`steps/<action>/<job_id>/`.
+Places below a run's folder: `host/<job_id>/fetch.tar.zst` holds the stream, whatever its header says
+of its compression (what has come of it lies beside it, see `fetching`), and `staged/` the unpacked set
+until it is moved to `steps/<action>/<job_id>/`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rch.contract.worker_rpc import FetchHeader
 from rch.files.durable import make_dirs, remove_tree, sync_dir, write_atomic
 from rch.files.extract import Extracted, ExtractError, Limits, extract
 from rch.files.sets import read_records, with_records
-from rch.files.unzstd import bounded_reader
+from rch.files.unzstd import DecodeError, stream_reader
 from rchd.edges.fetching import forget
 
 STREAM = "fetch.tar.zst"
@@ -127,14 +127,14 @@ def unpack_and_verify(
         with at.stream.open("rb") as raw:
             entries = len(header.manifest.entries) + EXTRA_ENTRIES
             limits = Limits(max_entries=entries, max_bytes=content, most_of=_most_of(header.manifest))
-            reader = bounded_reader(raw, max_output=output)
+            reader = stream_reader(raw, header.stream.compression, max_output=output)
             unpacked = extract(reader, at.staged, limits=limits, canonical=False, durable=True)
         records = read_records(at.staged)
         found = Found(with_records(map(_entry, unpacked), records), records)
         verified = _verified(examine(found, replace(known, manifest=header.manifest)))
-    except ExtractError as error:
+    except (DecodeError, ExtractError) as error:
         _keep_rejected(at)
-        raise Mismatch([error.reason]) from error
+        raise Mismatch([str(error)]) from error
     except Mismatch:
         _keep_rejected(at)
         raise

@@ -17,7 +17,7 @@ from rch.config.inventory import Inventory, StandbyEntry, WorkerEntry
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import parse_timestamp
 from rch.contract.worker_envelope import failure_of
-from rch.contract.worker_rpc import ProbeResult, RpcError
+from rch.contract.worker_rpc import HeardProbe, RpcError
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.edges.pool import WorkerPool
@@ -39,7 +39,7 @@ class _Snapshot:
 
     entry: WorkerEntry
     at: float
-    result: ProbeResult
+    result: HeardProbe
     took_ms: int
     skew: int | None
 
@@ -217,7 +217,7 @@ def _report(
     *,
     age: float = 0.0,
     fresh: bool = True,
-    result: ProbeResult | None = None,
+    result: HeardProbe | None = None,
     skew: int | None = None,
     failure: Failure | None = None,
     broken: bool = False,
@@ -243,7 +243,7 @@ def _report(
     )
 
 
-def _skew(result: ProbeResult) -> int | None:
+def _skew(result: HeardProbe) -> int | None:
     """Seconds that the worker's clock is ahead; None within half a minute (spec section 2).
 
     Clocks are never compared for ordering, but a wrong one is worth a word.

@@ -32,10 +32,10 @@ from rch.contract.worker_rpc import (
     GcResult,
     HasSourceRequest,
     HasSourceResult,
+    HeardProbe,
     JobRequest,
     Payload,
     ProbeRequest,
-    ProbeResult,
     ReleaseRequest,
     ReserveRequest,
     ReserveResult,
@@ -92,7 +92,7 @@ class WorkerClient:
         self.name = name
         self._transport = transport
         self._deadlines = deadlines or Deadlines()
-        self._probed: ProbeResult | None = None
+        self._probed: HeardProbe | None = None
         self._control: Wire | None = None
         self._control_lock = anyio.Lock()
         self._tails: dict[str, Wire] = {}
@@ -105,17 +105,17 @@ class WorkerClient:
         return self._transport.host
 
     @property
-    def probed(self) -> ProbeResult | None:
+    def probed(self) -> HeardProbe | None:
         """What the last probe said."""
         return self._probed
 
     # --- probe and negotiation ------------------------------------------------------------
 
-    async def probe(self) -> ProbeResult:
+    async def probe(self) -> HeardProbe:
         """Ask on a channel of its own what the worker is; what it says holds from now on."""
         async with self._side:
             result, wire = await self._call(
-                None, "probe", ProbeRequest(), ProbeResult, self._deadlines.probe, PROBE_PROTOCOL
+                None, "probe", ProbeRequest(), HeardProbe, self._deadlines.probe, PROBE_PROTOCOL
             )
         if wire is not None:
             await wire.close()

@@ -84,6 +84,12 @@ def _own_names() -> None:
     )
 
 
+@mutant("package built wherever it is said to lie", "package-is-inside")
+def _package_anywhere() -> None:
+    swiftpm = module("worker_agent.backends.swiftpm")
+    swiftpm.package_folder = lambda job, layout: layout.tree / swiftpm.config_of(job)["project"]["package"]
+
+
 @mutant("job dies with its channel", "job-outlives-its-channel")
 def _no_session() -> None:
     nursery = module("worker_agent.nursery")

@@ -28,6 +28,7 @@ REPRESENTATIVE = (
     "cut-line",
     "no-tail",
     "unsigned",
+    "plain-set",
     "wrong-digest",
     "stand-in",
     "protocol-9",

@@ -164,6 +164,18 @@ def test_the_digest_of_capabilities_leaves_out_what_varies_and_is_none_where_the
     assert capabilities_digest(huge) is None
 
 
+def test_the_digest_of_what_stood_on_the_wire_has_its_unknown_members_and_none_that_was_left_out() -> None:
+    said = msgspec.to_builtins(capabilities())
+    assert capabilities_digest(said) == capabilities_digest(capabilities())
+    del said["tools"]
+    said["capacity"]["gpus"], said["virtual"] = 2, True
+    rest = {name: said["capacity"][name] for name in ("cpus", "memory_bytes", "slots_total", "gpus")}
+    kept = {name: value for name, value in said.items() if name != "probed_at"} | {"capacity": rest}
+    assert capabilities_digest(said) == jcs_sha256(kept)
+    assert said["probed_at"]
+    assert capabilities_digest({**said, "load": 0.5}) is None
+
+
 # --- envelopes ----------------------------------------------------------------------------
 
 

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 from support.playbook import capabilities
 
+from rch.contract.canonical import jcs_sha256
 from rch.contract.errors import Failure
+from rch.contract.records import stable_capabilities
 from rch.contract.worker_envelope import (
     decode_request,
     decode_response,
@@ -24,6 +26,7 @@ from rch.contract.worker_rpc import (
     Code,
     HasSourceRequest,
     HasSourceResult,
+    HeardProbe,
     JobRequest,
     ProbeRequest,
     ProbeResult,
@@ -199,6 +202,19 @@ def probe(**changes: Any) -> ProbeResult:
         "capabilities": capabilities(),
     }
     return ProbeResult(**{**base, **changes})
+
+
+@pytest.mark.spec("10")
+@pytest.mark.parametrize("lie", ["", "0" * 64])
+def test_the_digest_of_capabilities_is_over_what_stood_on_the_wire(lie: str) -> None:
+    payload = msgspec.to_builtins(probe())
+    payload |= {"capabilities_sha256": lie} if lie else {}
+    payload["capabilities"]["of_a_newer_worker"] = {"n": [1, 2]}
+    del payload["capabilities"]["runtimes"]
+    answer = json.dumps({"ok": True, "request_id": ID, "payload": payload}).encode()
+    heard = decode_response(answer, ID, HeardProbe)
+    assert heard.capabilities_sha256 == jcs_sha256(stable_capabilities(payload["capabilities"]))
+    assert heard.capabilities_sha256 != jcs_sha256(stable_capabilities(heard.capabilities))
 
 
 @pytest.mark.spec("3.1")

@@ -17,11 +17,12 @@ from support.lab import Lab, lab
 from support.pages import DOCS, blocks
 
 from rch.contract.attestation import check
+from rch.contract.attested import capabilities_digest
 from rch.contract.canonical import jcs_sha256
 from rch.contract.framing import encode_line
 from rch.contract.local_api import METHODS, RunEvent
 from rch.contract.manifest import root_sha256
-from rch.contract.records import encode_record
+from rch.contract.records import Capabilities, encode_record
 from rch.contract.tar import Member, write_tar
 from rch.contract.worker_envelope import decode_fetch_header, decode_request, decode_response
 from rch.contract.worker_rpc import OPERATIONS, RpcError
@@ -83,6 +84,13 @@ def test_the_attestation_is_signed_over_the_manifest_that_the_page_shows() -> No
     decoded = decode_fetch_header(encode_line(header)[:-1], header["request_id"], header["job_id"])
     assert decoded.manifest.artifact_root_sha256 == root_sha256(decoded.manifest.entries)
     assert attestation["manifest_sha256"] == hashlib.sha256(encode_record(decoded.manifest)).hexdigest()
+
+
+@pytest.mark.spec("10")
+def test_the_capabilities_have_the_digest_that_the_page_says() -> None:
+    shown = next(each for each in examples(WORKER) if "virtual" in each)
+    assert f"`{capabilities_digest(shown)}`" in WORKER.read_text(encoding="utf-8")
+    msgspec.convert(shown, Capabilities)
 
 
 @pytest.mark.spec("12")

@@ -69,12 +69,13 @@ def verify(
     job: Job | None = None,
     max_bytes: int = MAX,
     stream: bytes | None = None,
+    compression: str = "zstd",
 ) -> Verified:
     data = compressed(tar) if stream is None else stream
     at.stream.write_bytes(data)
     return artifacts.unpack_and_verify(
         at,
-        header_of(manifest, data),
+        header_of(manifest, data, compression),
         Known(job=job or a_job(), host_nonce=NONCE),
         max_bytes=max_bytes,
         now=NOW,
@@ -457,6 +458,33 @@ def test_a_set_packed_by_another_writer_is_as_good(at: Places) -> None:
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     verify(at, out.getvalue(), made.sealed())
+
+
+@pytest.mark.spec("3.2")
+def test_a_set_that_comes_uncompressed_is_as_good(at: Places) -> None:
+    made = right_set()
+    verify(at, b"", made.sealed(), stream=made.tar(), compression="none")
+    assert artifacts.publish(at)
+    assert tree(at.step) == made.files
+
+
+@pytest.mark.fault("Z1")
+@pytest.mark.parametrize(
+    ("compression", "stream", "said"),
+    [
+        ("none", lambda tar: tar[:-1024] + bytes(64 << 20), ""),
+        ("none", compressed, ""),
+        ("zstd", lambda tar: tar, "does not begin with a zstd frame"),
+        ("lzma", lambda tar: tar, "'lzma' is neither none nor zstd"),
+    ],
+)
+def test_a_stream_is_held_to_the_compression_that_it_says(
+    at: Places, compression: str, stream: Callable[[bytes], bytes], said: str
+) -> None:
+    made = right_set()
+    data = stream(made.tar())
+    found = refused(at, b"", made.sealed(), stream=data, compression=compression)
+    assert said in found.errors[0], found.errors
 
 
 @pytest.mark.fault("Z1")

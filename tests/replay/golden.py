@@ -14,7 +14,7 @@ from support.playbook import Playbook, accepted, capabilities, report, summary, 
 
 from rch.contract.records import ToolchainEntry
 from rch.contract.states import is_terminal
-from rch.contract.worker_rpc import ProbeResult
+from rch.contract.worker_rpc import HeardProbe
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
@@ -191,7 +191,7 @@ def drift() -> Recorded:
     )
     run = play.core.runs[run.run_id]
     play.answer(run, ev.Published, found=True)
-    far = ProbeResult(
+    far = HeardProbe(
         rch_xcode_lane_version="9", protocol_min=8, protocol_max=9, features=(), capabilities=capabilities()
     )
     reports = (unreachable(),)
@@ -213,7 +213,7 @@ def changed() -> Recorded:
     run = play.core.runs[run.run_id]
     play.trouble(run, ev.WorkerRefused, "tail", code="JOB_NOT_FOUND", kind="EXECUTOR")
     entry = ToolchainEntry(kind="swift", version="6.4", path="/opt/swift/usr", active=True)
-    other = ProbeResult(
+    other = HeardProbe(
         rch_xcode_lane_version="1",
         protocol_min=1,
         protocol_max=1,

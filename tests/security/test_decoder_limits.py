@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 from support import hostile_frames as frames
 from support import tars
 from support.sets import right_set
@@ -29,7 +30,14 @@ from rch.contract.tar_reader import MAX_PAX, MAX_TAIL, Limits, TarReader
 from rch.contract.worker_envelope import MAX_REQUEST_ID_ECHO, decode_request, request_id_to_echo
 from rch.contract.worker_rpc import MAX_NUMBER, RpcError
 from rch.files.extract import ExtractError, extract
-from rch.files.unzstd import MAX_EMPTY_BLOCKS, MAX_WINDOW, DecodeError, bounded_reader
+from rch.files.unzstd import (
+    MAX_EMPTY_BLOCKS,
+    MAX_WINDOW,
+    DecodeError,
+    TooLargeError,
+    bounded_reader,
+    stream_reader,
+)
 from rchd.core.session import MAX_ID, MAX_IN_FLIGHT, MAX_SUBSCRIPTIONS, Call, Refusal, Session
 from rchd.edges import artifacts
 from rchd.edges.artifacts import UNLISTED_BYTES, Mismatch
@@ -321,3 +329,13 @@ def test_what_a_manifest_announces_is_bounded_by_what_is_taken() -> None:
     artifacts._bounds(manifest(1000 + UNLISTED_BYTES), 1000)
     with pytest.raises(Mismatch, match="over the 1000 that are taken"):
         artifacts._bounds(manifest(1001 + UNLISTED_BYTES), 1000)
+
+
+@pytest.mark.fault("Z1")
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_a_stream_has_the_same_bound_whether_or_not_it_is_compressed(compression: str) -> None:
+    data = bytes(1000)
+    raw = data if compression == "none" else zstandard.ZstdCompressor().compress(data)
+    assert stream_reader(io.BytesIO(raw), compression, max_output=1000).read(1000) == data
+    with pytest.raises(TooLargeError):
+        stream_reader(io.BytesIO(raw), compression, max_output=999).read(1000)

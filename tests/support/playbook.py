@@ -18,7 +18,7 @@ from rch.contract.records import (
     Summary,
     ToolchainEntry,
 )
-from rch.contract.worker_rpc import ProbeResult
+from rch.contract.worker_rpc import HeardProbe
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
@@ -59,7 +59,7 @@ def report(worker: str = "mac", *, priority: int = 100, **changes: Any) -> ev.Pr
         "duration_ms": 3,
         "age_seconds": 0,
         "fresh": True,
-        "result": ProbeResult(
+        "result": HeardProbe(
             rch_xcode_lane_version="1",
             protocol_min=1,
             protocol_max=1,

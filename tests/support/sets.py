@@ -118,7 +118,7 @@ def right_set(**members: Any) -> ArtifactSet:
     return made
 
 
-def header_of(manifest: Manifest, stream: bytes) -> FetchHeader:
+def header_of(manifest: Manifest, stream: bytes, compression: str = "zstd") -> FetchHeader:
     """The header that announces `stream`."""
     digest = hashlib.sha256(stream).hexdigest()
     return FetchHeader(
@@ -127,7 +127,7 @@ def header_of(manifest: Manifest, stream: bytes) -> FetchHeader:
         ok=True,
         job_id=manifest.job_id,
         manifest=manifest,
-        stream=Stream(content_length=len(stream), content_sha256=digest),
+        stream=Stream(content_length=len(stream), content_sha256=digest, compression=compression),
         set_sha256=digest,
         set_length=len(stream),
     )

@@ -96,11 +96,17 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Set where the worker's folders have letters beyond ASCII in their path: `swift build` fails there."""
 
 
-def stable_capabilities(capabilities: Capabilities) -> dict[str, Any]:
-    """The capabilities without what changes from probe to probe, for `capabilities_sha256`."""
+_PASSING = frozenset({"slots_free", "disk_free_bytes", "load_milli"})
+
+
+def stable_capabilities(capabilities: Capabilities | dict[str, Any]) -> dict[str, Any]:
+    """The capabilities without what changes from probe to probe, for `capabilities_sha256`.
+
+    Of a worker's own words, decoded from JSON, everything else stays as it was said: members that are
+    unknown here, too, and none that was left out is added.
+    """
     plain: dict[str, Any] = msgspec.to_builtins(capabilities)
-    del plain["probed_at"]
-    plain.pop("home_beyond_ascii", None)  # a host that is older knows nothing of it
-    for key in ("slots_free", "disk_free_bytes", "load_milli"):
-        del plain["capacity"][key]
-    return plain
+    capacity = plain.get("capacity")
+    if isinstance(capacity, dict):
+        plain["capacity"] = {name: value for name, value in capacity.items() if name not in _PASSING}
+    return {name: value for name, value in plain.items() if name != "probed_at"}

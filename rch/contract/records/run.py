@@ -128,10 +128,15 @@ class WorkerSelection(RunRecord, frozen=True, kw_only=True):
 
 
 class CapabilitiesRecord(RunRecord, frozen=True, kw_only=True):
-    """The snapshot that the selection used."""
+    """The snapshot that the selection used.
+
+    `capabilities_sha256` is over the capabilities as the worker said them, before what is unknown here
+    was dropped; an older host left it out.
+    """
 
     worker: str
     capabilities: Capabilities
+    capabilities_sha256: Sha256 | UnsetType = UNSET
     schema_id: str = "rch-xcode/capabilities@1"
     simulated: bool | UnsetType = UNSET
 

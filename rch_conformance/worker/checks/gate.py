@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
+from typing import Any
 
+from rch_conformance.checks import Broken, NotOffered
 from rch_conformance.worker.forms import sha256
-from rch_conformance.worker.jobs import Job, make_job
+from rch_conformance.worker.jobs import Job, make_job, wait_for_end
 from rch_conformance.worker.peer import Answer, new_id
 from rch_conformance.worker.project import CONFIG
 from rch_conformance.worker.rig import Rig
 from rch_conformance.worker.suite import check, expect
 
+_END_SECONDS = 30.0
+_REJECTED = 10
+_OUTSIDE = ("/tmp/rch-conformance-elsewhere", "../rch-conformance-elsewhere", "Sources/../../elsewhere")  # noqa: S108  (never opened)
+
 
 def never_ran(rig: Rig, job: Job, answer: Answer, *codes: str) -> None:
-    """`Broken` unless a submit was refused and the worker knows nothing of the job."""
+    """`Broken` unless a submit was refused and the worker knows nothing of the job.
+
+    One that was taken is ended first, so that it takes no slot from the checks that follow.
+    """
     if answer.ok:
-        rig.ask("cancel", {"job_id": job.job_id, "reason": "USER"})
+        _end(rig, job)
     answer.refused_with(*codes)
     rig.ask("status", {"job_id": job.job_id}).refused_with("JOB_NOT_FOUND")
+
+
+def _end(rig: Rig, job: Job) -> None:
+    with contextlib.suppress(Exception):  # what is wrong with the worker is told by the caller
+        rig.ask("cancel", {"job_id": job.job_id, "reason": "USER"})
+        wait_for_end(rig.peer, job.job_id, min(rig.job_timeout, _END_SECONDS))
 
 
 @check("3.3", "a submit whose job_key is not that of job_key_inputs is refused")
@@ -93,6 +109,32 @@ def names_come_from_the_bundle(rig: Rig) -> None:
     expect(rig.upload(other.tar).ok, "the source was refused")
     job = make_job(other, rig.run_id, rig.project().argv("build"))
     never_ran(rig, job, rig.submit(job), "CLASSIFIER_REJECTED")
+
+
+@check(
+    "3.3", "a project.package outside of the source is refused, or its job rejected, and not built there"
+)
+def package_is_inside(rig: Rig) -> None:
+    if rig.project().backend != "swiftpm":
+        raise NotOffered("swift", "a project.package is a Swift package's, and the worker has no Swift")
+    for place in _OUTSIDE:
+        job = rig.job()
+        told: dict[str, Any] = job.payload["job"]["effective_config"]
+        told["config"] = {**told["config"], "project": {"package": place}}
+        answer = rig.submit(job)
+        if not answer.ok:
+            never_ran(rig, job, answer, "CLASSIFIER_REJECTED", "INVALID_REQUEST")
+            continue
+        try:
+            ended = wait_for_end(rig.peer, job.job_id, rig.job_timeout)
+        except Broken:
+            _end(rig, job)
+            raise
+        expect(
+            ended.get("exit_code") == _REJECTED,
+            f"project.package {place!r} leaves the source; the job ended {ended.get('state')}, exit_code"
+            f" {ended.get('exit_code')!r}: neither was the submit refused, nor is the end a rejection (10)",
+        )
 
 
 @check("3.3", "an invocation that is not that of job_key_inputs is refused")
