@@ -12,7 +12,6 @@ from importlib.util import find_spec
 
 from rch import __version__
 from rch_conformance.pipes import left_alone
-from rch_conformance.running import EXIT_USAGE, UsageError
 from rch_conformance.running import EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_USAGE, Terminated, UsageError
 
 # Each has `add_parser(subparsers)`, and sets `run`: what takes the arguments and gives the exit code.
