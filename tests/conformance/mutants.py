@@ -17,6 +17,9 @@ Mutant = Callable[[], None]
 MUTANTS: dict[str, tuple[str, Mutant]] = {}
 """Each with the id of the check that is to find it."""
 
+VARIANTS: dict[str, tuple[tuple[str, ...], Mutant]] = {}
+"""Each with the ids of checks that have nothing to say of it."""
+
 
 def mutant(name: str, check: str) -> Callable[[Mutant], Mutant]:
     """Adds a mutant."""
@@ -24,6 +27,16 @@ def mutant(name: str, check: str) -> Callable[[Mutant], Mutant]:
     def add(patch: Mutant) -> Mutant:
         assert name not in MUTANTS
         MUTANTS[name] = (check, patch)
+        return patch
+
+    return add
+
+
+def variant(name: str, *checks: str) -> Callable[[Mutant], Mutant]:
+    """Adds a worker that differs from ours and keeps the contract, and the checks that it passes."""
+
+    def add(patch: Mutant) -> Mutant:
+        VARIANTS[name] = (checks, patch)
         return patch
 
     return add
@@ -54,7 +67,7 @@ def refusal(code: str, message: str) -> Exception:
 
 def every_mutant() -> dict[str, tuple[str, Mutant]]:
     """All of them: this module may run under another name than the one that they know."""
-    for part in ("channels", "sources", "jobs", "slots", "sets", "records"):
+    for part in ("channels", "sources", "jobs", "slots", "sets", "records", "variants"):
         module(f"conformance.mutants_of_{part}")
     return module("conformance.mutants").MUTANTS  # type: ignore[no-any-return]
 
@@ -63,7 +76,7 @@ def main() -> int:
     """Patch, then serve."""
     name = sys.argv[1]
     if name != "none":
-        every_mutant()[name][1]()
+        (every_mutant() | module("conformance.mutants").VARIANTS)[name][1]()
     from worker_agent.rpc import serve_stdio
 
     return serve_stdio(os.environ)

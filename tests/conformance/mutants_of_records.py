@@ -128,3 +128,16 @@ def _nameless() -> None:
         return lambda **members: real(**{**members, "worker": {**members["worker"], "name": ""}})
 
     wrap(_seal(), "Attestation", nameless)
+
+
+@mutant("statements signed by another as well", "envelopes-are-signed")
+def _two_signatures() -> None:
+    def twice(real: Any) -> Any:
+        def enclose(statement: Any, seed: Any) -> Any:
+            envelope = real(statement, seed)
+            (own,) = envelope.signatures
+            return replaced(envelope, signatures=(own, replaced(own, keyid="another")))
+
+        return enclose
+
+    wrap(_seal(), "enclose", twice)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conformance.mutant_bench import a_mutant_bench
-from conformance.mutants import every_mutant
+from conformance.mutants import VARIANTS, every_mutant
 
 from rch_conformance.checks import Verdict
 
@@ -38,6 +38,7 @@ LONG = {
     "effective configuration empty",
     "minimal profile is a rich one",
     "no events",
+    "statements signed by another as well",
     "provenance without the toolchain",
     "a cut part loses the upload",
     "channel outlives its input",
@@ -91,6 +92,20 @@ def test_a_mutant_is_caught_by_the_check_of_its_promise(name: str, tmp_path: Pat
 def test_the_honest_worker_passes_the_checks_that_find_mutants(tmp_path: Path) -> None:
     with a_mutant_bench(tmp_path) as bench:
         results = bench.results("none", *MUTANTS.values())
+    assert [each for each in results if each.verdict is not Verdict.PASS] == []
+
+
+@pytest.mark.spec("13")
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.faults_long) if "name" in name else name
+        for name in sorted(VARIANTS)
+    ],
+)
+def test_a_worker_that_keeps_the_contract_in_another_way_passes(name: str, tmp_path: Path) -> None:
+    with a_mutant_bench(tmp_path) as bench:
+        results = bench.results(name, *VARIANTS[name][0])
     assert [each for each in results if each.verdict is not Verdict.PASS] == []
 
 
