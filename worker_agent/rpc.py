@@ -26,7 +26,7 @@ from rch.contract.worker_envelope import (
     is_framed,
     request_id_to_echo,
 )
-from rch.contract.worker_rpc import PROTOCOL_MAX, Code, RpcError
+from rch.contract.worker_rpc import MAX_NUMBER, PROTOCOL_MAX, Code, RpcError
 from worker_agent.nursery import nursery
 from worker_agent.ops import Call, perform
 from worker_agent.requestlog import RequestLog
@@ -217,9 +217,10 @@ def _require_plain(request: Request, line: bytes) -> None:
 
 
 def _version_to_echo(line: bytes) -> int:
+    """Whichever integer a request has, spoken here or not; without one the answer is in our newest."""
     try:
         version = decode_object(line).get("protocol_version")
     except FrameError:
         return PROTOCOL_MAX
-    known = isinstance(version, int) and not isinstance(version, bool) and 0 <= version <= PROTOCOL_MAX
+    known = isinstance(version, int) and not isinstance(version, bool) and abs(version) <= MAX_NUMBER
     return int(str(version)) if known else PROTOCOL_MAX

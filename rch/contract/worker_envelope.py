@@ -12,6 +12,8 @@ from rch.contract.decoding import decode_json
 from rch.contract.errors import Failure, Kind
 from rch.contract.framing import MAX_LINE, FrameError, decode_object, encode_line
 from rch.contract.ids import is_id, is_sha256
+from rch.contract.policy import ReasonCode
+from rch.contract.records import Reason
 from rch.contract.states import JobState
 from rch.contract.worker_rpc import (
     MAX_NUMBER,
@@ -38,6 +40,7 @@ _AROUND_ENTRIES = 1 << 10  # objects and lists of a header beside its entries, a
 BAD_WORKER_CONFIG = "worker_config"
 """`data.reason` of a refusal whose cause is the worker's own worker.toml."""
 _SHOWN = 80
+_REASONS_KEPT = 64
 _MAYBE_TOO_LARGE = re.compile(rb"[0-9]{16}|[0-9.][eE]\+?[0-9]")
 _JOB_STATES = frozenset(JobState)
 
@@ -317,6 +320,20 @@ _KIND_OF_CODE: dict[Code, tuple[Kind, str | None]] = {
     Code.SOURCE_MISSING: (Kind.TRANSFER, None),
     Code.BASE_MISSING: (Kind.TRANSFER, None),
 }
+
+
+def reasons_of(error: RpcError) -> tuple[Reason, ...]:
+    """`data.rejection_reasons` of a refused command line, as far as they make sense; never too many."""
+    told = error.data.get("rejection_reasons")
+    found = []
+    for each in told[:_REASONS_KEPT] if isinstance(told, list) else ():
+        try:
+            reason = msgspec.convert(each, Reason)
+            code = str(ReasonCode(reason.code))
+        except ValueError:  # a ValidationError is one, too
+            continue
+        found.append(Reason(code=code, subject=reason.subject[:_SHOWN], message=reason.message[:1000]))
+    return tuple(found)
 
 
 def failure_of(error: RpcError, op: str) -> Failure:

@@ -223,7 +223,7 @@ class SubmitRequest(Payload, frozen=True, kw_only=True):
 
     job: Job
     invocation: Invocation
-    job_state_seq: Natural
+    job_state_seq: Ordinal
     host_nonce: str
     classifier_policy: ClassifierPolicyRecord | None = None
     lease_id: Id | None = None

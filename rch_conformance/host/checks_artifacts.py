@@ -152,6 +152,13 @@ def integrity_errors_are_told(run: Run) -> None:
     )
 
 
+@looks_at("8", "The reasons of a worker that rejects a command line are told", "rejected")
+def workers_reasons_are_told(run: Run) -> None:
+    found = [told["rejection_reasons"] for _, told in records_of(run) if told.get("rejection_reasons")]
+    wanted = [{"code": "DENIED_FLAG", "subject": "-sdk", "message": "not here"}]
+    require_equal(found[:1], [wanted], "rejection_reasons of the step's summary.json")
+
+
 @looks_at(
     "8", "Nothing of an unsafe set is written outside of its folder", "unsafe-path", "absolute-path", "link"
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from rch.contract.records import Accepted, Summary
+from rch.contract.records import Accepted, Reason, Summary
 from rch.contract.worker_rpc import HeardProbe, JobEvent
 
 
@@ -200,7 +200,7 @@ class Released(Answer, frozen=True, kw_only=True):
 
 
 class WorkerRefused(Answer, frozen=True, kw_only=True):
-    """The worker said no. `retry_after` in seconds where it is busy."""
+    """The worker said no. `retry_after` in seconds where it is busy; `reasons`: of a command line."""
 
     operation: str
     code: str
@@ -209,6 +209,7 @@ class WorkerRefused(Answer, frozen=True, kw_only=True):
     subkind: str | None
     retry_after: float | None = None
     hint: str | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 class LineCut(Answer, frozen=True, kw_only=True):

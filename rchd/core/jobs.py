@@ -129,6 +129,7 @@ def host_summary(
         extra["failure_subkind"] = trouble.subkind
     if integrity_errors:
         extra["integrity_errors"] = integrity_errors
+    reasons = reasons or trouble.reasons
     if reasons:
         extra["rejection_reasons"] = reasons
         extra["rejection_reason"] = reasons[0].message

@@ -16,6 +16,7 @@ from rch.contract.records import (
     Invocation,
     Job,
     ProbeFailure,
+    Reason,
     Summary,
     Weighed,
 )
@@ -214,12 +215,13 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a run or a step failed: a place in the failure registry."""
+    """Why a run or a step failed: a place in the failure registry; `reasons` of a refused command line."""
 
     kind: str
     message: str
     subkind: str | None = None
     hint: str | None = None
+    reasons: tuple[Reason, ...] = ()
 
 
 class StepRun(msgspec.Struct, kw_only=True):

@@ -50,7 +50,13 @@ def _hand_over(run: m.Run, index: int) -> Effects:
 def refused(run: m.Run, event: ev.WorkerRefused, now: str) -> Effects:
     """The worker said no to what the phase awaits."""
     phase, code = run.phase, event.code
-    trouble = m.Trouble(kind=event.kind, subkind=event.subkind, message=event.message, hint=event.hint)
+    trouble = m.Trouble(
+        kind=event.kind,
+        subkind=event.subkind,
+        message=event.message,
+        hint=event.hint,
+        reasons=event.reasons,
+    )
     if code == Code.UNSUPPORTED_PROTOCOL:
         # What was agreed on with the probe holds no longer.
         trouble = msgspec.structs.replace(trouble, subkind="PROTOCOL_DRIFT", hint=None)

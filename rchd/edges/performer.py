@@ -18,7 +18,7 @@ import structlog
 from rch.contract.attested import Known
 from rch.contract.errors import Failure, Kind
 from rch.contract.ids import timestamp
-from rch.contract.worker_envelope import failure_of, protocol_error
+from rch.contract.worker_envelope import failure_of, protocol_error, reasons_of
 from rch.contract.worker_rpc import (
     CancelRequest,
     HasSourceRequest,
@@ -395,4 +395,5 @@ def _refused(effect: fx.Outward, operation: str, error: RpcError) -> ev.WorkerRe
         subkind=failure.subkind,
         retry_after=_pause_of(wait),
         hint=failure.hint,
+        reasons=reasons_of(error),
     )

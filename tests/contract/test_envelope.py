@@ -20,6 +20,7 @@ from rch.contract.worker_envelope import (
     encode_result,
     failure_of,
     negotiate,
+    reasons_of,
     request_id_to_echo,
 )
 from rch.contract.worker_rpc import (
@@ -202,6 +203,17 @@ def probe(**changes: Any) -> ProbeResult:
         "capabilities": capabilities(),
     }
     return ProbeResult(**{**base, **changes})
+
+
+@pytest.mark.spec("6")
+def test_the_reasons_of_a_refused_command_line_are_kept_as_far_as_they_make_sense() -> None:
+    good = {"code": "DENIED_FLAG", "subject": "-sdk", "message": "not here"}
+    told: list[object] = [good, {**good, "code": "OF_A_NEWER_WORKER"}, "words", {**good, "subject": 7}]
+    refusal = RpcError(Code.CLASSIFIER_REJECTED, "no", {"rejection_reasons": told})
+    assert [msgspec.to_builtins(each) for each in reasons_of(refusal)] == [good]
+    many = RpcError(Code.CLASSIFIER_REJECTED, "no", {"rejection_reasons": [good] * 1000})
+    assert len(reasons_of(many)) == 64
+    assert reasons_of(RpcError(Code.CLASSIFIER_REJECTED, "no", {"rejection_reasons": good})) == ()
 
 
 @pytest.mark.spec("10")

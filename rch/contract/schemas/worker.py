@@ -83,7 +83,7 @@ def refusal() -> Schema:
         "description": "A refusal.",
         **members(
             {
-                "protocol_version": {**_VERSION, "minimum": PROBE_PROTOCOL},
+                "protocol_version": {**_VERSION, "minimum": -MAX_NUMBER},
                 "request_id": _ECHO,
                 "ok": {"const": False},
                 "error": body,

@@ -67,6 +67,7 @@ def versions_out_of_range(rig: Rig) -> None:
     for version in (0, beyond, -1):
         answer = rig.ask("status", {"job_id": new_id()}, protocol_version=version)
         answer.refused_with("UNSUPPORTED_PROTOCOL")
+        expect_same("the protocol_version of the refusal", answer.raw.get("protocol_version"), version)
 
 
 @check("3.1", "results and refusals echo the request_id")

@@ -81,6 +81,21 @@ def digests_are_told_apart(rig: Rig) -> None:
     )
 
 
+@check("3.2", "data.reason of a refused upload names the promise that it broke")
+def reasons_are_named(rig: Rig) -> None:
+    tar = fresh_tar()
+    longer = tar + bytes(512)
+    asked = {
+        "transport_digest": rig.upload(tar, content_sha256="ab" * 32),
+        "bundle_digest": rig.upload(tar, source_sha256="cd" * 32),
+        "compression": rig.upload(tar, b"no zstd at all", compression="zstd"),
+        "not_canonical": rig.upload(longer),
+    }
+    for reason, answer in asked.items():
+        answer.refused_with("INVALID_REQUEST")
+        expect_same("data.reason", answer.data.get("reason"), reason)
+
+
 def _kind_of(answer: Answer) -> tuple[str, str, str]:
     """What a refusal says without digests."""
     words = str(answer.error.get("message")).split()
