@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from reference.protocols import RESULTS
+from reference.protocols import FEATURES, RESULTS
 from support.lab import Lab, lab
 from support.pages import DOCS, blocks
 
@@ -84,6 +84,13 @@ def test_the_attestation_is_signed_over_the_manifest_that_the_page_shows() -> No
     decoded = decode_fetch_header(encode_line(header)[:-1], header["request_id"], header["job_id"])
     assert decoded.manifest.artifact_root_sha256 == root_sha256(decoded.manifest.entries)
     assert attestation["manifest_sha256"] == hashlib.sha256(encode_record(decoded.manifest)).hexdigest()
+
+
+@pytest.mark.spec("3.1")
+def test_each_feature_is_told_as_in_the_reference() -> None:
+    text = WORKER.read_text(encoding="utf-8")
+    table = text.partition("| feature | promises |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert table == [f"| `{name}` | {meaning} |" for name, meaning in FEATURES.items()]
 
 
 @pytest.mark.spec("10")
