@@ -255,10 +255,14 @@ class Rig:
 
     def end_of(self, job: Job, submitted: dict[str, Any], log: Log, cursor: str | None = None) -> Outcome:
         """Follow a job to its end, and fetch its set."""
-        self._followed = job
-        if "tail" in self.features:
-            follow(self.peer, job.job_id, self.job_timeout, cursor=cursor, log=log)
-        status = wait_for_end(self.peer, job.job_id, self.job_timeout)
+        self._followed = job  # an interrupt leaves it so, and `close` cancels it
+        try:
+            if "tail" in self.features:
+                follow(self.peer, job.job_id, self.job_timeout, cursor=cursor, log=log)
+            status = wait_for_end(self.peer, job.job_id, self.job_timeout)
+        except Exception:
+            self._followed = None
+            raise
         self._followed = None
         fetched = fetch(self.peer, job.job_id)
         return Outcome(job=job, submitted=submitted, log=log, status=status, fetched=fetched)

@@ -136,7 +136,7 @@ def _two_signatures() -> None:
         def enclose(statement: Any, seed: Any) -> Any:
             envelope = real(statement, seed)
             (own,) = envelope.signatures
-            return replaced(envelope, signatures=(own, replaced(own, keyid="another")))
+            return replaced(envelope, signatures=(own, replaced(own, keyid=f"SHA256:{'0' * 64}")))
 
         return enclose
 

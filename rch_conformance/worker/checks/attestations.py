@@ -210,11 +210,9 @@ def _statements(attestation: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for envelope in envelopes if isinstance(envelopes, list) else ():
         payload = _decoded(envelope.get("payload"), "payload")
         expect_same("payloadType", envelope.get("payloadType"), _PAYLOAD_TYPE)
-        signatures = envelope.get("signatures") or ()
+        signatures: list[Any] = list(envelope.get("signatures") or ())
         # DSSE allows more, a host does not: docs/attestation.md.
-        expect(
-            len(signatures) == 1, f"an envelope has {len(signatures)} signatures: a host takes one alone"
-        )
+        expect(len(signatures) == 1, f"an envelope has {len(signatures)} signatures: hosts take one alone")
         signature = signatures[0] if isinstance(signatures[0], dict) else nobody
         expect_same("keyid", signature.get("keyid"), attestation.get("public_key_fingerprint"))
         _verify(key, pae(_PAYLOAD_TYPE, payload), _decoded(signature.get("sig"), "sig"), "an envelope")
