@@ -25,8 +25,9 @@ from rch.contract.worker_envelope import (
     encode_result,
     is_framed,
     request_id_to_echo,
+    version_to_echo,
 )
-from rch.contract.worker_rpc import MAX_NUMBER, PROTOCOL_MAX, Code, RpcError
+from rch.contract.worker_rpc import PROTOCOL_MAX, Code, RpcError
 from worker_agent.nursery import nursery
 from worker_agent.ops import Call, perform
 from worker_agent.requestlog import RequestLog
@@ -103,7 +104,7 @@ class Channel:
             _require_plain(request, line)
         except RpcError as error:
             self._log.write("?", request_id_to_echo(line), str(error.code), began)
-            self._refuse(error, request_id_to_echo(line), _version_to_echo(line))
+            self._refuse(error, request_id_to_echo(line), version_to_echo(line))
             return error.code in _UNDERSTOOD and not _has_stream(line)
         stream = is_framed(request.payload)
         body = Body(self, stream.content_length if stream else 0)
@@ -214,13 +215,3 @@ def _has_stream(line: bytes) -> bool:
 def _require_plain(request: Request, line: bytes) -> None:
     if is_framed(request.payload) is None and _has_stream(line):
         raise RpcError(Code.INVALID_REQUEST, f"payload.stream has no place in {request.op}")
-
-
-def _version_to_echo(line: bytes) -> int:
-    """Whichever integer a request has, spoken here or not; without one the answer is in our newest."""
-    try:
-        version = decode_object(line).get("protocol_version")
-    except FrameError:
-        return PROTOCOL_MAX
-    known = isinstance(version, int) and not isinstance(version, bool) and abs(version) <= MAX_NUMBER
-    return int(str(version)) if known else PROTOCOL_MAX

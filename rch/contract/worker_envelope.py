@@ -147,6 +147,16 @@ def request_id_to_echo(line: bytes) -> str | None:
     return value if isinstance(value, str) and len(value) <= MAX_REQUEST_ID_ECHO else None
 
 
+def version_to_echo(line: bytes) -> int:
+    """What a refusal repeats: whichever integer a request has, spoken here or not; without one our newest."""
+    try:
+        version = decode_object(line).get("protocol_version")
+    except FrameError:
+        return PROTOCOL_MAX
+    known = isinstance(version, int) and not isinstance(version, bool) and abs(version) <= MAX_NUMBER
+    return int(str(version)) if known else PROTOCOL_MAX
+
+
 def is_framed(payload: Payload) -> Stream | None:
     """The stream that follows a request, if one does."""
     return payload.stream if isinstance(payload, UploadRequest) else None

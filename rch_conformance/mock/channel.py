@@ -18,6 +18,7 @@ from rch.contract.worker_envelope import (
     encode_error,
     is_framed,
     request_id_to_echo,
+    version_to_echo,
 )
 from rch.contract.worker_rpc import PROTOCOL_MAX, Code, RpcError, TailRequest
 from rch_conformance.mock.honesty import honest, honest_text
@@ -76,7 +77,7 @@ class Channel:
             request = decode_request(line)
         except RpcError as error:
             self._note("request", {"line": line[:4096].decode("utf-8", "replace")})
-            self._refuse(error, request_id_to_echo(line), PROTOCOL_MAX)
+            self._refuse(error, request_id_to_echo(line), version_to_echo(line))
             return error.code in {Code.UNKNOWN_OPERATION, Code.UNSUPPORTED_PROTOCOL}
         op = _operation(request)
         payload = decode_object(line).get("payload", {})
