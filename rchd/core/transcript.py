@@ -22,8 +22,9 @@ from rch.contract.states import is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
-from rchd.core.daemon import Core, Origin
+from rchd.core.daemon import Core
 from rchd.core.difference import Difference, shown
+from rchd.core.origin import Origin
 
 SCHEMA = "rch-xcode/transcript@1"
 _NO_DIGEST = "0" * 64
@@ -33,10 +34,12 @@ _HEADER_BEGINS = b'{"schema_id"'
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The first line: the artifacts' root and the runs that were loaded. `comment` is free text.
 
-    `origin`: what else the core remembered then. `continued`: it is the next part of a history whose
-    beginning is in another file, and says nothing of the core. `version` is that of who recorded it.
+    `origin`: what else the core remembered then. `continued`: it goes on with the history of the file
+    before, and its runs stand as they stood at that one's end. `version` is that of who recorded it.
     An exported one is of `run_id`, has `sha256`, a digest of the whole file with zeros in its place, and
-    with `others` tells of the runs beside it too.
+    with `others` tells of the runs beside it too. It is part of the run's history alone where it begins
+    after the run was accepted (`late`), lacks something in its midst (`gaps`), or does not reach the
+    run's end (`unended`).
     """
 
     schema_id: str = SCHEMA
@@ -49,6 +52,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     continued: bool | UnsetType = UNSET
     run_id: str | UnsetType = UNSET
     others: bool | UnsetType = UNSET
+    late: bool | UnsetType = UNSET
+    gaps: bool | UnsetType = UNSET
+    unended: bool | UnsetType = UNSET
     sha256: str | UnsetType = UNSET
 
 
@@ -74,6 +80,18 @@ def header_of(core: Core, comment: str = "", version: str | UnsetType = UNSET) -
         version=version,
         origin=UNSET if origin == Origin() or core.runs else origin,
     )
+
+
+def standing_header(core: Core, version: str | UnsetType = UNSET) -> Header | None:
+    """A header in the midst of the live runs of `core`; None where a core that begins with it is not equal.
+
+    It holds copies, so that it stays what it is.
+    """
+    header = msgspec.structs.replace(header_of(core, version=version), origin=core.standing)
+    copied = decode_json(msgspec.json.encode(header), Header)
+    if core.is_asking or core_of(decode_json(msgspec.json.encode(header), Header)).memory != core.memory:
+        return None
+    return copied
 
 
 def encode_header(core: Core, comment: str = "", version: str | UnsetType = UNSET) -> bytes:
@@ -199,8 +217,6 @@ class Replay:
 
     def _begin(self, line: bytes) -> Core:
         header = decode_header(line)
-        if header.continued is True:
-            raise ValueError("it goes on with a history that another file begins")
         self.header = self.header or header
         self._readable = self.header.run_id is not UNSET
         return core_of(header)
