@@ -175,7 +175,7 @@ def parts_of(folder: Path) -> list[Path]:
     found = list[tuple[int, Path]]()
     try:
         names = list(folder.iterdir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     for path in names:
         number = number_of(path)
