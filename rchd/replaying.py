@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from itertools import chain
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 from msgspec import UNSET
@@ -18,33 +19,43 @@ from rchd.core.difference import Difference
 from rchd.core.phases import Phases
 from rchd.core.transcript import Header, Replay, damage_of, decode_header
 from rchd.edges.check_report import envelope, say_failure
+from rchd.edges.transcript_file import lines_of, opened
 
 DIFFERS, USAGE = 1, 2
 STDOUT = "-"
+MOST_DIFFERENCES = 1000
+"""After so many a replay ends: it is another history."""
 _SHORT = 16  # digits of the digest in the name of a file
 
 
 def replay(args: argparse.Namespace) -> int:
     """0 where the core decides the same to the byte, 1 where not, 2 where `file` is no transcript."""
     path: Path = args.file
+    phases = Phases()
     try:
-        with path.open("rb") as lines:
-            first = lines.readline()
-            decode_header(first)
-            damage = damage_of(chain([first], lines))
-        with path.open("rb") as lines:
-            phases = Phases()
-            run = Replay(lines, phases)
-            found = list(run) if damage is None else [Difference(line=1, batch=0, damage=damage)]
+        with opened(path) as file:
+            _verify(file)
+            run = Replay(lines_of(file), phases)
+            found = list(islice(run, MOST_DIFFERENCES))
     except OSError as error:
         return _refused(args, f"{path}: {error.strerror}")
     except ValueError as error:
         return _refused(args, f"{path}: no transcript that this version reads: {error}")
+    if found and found[-1].unreadable:
+        return _refused(args, f"{path}: {found[-1]}")
     if args.json:
         envelope("replay", DIFFERS if found else 0, _as_json(run, phases, found), None)
         return DIFFERS if found else 0
     _say(path, run, phases, found)
     return DIFFERS if found else 0
+
+
+def _verify(file: BinaryIO) -> None:
+    """`ValueError` where it is not what was exported; then the file stands at its beginning."""
+    damage = damage_of(lines_of(file))
+    if damage is not None:
+        raise ValueError(damage)
+    file.seek(0)
 
 
 def _refused(args: argparse.Namespace, message: str) -> int:

@@ -27,6 +27,8 @@ from rchd.core.difference import Difference, shown
 from rchd.core.origin import Origin
 
 SCHEMA = "rch-xcode/transcript@1"
+MOST_RUNS = 5000
+"""In the headers of one transcript, all together: seconds of a replay."""
 _NO_DIGEST = "0" * 64
 _HEADER_BEGINS = b'{"schema_id"'
 
@@ -152,11 +154,13 @@ def damage_of(lines: Iterable[bytes]) -> str | None:
     lines = iter(lines)
     first = next(lines, b"")
     try:
-        said = decode_header(first).sha256
+        header = decode_header(first)
     except ValueError:
         return None
+    said = header.sha256
     if said is UNSET:
-        return None
+        of_a_run = header.run_id is not UNSET
+        return f"it is of run {header.run_id}, and its first line has no sha256" if of_a_run else None
     digest = hashlib.sha256(first.replace(f'"sha256":"{said}"'.encode(), _SLOT, 1))
     for line in lines:
         digest.update(line)
@@ -180,6 +184,7 @@ class Replay:
         self._lines = iter(lines)
         self._told = told
         self._readable = False
+        self._runs = 0
         self.header: Header | None = None
         self.batches = 0
         self.cut: int | None = None
@@ -195,9 +200,12 @@ class Replay:
                 batch = decode_batch(line)
             except ValueError as error:
                 if core is None:
-                    yield Difference(line=number, batch=0, damage=f"no header of {SCHEMA}: {error}")
+                    yield Difference(
+                        line=number, batch=0, damage=f"no header of {SCHEMA}: {error}", unreadable=True
+                    )
                 elif line.endswith(b"\n"):
-                    yield Difference(line=number, batch=self.batches + 1, damage=f"cut or damaged: {error}")
+                    damage = f"cut or damaged: {error}"
+                    yield Difference(line=number, batch=self.batches + 1, damage=damage, unreadable=True)
                 else:
                     self.cut = number
                 return
@@ -213,10 +221,15 @@ class Replay:
                 self._told(batch.events, replayed, found)
             yield from found
         if number == 0:
-            yield Difference(line=1, batch=0, damage=f"no header of {SCHEMA}: the file is empty")
+            yield Difference(
+                line=1, batch=0, damage=f"no header of {SCHEMA}: the file is empty", unreadable=True
+            )
 
     def _begin(self, line: bytes) -> Core:
         header = decode_header(line)
+        self._runs += len(header.runs)
+        if self._runs > MOST_RUNS:
+            raise ValueError(f"it begins with {self._runs} live runs, over {MOST_RUNS}")
         self.header = self.header or header
         self._readable = self.header.run_id is not UNSET
         return core_of(header)
