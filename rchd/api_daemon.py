@@ -136,7 +136,8 @@ class DaemonApi:
             return f"state cannot be written: {self._driver.trouble}"
         doing = [f"{self.intakes} snapshots"] if self.intakes else []
         doing += [f"{run.run_id}: {type(run.phase).__name__.lower()}" for run in self._under_way()]
-        return "; ".join(doing) or "idle"
+        lacks = self._driver.unrecorded
+        return "; ".join([*(doing or ["idle"]), *([lacks] if lacks else [])])
 
     def _under_way(self) -> list[m.Run]:
         """The runs that have had their turn; one that has ended, until that is durable."""

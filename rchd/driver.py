@@ -49,7 +49,11 @@ _RUN = msgspec.json.Decoder(m.Run)
 
 
 class Record(Protocol):
-    """Who writes down what happens, and has no say in it."""
+    """Who writes down what happens, and has no say in it. `trouble`: why it does not."""
+
+    @property
+    def trouble(self) -> str | None:
+        """None: all that is asked for is written down."""
 
     def __call__(self, events: list[ev.Event], effects: list[fx.Effect], /) -> None:
         """A batch was committed."""
@@ -121,6 +125,11 @@ class Driver:
     def trouble(self) -> str | None:
         """Why nothing goes on, or what cannot be written; None: all is well."""
         return self._held or self._projector.trouble
+
+    @property
+    def unrecorded(self) -> str | None:
+        """Why no transcripts are recorded; None: they are, or need not be. No run suffers by that."""
+        return None if self._record is None else self._record.trouble
 
     @property
     def in_hand(self) -> frozenset[str]:

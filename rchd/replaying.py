@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from itertools import chain
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 from msgspec import UNSET
@@ -16,35 +17,45 @@ from rch.contract.neutral import neutral, one_line
 from rch.files.paths import host_paths
 from rchd.core.difference import Difference
 from rchd.core.phases import Phases
-from rchd.core.transcript import Replay, damage_of, decode_header
+from rchd.core.transcript import Header, Replay, damage_of, decode_header
 from rchd.edges.check_report import envelope, say_failure
+from rchd.edges.transcript_file import lines_of, opened
 
 DIFFERS, USAGE = 1, 2
 STDOUT = "-"
+MOST_DIFFERENCES = 1000
+"""After so many a replay ends: it is another history."""
 _SHORT = 16  # digits of the digest in the name of a file
 
 
 def replay(args: argparse.Namespace) -> int:
     """0 where the core decides the same to the byte, 1 where not, 2 where `file` is no transcript."""
     path: Path = args.file
+    phases = Phases()
     try:
-        with path.open("rb") as lines:
-            first = lines.readline()
-            decode_header(first)
-            damage = damage_of(chain([first], lines))
-        with path.open("rb") as lines:
-            phases = Phases()
-            run = Replay(lines, phases)
-            found = list(run) if damage is None else [Difference(line=1, batch=0, damage=damage)]
+        with opened(path) as file:
+            _verify(file)
+            run = Replay(lines_of(file), phases)
+            found = list(islice(run, MOST_DIFFERENCES))
     except OSError as error:
         return _refused(args, f"{path}: {error.strerror}")
     except ValueError as error:
         return _refused(args, f"{path}: no transcript that this version reads: {error}")
+    if found and found[-1].unreadable:
+        return _refused(args, f"{path}: {found[-1]}")
     if args.json:
         envelope("replay", DIFFERS if found else 0, _as_json(run, phases, found), None)
         return DIFFERS if found else 0
     _say(path, run, phases, found)
     return DIFFERS if found else 0
+
+
+def _verify(file: BinaryIO) -> None:
+    """`ValueError` where it is not what was exported; then the file stands at its beginning."""
+    damage = damage_of(lines_of(file))
+    if damage is not None:
+        raise ValueError(damage)
+    file.seek(0)
 
 
 def _refused(args: argparse.Namespace, message: str) -> int:
@@ -60,6 +71,7 @@ def _as_json(run: Replay, phases: Phases, found: list[Difference]) -> dict[str, 
         "batches": run.batches,
         "run_id": None if header is None or header.run_id is UNSET else header.run_id,
         "comment": "" if header is None else header.comment,
+        "notes": [] if header is None else _notes(header),
         "cut_line": run.cut,
         "phases": msgspec.to_builtins(phases.of),
         "differences": len(found),
@@ -72,7 +84,8 @@ def _as_json(run: Replay, phases: Phases, found: list[Difference]) -> dict[str, 
 def _say(path: Path, run: Replay, phases: Phases, found: list[Difference]) -> None:
     out = list[str]()
     if run.header is not None and run.header.comment:
-        out.append(run.header.comment)
+        out.append(one_line(run.header.comment))
+    out += [f"note: {note}" for note in ([] if run.header is None else _notes(run.header))]
     for name, phase in phases.of.items() if run.batches else ():
         told = f"{phase.asked} asked, {phase.answered} answered"
         told += f", {phase.refused} refused" if phase.refused else ""
@@ -106,17 +119,30 @@ def transcript(args: argparse.Namespace) -> int:
         "sha256": header.sha256,
         "bytes": sum(map(len, lines)),
         "others": header.others is True,
+        "late": header.late is True,
+        "gaps": header.gaps is True,
+        "unended": header.unended is True,
     }
     if args.json:
         envelope("transcript", 0, told, None)
         return 0
-    if header.others is True:
-        sys.stderr.write("note: runs beside it had a say in it, and are in it\n")
+    sys.stderr.write("".join(f"note: {note}\n" for note in _notes(header)))
     if args.as_is:
         sys.stderr.write("note: nothing was taken out: it names machines, people and places\n")
     if place != STDOUT:
         sys.stdout.write(f"{one_line(place)}\n")
     return 0
+
+
+def _notes(header: Header) -> list[str]:
+    """What the file is not, or more than one run's."""
+    told = (
+        (header.others, "runs beside it had a say in it, and are in it"),
+        (header.late, "it starts after the run was accepted: what was before is no longer kept"),
+        (header.gaps, "something in its midst was not recorded"),
+        (header.unended, "it does not reach the run's end, which was not recorded, or is still to come"),
+    )
+    return [note for is_so, note in told if is_so is True]
 
 
 def _write(output: str | None, run_id: str, lines: list[bytes]) -> str:

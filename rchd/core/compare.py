@@ -26,6 +26,7 @@ from rchd.core.projections import projections
 
 REBUILD = "rchd --rebuild makes it anew from the artifacts"
 RESTART = "rchctl daemon stop && rchctl daemon start"
+NEWER = "another version of rch wrote it: use that one, or a newer one; nothing of it is lost"
 _COPY = "put the folder back from a copy, or remove it and run again: rchctl verify"
 
 
@@ -64,10 +65,30 @@ def compare_records(
             continue
         what = _difference(path, wanted, files.get(path), live=not is_terminal(run.state))
         if what is not None:
+            remedy = NEWER if _is_of_another_major(files.get(path), wanted) else _anew(run)
             yield Finding(
-                severity="error", area="record", path=path, what=what, remedy=_anew(run), run_id=run.run_id
+                severity="error", area="record", path=path, what=what, remedy=remedy, run_id=run.run_id
             )
     yield from _source(run, files)
+
+
+def _is_of_another_major(data: bytes | None, wanted: bytes) -> bool:
+    """Whether it is the same record by its name, and one whose members have another meaning."""
+    if data is None:
+        return False
+    try:
+        found = decode_json(data, _Head)
+    except ValueError:
+        return False
+    name, _, major = str(decode_json(wanted)["schema_id"]).partition("@")
+    have, _, other = found.schema_id.partition("@")
+    versions = {other, found.schema_version.partition(".")[0]}
+    return have == name and versions != {major} and all(each.isdecimal() for each in versions)
+
+
+class _Head(msgspec.Struct):
+    schema_id: str
+    schema_version: str = ""
 
 
 def record_paths(run: m.Run) -> list[str]:

@@ -7,7 +7,7 @@ are to be committed before any effect is carried out.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -19,9 +19,10 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.ends import fail
-from rchd.core.fleet import FLEET, Fleet, FleetState, breaks
+from rchd.core.fleet import FLEET, Fleet, breaks
 from rchd.core.lanes import ticket
 from rchd.core.needs import Needs
+from rchd.core.origin import Origin, Standing
 from rchd.core.projections import projections
 from rchd.core.queue import Queue
 from rchd.core.resume import resume
@@ -37,14 +38,6 @@ Effects = list[fx.Effect]
 MAX_WARNINGS = 20
 _TOLD = ev.Submitted | ev.TailNews | ev.Fetched | ev.FetchRefused | ev.Reserved
 """Answers that are well formed, and may still say what cannot be; a `LineCut` is counted by itself."""
-
-
-class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a core without live runs remembers. `number` is that of the last run that was accepted."""
-
-    number: int = 0
-    draining: bool = False
-    fleet: FleetState = FleetState()
 
 
 class Core:
@@ -64,7 +57,7 @@ class Core:
             run.accepted.client_token: run.run_id for run in self.runs.values() if run.accepted.client_token
         }
         self.seq = last_seq
-        self._number = max((run.number for run in self.runs.values()), default=origin.number)
+        self._number = max([origin.number, *(run.number for run in self.runs.values())])
         self.draining = origin.draining
         self.fleet = Fleet(origin.fleet)
         self._needs = Needs()
@@ -72,6 +65,21 @@ class Core:
         self._twins = Twins()
         self._dirty: set[str] = set()
         self._written: dict[str, dict[str, bytes]] = {}
+        if origin.standing is not None:
+            self._stand(origin.standing)
+
+    def _stand(self, standing: Standing) -> None:
+        """As another core stood with these runs."""
+        self._queue.next_place = standing.next_place
+        for run_id in standing.waiting:
+            self._needs.update(self.runs[run_id])
+        for run in self.runs.values():
+            self._twins.update(run)
+        for run in self.runs.values():
+            if isinstance(run.phase, m.Coalescing) and run.phase.run_id in self.runs:
+                self._twins.wait(run, self.runs[run.phase.run_id])
+        for run_id in standing.written:
+            self._written[run_id] = _digests(projections(self.runs[run_id]))
 
     @property
     def origin(self) -> Origin:
@@ -79,9 +87,32 @@ class Core:
         return Origin(number=self._number, draining=self.draining, fleet=self.fleet.state)
 
     @property
+    def standing(self) -> Origin:
+        """The same in the midst of its runs. Whether a core of both is equal, `memory` tells."""
+        standing = Standing(
+            waiting=self._needs.waiting,
+            written=tuple(sorted(self._written)),
+            next_place=self._queue.next_place,
+        )
+        return msgspec.structs.replace(self.origin, standing=standing)
+
+    @property
+    def memory(self) -> object:
+        """All that decides of what comes: cores with equal ones decide the same. Compare it at once."""
+        runs = msgspec.json.encode(list(self.runs.values()))
+        asked = self.is_asking
+        queue, twins = self._queue.memory, self._twins.memory
+        return runs, self.seq, self.standing, self._written, asked, queue, twins, self.tokens
+
+    @property
     def is_idle(self) -> bool:
         """Whether another core could go on from the `origin` of this one alone."""
-        return not self.runs and not self._needs.is_asking
+        return not self.runs and not self.is_asking
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether the workers are asked for runs that none could serve: no other core shares that."""
+        return self._needs.is_asking
 
     def handle(self, event: ev.Event) -> Effects:
         """What is to be done about `event`."""
@@ -334,17 +365,16 @@ class Core:
         return [*self._files(run), news]
 
     def _files(self, run: m.Run) -> Effects:
-        """The run's files that differ from what was last written of it."""
-        written = self._written.setdefault(run.run_id, {})
-        effects: Effects = []
-        for path, data in projections(run).items():
-            digest = hashlib.sha256(data).digest()
-            if written.get(path) != digest:
-                written[path] = digest
-                effects.append(fx.WriteRecord(path=path, data=data))
-        if is_terminal(run.state):
-            del self._written[run.run_id]
-        return effects
+        """The run's files that differ from what was last written of it, or came back."""
+        before, files = self._written.pop(run.run_id, {}), projections(run)
+        written = _digests(files)
+        if not is_terminal(run.state):
+            self._written[run.run_id] = written
+        return [
+            fx.WriteRecord(path=path, data=data)
+            for path, data in files.items()
+            if before.get(path) != written[path]
+        ]
 
     def view(self, run: m.Run) -> RunView:
         """The run as clients see it, with its position in the queue as it is now."""
@@ -353,3 +383,7 @@ class Core:
             waiting = "the daemon is draining" if self.draining else self._queue.why(run)
         servable = self.fleet.servable(run.accepted.options) if run.state == RunState.QUEUED else None
         return run_view(run, self.artifacts, waiting, servable)
+
+
+def _digests(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {path: hashlib.sha256(data).digest() for path, data in files.items()}

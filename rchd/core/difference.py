@@ -22,7 +22,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """Where a replay leaves the transcript: at `line` (1 is the header), in `batch` (from 1).
 
     Either the bytes of effect `effect` (from 1) differ, null where one side has none, or
-    `damage` says why nothing can be replayed from this line on.
+    `damage` says why nothing can be replayed from this line on; with `unreadable` it is the file's.
     """
 
     line: int
@@ -31,6 +31,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     recorded: bytes | None = None
     replayed: bytes | None = None
     damage: str | None = None
+    unreadable: bool = False
 
     def __str__(self) -> str:
         if self.damage is not None:

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import merge, nsmallest
-from itertools import count
 from typing import NamedTuple
 
 from rch.contract.records import RunOptions
@@ -80,7 +79,20 @@ class Lanes:
         self._runs = runs
         self._find = find
         self._rings: dict[int, dict[Need, _Ring]] = {}
-        self._places = count(first_place)
+        self.next_place = first_place
+
+    def _new_place(self) -> int:
+        place, self.next_place = self.next_place, self.next_place + 1
+        return place
+
+    @property
+    def memory(self) -> object:
+        """All of it, to be compared."""
+        return {
+            (priority, need): (ring.lanes, ring.order)
+            for priority, rings in self._rings.items()
+            for need, ring in rings.items()
+        }
 
     def enter(self, run: m.Run) -> list[m.Run]:
         """Into its lane; the runs whose place is another one now."""
@@ -100,7 +112,7 @@ class Lanes:
             own_place = [run.place] if run.place else []
             ring.put(run, min([*own_place, ring.take(before), *self._places_of_younger(run)]))
             return [run, before]
-        ring.put(run, run.place or min(self._places_of_younger(run), default=0) or next(self._places))
+        ring.put(run, run.place or min(self._places_of_younger(run), default=0) or self._new_place())
         return [run]
 
     def _places_of_younger(self, run: m.Run) -> list[int]:
@@ -163,7 +175,7 @@ class Lanes:
                 ring.take(head)
                 heads.append((ticket(head), ring, head))
         for _, ring, head in sorted(heads, key=lambda each: each[0]):
-            ring.put(head, next(self._places))
+            ring.put(head, self._new_place())
         return [head for _, _, head in heads]
 
     def _siblings(self, run: m.Run) -> Iterator[tuple[_Ring, m.Run]]:

@@ -28,6 +28,11 @@ class Needs:
         """Whether an answer is awaited."""
         return self._asked is not None
 
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The runs that wait, need by need: told of them in this order another one stands as this does."""
+        return tuple(run_id for waiting in self._waiting.values() for run_id in waiting)
+
     def update(self, run: m.Run) -> None:
         """Take note of what became of `run`."""
         options = run.accepted.options

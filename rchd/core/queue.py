@@ -97,6 +97,20 @@ class Queue:
         for run in known:
             self.update(run)
 
+    @property
+    def next_place(self) -> int:
+        """The place in the round of who joins behind all others."""
+        return self._lanes.next_place
+
+    @next_place.setter
+    def next_place(self, place: int) -> None:
+        self._lanes.next_place = place
+
+    @property
+    def memory(self) -> object:
+        """All of it, to be compared."""
+        return self._seen, self._groups, self._lanes.memory, self.next_place
+
     # --- what is asked of it ----------------------------------------------------------
 
     def next_turn(self) -> Turn | None:

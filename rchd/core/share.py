@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rch.config.redact import redact
+from rch.contract.forms import CANCEL_WORDS
 from rch.contract.redact import REDACTED, names_secret, scrub, scrub_words
 from rchd.core.fleet import FLEET
 
 ARTIFACTS = "/artifacts"
-_EVERYBODYS = frozenset({"local", "localhost", "root", "fleet", ""})
+_EVERYBODYS = frozenset({"local", "localhost", "root", "fleet", "terminal", ""})
 _KINDS = {
     "worker": "worker",
     "selected_worker": "worker",
@@ -32,9 +33,11 @@ _KINDS = {
     "udid": "device",
     "attestation_pubkey_fingerprint": "key",
     "branch": "branch",
+    "origin": "origin",
+    "group": "group",
 }
 """Members whose value is a name of that kind."""
-_LISTS = {"spared": "worker", "silent": "worker", "pins": "key"}
+_LISTS = {"spared": "worker", "silent": "worker", "pins": "key", "tags": "tag"}
 _BY_WORKER = frozenset({"drained", "refused", "kinds", "weighed", "hosts", "passed", "reports", "health"})
 """Objects whose members are named for workers."""
 _PLACES = frozenset({"root", "path", "developer_dir", "toolchain_dir"})
@@ -43,14 +46,15 @@ _PROSE = frozenset(
     {"message", "error", "errors", "hint", "why", "reason", "detail", "human_summary", "warnings"}
     | {"busy", "trouble", "drained", "passed", "refused", "integrity_errors", "rejection_reason", "waiting"}
 )
-"""Members for people: a worker or a host may be named anywhere in them."""
+"""Members for people: anything may be in them, and no rule finds all of it. Their text is left out."""
+_CODES = frozenset({*CANCEL_WORDS, "accepted"})
+"""What is no text, though it stands in such a member."""
 _PATH = re.compile(r"(?<![\w.~/:-])/(?:[\w.+@~%-]+/)*[\w.+@~%-]+")
 _SYSTEM = re.compile(
     r"/(?:usr|opt|bin|sbin|lib|etc|dev|proc|Library|System|Applications|artifacts|nix|private/etc)(?:/|$)"
 )
 _ACCOUNT = re.compile(r"[\w.+-]+@(?:[A-Za-z][\w.-]*|\d{1,3}(?:\.\d{1,3}){3})")  # no schema's @1
 _ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
-_SHORTEST = 2
 
 Rename = Callable[[str, str], str]
 
@@ -65,9 +69,6 @@ class Names:
         self._keys: dict[str, str] = {}
         self._places = dict(places)
         self._known = list(known)
-        self._prose: re.Pattern[str] | None = None
-        self._texts: dict[str, str] = {}
-        self._folders: re.Pattern[str] | None = None
         for kind, name in self._known:
             self._see(kind, name)
 
@@ -80,9 +81,11 @@ class Names:
 
     def learn(self, tree: Any) -> None:
         """Take note of every name in a JSON value."""
-        _walk(tree, "", self._see, lambda text, _prose: self._look(text))
+        _walk(tree, "", self._see, self._look)
 
-    def _look(self, text: str) -> str:
+    def _look(self, text: str, prose: bool) -> str:  # noqa: FBT001  (as below)
+        if prose:
+            return self._see("text", text)
         text = self._moved(scrub(text))
         for kind, pattern in (("account", _ACCOUNT), ("address", _ADDRESS)):
             for found in pattern.finditer(text):
@@ -97,18 +100,8 @@ class Names:
         for kind, names in self._seen.items():
             width = len(str(len(names)))
             for number, name in enumerate(sorted(names), 1):
-                self._words[kind, name] = f"{_STEMS.get(kind, kind)}-{number:0{width}d}"
-        anywhere = {
-            name: self._words[kind, name]
-            for kind in ("account", "host", "user", "worker", "key", "lease", "nonce", "token")
-            for name in self._seen.get(kind, ())
-            if len(name) >= _SHORTEST
-        }
-        self._texts = anywhere
-        if anywhere:
-            ordered = sorted(anywhere, key=len, reverse=True)
-            joined = "|".join(re.escape(each) for each in ordered)
-            self._prose = re.compile(rf"(?<![A-Za-z0-9_])(?:{joined})(?![A-Za-z0-9_])")
+                word = f"{_STEMS.get(kind, kind)}-{number:0{width}d}"
+                self._words[kind, name] = f"{word} ({len(name)} characters)" if kind == "text" else word
 
     def keep_keys(self, pairs: Iterable[tuple[str, str]]) -> bool:
         """Each job's old key and its new one, made of what was renamed; whether any is news."""
@@ -128,13 +121,12 @@ class Names:
     def _text(self, text: str, prose: bool) -> str:  # noqa: FBT001  (what a walk says of each text)
         if text in self._keys:
             return self._keys[text]
+        if prose and text and text not in _CODES:
+            return self._words["text", text]
         text = self._moved(scrub(text))
         text = _ACCOUNT.sub(lambda found: self._word("account", found[0]), text)
         text = _ADDRESS.sub(lambda found: self._word("address", found[0]), text)
-        text = _PATH.sub(self._place, text)
-        if prose and self._prose is not None:
-            text = self._prose.sub(lambda found: self._texts[found[0]], text)
-        return text
+        return _PATH.sub(self._place, text)
 
     def _moved(self, text: str) -> str:
         """Known folders by what they read, longest first."""

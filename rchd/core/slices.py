@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -18,8 +19,10 @@ import msgspec
 from rch.contract.decoding import decode_json
 from rchd.core import effects as fx
 from rchd.core import events as ev
+from rchd.core import model as m
 from rchd.core.daemon import Core
 from rchd.core.fleet import FLEET
+from rchd.core.origin import Origin
 from rchd.core.transcript import Batch, Header, core_of, header_of, take
 
 Events = tuple[ev.AnyEvent, ...]
@@ -41,11 +44,17 @@ class Part(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """A run's history; with `others` that of runs beside it as well. `ended`: it is over at the end."""
+    """A run's history; with `others` that of runs beside it as well.
+
+    `late`: it begins after the run was accepted; `gaps`: something between its beginning and its end was
+    not recorded; `ended`: it is over at the end.
+    """
 
     parts: tuple[Part, ...]
     others: bool
     ended: bool
+    late: bool = False
+    gaps: bool = False
 
 
 class DecidedOtherwiseError(Exception):
@@ -60,7 +69,13 @@ def cut(lives: Iterable[Life], run_id: str) -> Slice | None:
     alone = tuple(view.alone for view in seen)
     enough = all(_decides_the_same(view, run_id) for view in seen)
     parts = alone if enough else tuple(view.whole for view in seen)
-    return Slice(parts, others=not enough, ended=seen[-1].ended)
+    return Slice(
+        parts,
+        others=not enough,
+        ended=seen[-1].ended,
+        late=seen[0].late,
+        gaps=any(view.header.last_seq != before.seq for before, view in pairwise(seen)),
+    )
 
 
 @dataclass
@@ -73,6 +88,9 @@ class _View:
     quiet: Header | None = None
     since: list[Events] = field(default_factory=list)
     ended: bool = False
+    late: bool = False
+    seq: int = 0
+    """The number of the last news that it tells of."""
 
     @property
     def alone(self) -> Part:
@@ -89,7 +107,7 @@ def _look(life: Life, run_id: str) -> _View | None:
     loaded = core.runs.get(run_id)
     view: _View | None = None
     if loaded is not None:
-        view = _View(_copied(msgspec.structs.replace(life.header, runs=(loaded,))))
+        view = _View(_copied(_with_one(life.header, loaded)), late=True)
     quiet, since = _copied(life.header), list[Events]()
     for batch, place in zip(life.batches, life.places, strict=True):
         before = _before(core, batch.events, run_id) if view is None else None
@@ -107,8 +125,24 @@ def _look(life: Life, run_id: str) -> _View | None:
         elif core.is_idle:
             quiet, since = header_of(core, version=life.header.version), []
     if view is not None:
-        view.quiet, view.since = quiet, since
+        view.quiet, view.since, view.seq = quiet, since, core.seq
     return view
+
+
+def _with_one(header: Header, run: m.Run) -> Header:
+    """A header that knows of this run alone."""
+    origin = header.origin
+    if not isinstance(origin, Origin) or origin.standing is None:
+        return msgspec.structs.replace(header, runs=(run,))
+    known = {run.run_id}
+    standing = msgspec.structs.replace(
+        origin.standing,
+        waiting=tuple(each for each in origin.standing.waiting if each in known),
+        written=tuple(each for each in origin.standing.written if each in known),
+    )
+    return msgspec.structs.replace(
+        header, runs=(run,), origin=msgspec.structs.replace(origin, standing=standing)
+    )
 
 
 def _before(core: Core, events: Events, run_id: str) -> tuple[list[fx.Effect], Header] | None:

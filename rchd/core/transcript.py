@@ -22,10 +22,13 @@ from rch.contract.states import is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
-from rchd.core.daemon import Core, Origin
+from rchd.core.daemon import Core
 from rchd.core.difference import Difference, shown
+from rchd.core.origin import Origin
 
 SCHEMA = "rch-xcode/transcript@1"
+MOST_RUNS = 5000
+"""In the headers of one transcript, all together: seconds of a replay."""
 _NO_DIGEST = "0" * 64
 _HEADER_BEGINS = b'{"schema_id"'
 
@@ -33,10 +36,12 @@ _HEADER_BEGINS = b'{"schema_id"'
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The first line: the artifacts' root and the runs that were loaded. `comment` is free text.
 
-    `origin`: what else the core remembered then. `continued`: it is the next part of a history whose
-    beginning is in another file, and says nothing of the core. `version` is that of who recorded it.
+    `origin`: what else the core remembered then. `continued`: it goes on with the history of the file
+    before, and its runs stand as they stood at that one's end. `version` is that of who recorded it.
     An exported one is of `run_id`, has `sha256`, a digest of the whole file with zeros in its place, and
-    with `others` tells of the runs beside it too.
+    with `others` tells of the runs beside it too. It is part of the run's history alone where it begins
+    after the run was accepted (`late`), lacks something in its midst (`gaps`), or does not reach the
+    run's end (`unended`).
     """
 
     schema_id: str = SCHEMA
@@ -49,6 +54,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     continued: bool | UnsetType = UNSET
     run_id: str | UnsetType = UNSET
     others: bool | UnsetType = UNSET
+    late: bool | UnsetType = UNSET
+    gaps: bool | UnsetType = UNSET
+    unended: bool | UnsetType = UNSET
     sha256: str | UnsetType = UNSET
 
 
@@ -74,6 +82,18 @@ def header_of(core: Core, comment: str = "", version: str | UnsetType = UNSET) -
         version=version,
         origin=UNSET if origin == Origin() or core.runs else origin,
     )
+
+
+def standing_header(core: Core, version: str | UnsetType = UNSET) -> Header | None:
+    """A header in the midst of the live runs of `core`; None where a core that begins with it is not equal.
+
+    It holds copies, so that it stays what it is.
+    """
+    header = msgspec.structs.replace(header_of(core, version=version), origin=core.standing)
+    copied = decode_json(msgspec.json.encode(header), Header)
+    if core.is_asking or core_of(decode_json(msgspec.json.encode(header), Header)).memory != core.memory:
+        return None
+    return copied
 
 
 def encode_header(core: Core, comment: str = "", version: str | UnsetType = UNSET) -> bytes:
@@ -134,11 +154,13 @@ def damage_of(lines: Iterable[bytes]) -> str | None:
     lines = iter(lines)
     first = next(lines, b"")
     try:
-        said = decode_header(first).sha256
+        header = decode_header(first)
     except ValueError:
         return None
+    said = header.sha256
     if said is UNSET:
-        return None
+        of_a_run = header.run_id is not UNSET
+        return f"it is of run {header.run_id}, and its first line has no sha256" if of_a_run else None
     digest = hashlib.sha256(first.replace(f'"sha256":"{said}"'.encode(), _SLOT, 1))
     for line in lines:
         digest.update(line)
@@ -162,6 +184,7 @@ class Replay:
         self._lines = iter(lines)
         self._told = told
         self._readable = False
+        self._runs = 0
         self.header: Header | None = None
         self.batches = 0
         self.cut: int | None = None
@@ -177,9 +200,12 @@ class Replay:
                 batch = decode_batch(line)
             except ValueError as error:
                 if core is None:
-                    yield Difference(line=number, batch=0, damage=f"no header of {SCHEMA}: {error}")
+                    yield Difference(
+                        line=number, batch=0, damage=f"no header of {SCHEMA}: {error}", unreadable=True
+                    )
                 elif line.endswith(b"\n"):
-                    yield Difference(line=number, batch=self.batches + 1, damage=f"cut or damaged: {error}")
+                    damage = f"cut or damaged: {error}"
+                    yield Difference(line=number, batch=self.batches + 1, damage=damage, unreadable=True)
                 else:
                     self.cut = number
                 return
@@ -195,12 +221,15 @@ class Replay:
                 self._told(batch.events, replayed, found)
             yield from found
         if number == 0:
-            yield Difference(line=1, batch=0, damage=f"no header of {SCHEMA}: the file is empty")
+            yield Difference(
+                line=1, batch=0, damage=f"no header of {SCHEMA}: the file is empty", unreadable=True
+            )
 
     def _begin(self, line: bytes) -> Core:
         header = decode_header(line)
-        if header.continued is True:
-            raise ValueError("it goes on with a history that another file begins")
+        self._runs += len(header.runs)
+        if self._runs > MOST_RUNS:
+            raise ValueError(f"it begins with {self._runs} live runs, over {MOST_RUNS}")
         self.header = self.header or header
         self._readable = self.header.run_id is not UNSET
         return core_of(header)

@@ -44,6 +44,17 @@ class Twins:
         self._waiting: dict[str, dict[str, tuple[m.Run, Keys]]] = {}
         self._other: dict[str, str] = {}
 
+    @property
+    def memory(self) -> object:
+        """All of it, to be compared."""
+        executing = {worker: sorted(runs) for worker, runs in self._executing.items() if runs}
+        waiting = {
+            other: {run_id: keys for run_id, (_, keys) in runs.items()}
+            for other, runs in self._waiting.items()
+            if runs
+        }
+        return executing, self._keys, self._due, waiting, self._other
+
     def update(self, run: m.Run) -> list[m.Run]:
         """Take note of what became of `run`; the runs that wait for it no longer, oldest first."""
         if not isinstance(run.phase, m.Coalescing) and (other := self._other.pop(run.run_id, None)):

@@ -8,17 +8,23 @@ import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from rch.config.daemon_config import load_daemon_config
+import msgspec
+from msgspec import UNSET
+
 from rch.contract.errors import Failure, Kind
+from rch.contract.ids import is_id
 from rch.files.paths import HostPaths
 from rchd.core.exporting import RenamedOtherwiseError, exported, written
 from rchd.core.slices import DecidedOtherwiseError, Life, Slice, cut
 from rchd.core.transcript import Batch, Header, decode_batch, decode_header
-from rchd.edges.ring import parts_of
+from rchd.edges.ring import number_of, parts_of
+from rchd.edges.unrecorded import unrecorded
 
 LATEST = "latest"
 _ACCEPTED = re.compile(rb'"path":"([A-Za-z0-9_-]+)/accepted\.json"')
+_RUN_INDEX = "run_index.json"
 
 
 def transcript_of(
@@ -36,16 +42,12 @@ def transcript_of(
             Kind.DAEMON, f"{error.filename}: {error.strerror}", subkind="STATE", hint="see who owns it"
         ) from error
     if not lives:
-        raise Failure(
-            Kind.USAGE,
-            f"the beginning of run {run_id} is no longer among what the daemon keeps of its decisions",
-            hint="keep more: a larger transcripts.keep_bytes in config.toml",
-        )
+        raise unrecorded(paths, name)  # its last part has just gone
     version = str(lives[-1].header.version)
     try:
         part = cut(lives, run_id)
         if part is None:
-            raise _unknown(paths, name)
+            raise unrecorded(paths, name)
         return run_id, _written(part, run_id, {"comment": comment, "version": version}, env, as_is=as_is)
     except DecidedOtherwiseError as error:
         raise Failure(
@@ -77,74 +79,91 @@ def _written(
 
 
 def _found(paths: HostPaths, name: str) -> str:
-    """The newest run that is meant."""
-    found = ""
-    for path in parts_of(paths.transcripts):
-        for run_id in _runs(path.read_bytes()):
-            if name == LATEST or run_id.startswith(name):
-                found = run_id
-    if not found or not name:
-        raise _unknown(paths, name)
-    return found
+    """The run that is meant: the newest of all that this machine has, or the one that begins so."""
+    recorded = {run_id for path in parts_of(paths.transcripts) for run_id in _runs(_bytes(path))}
+    if name == LATEST:
+        # Ids sort by time. A run that nobody recorded is the latest all the same.
+        newest = max([*recorded, *_published(paths.artifacts)], default="")
+        if newest not in recorded:
+            raise unrecorded(paths, newest or name)
+        return newest
+    found = sorted(run_id for run_id in recorded if name and run_id.startswith(name))
+    if name in found or len(found) == 1:
+        return name if name in found else found[0]
+    if found:
+        raise Failure(
+            Kind.USAGE,
+            f"{name!r} is the beginning of {len(found)} runs: {', '.join(found[:3])}",
+            hint="type more of the id; rchctl list names the runs",
+        )
+    raise unrecorded(paths, name)
+
+
+def _published(artifacts: Path) -> Iterator[str]:
+    """The runs that have a folder, as `latest` of the other verbs sees them."""
+    try:
+        names = [each.name for each in artifacts.iterdir()]
+    except OSError:
+        return
+    yield from (name for name in names if is_id(name) and (artifacts / name / _RUN_INDEX).is_file())
+
+
+def _bytes(path: Path) -> bytes:
+    """What is in a part; nothing where the daemon has just removed it."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def _runs(data: bytes) -> Iterator[str]:
     """The runs that a part tells of, oldest first."""
-    first = data.partition(b"\n")[0]
-    try:
-        yield from (run.run_id for run in decode_header(first).runs)
-    except ValueError:
+    header = _header(data)
+    if header is None:
         return
+    yield from (run.run_id for run in header.runs)
     for found in _ACCEPTED.finditer(data):
         yield found[1].decode()
 
 
-def _unknown(paths: HostPaths, name: str) -> Failure:
-    if load_daemon_config(paths.config_toml).transcripts.keep_bytes == 0:
-        return Failure(
-            Kind.USAGE,
-            f"run {name[:80]!r} was not recorded: [transcripts] keep_bytes is 0 in {paths.config_toml}",
-            subkind="UNKNOWN_RUN",
-            hint="set it to 50000000 and restart the daemon; later runs are recorded then",
-        )
-    return Failure(
-        Kind.USAGE,
-        f"no run {name[:80]!r} is among those that the daemon has recorded in {paths.transcripts}",
-        subkind="UNKNOWN_RUN",
-        hint="rchctl list names the runs; transcripts.keep_bytes says how long one is kept",
-    )
+class _Kept(NamedTuple):
+    """A part of which something is told of the run."""
+
+    path: Path
+    header: Header
+    data: bytes
 
 
 def _lives(folder: Path, run_id: str) -> Iterator[Life]:
-    """Every history with a beginning that tells of the run, oldest first."""
-    group: list[Path] = []
+    """All that tells of the run, oldest first; parts of which one goes on with the other are one life."""
+    group = list[_Kept]()
     for path in parts_of(folder):
-        with path.open("rb") as file:
-            header = _header(file.readline())
+        data = _bytes(path)
+        header = _header(data) if run_id.encode() in data else None
         if header is None:
             continue
-        if header.continued is True:
-            group = [*group, path] if group else []
-            continue
-        yield from _life(group, run_id)
-        group = [path]
-    yield from _life(group, run_id)
+        if not (group and header.continued is True and _follows(path, group[-1].path)):
+            yield from _life(group)
+            group = []
+        group.append(_Kept(path, msgspec.structs.replace(header, continued=UNSET), data))
+    yield from _life(group)
 
 
-def _header(line: bytes) -> Header | None:
+def _follows(path: Path, before: Path) -> bool:
+    return number_of(path) == (number_of(before) or 0) + 1
+
+
+def _header(data: bytes) -> Header | None:
     try:
-        return decode_header(line)
+        return decode_header(data.partition(b"\n")[0])
     except ValueError:  # of another version, or a daemon died when it began
         return None
 
 
-def _life(group: list[Path], run_id: str) -> Iterator[Life]:
-    texts = [(path, path.read_bytes()) for path in group]
-    if not any(run_id.encode() in text for _, text in texts):
-        return
+def _life(group: list[_Kept]) -> Iterator[Life]:
     batches, places = list[Batch](), list[str]()
-    for path, text in texts:
-        for number, line in enumerate(text.splitlines(keepends=True)[1:], 2):
+    for path, _, data in group:
+        for number, line in enumerate(data.splitlines(keepends=True)[1:], 2):
             try:
                 batches.append(decode_batch(line))
             except ValueError as error:
@@ -157,4 +176,5 @@ def _life(group: list[Path], run_id: str) -> Iterator[Life]:
                     ) from error
                 continue  # it is being written, or was cut with the daemon
             places.append(f"{path.name}, line {number}")
-    yield Life(decode_header(texts[0][1].partition(b"\n")[0]), batches, places)
+    if group:
+        yield Life(group[0].header, batches, places)

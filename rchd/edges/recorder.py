@@ -78,6 +78,13 @@ class Both:
     def __init__(self, *records: Recorder | Ring) -> None:
         self._records = records
 
+    @property
+    def trouble(self) -> str | None:
+        """Why what is always recorded is not; None: it is, or need not be."""
+        return next(
+            (each.trouble for each in self._records if isinstance(each, Ring) and each.trouble), None
+        )
+
     def __call__(self, events: list[ev.Event], effects: list[fx.Effect]) -> None:
         """Each is told."""
         for record in self._records:

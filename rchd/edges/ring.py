@@ -1,14 +1,16 @@
 """What the daemon always records: the newest part of its history, in a few files of bounded size.
 
-Each file is a transcript (`rchd.core.transcript`) that begins with all that the core remembers. So a
-new one is begun where that is little: at a start, and when no run is live. Where runs are live for
-ever, one that merely goes on with the one before is begun in the end. The oldest go first. Recording
-never stands in a run's way: whatever goes wrong is logged, and nothing more is recorded.
+Each file is a transcript (`rchd.core.transcript`) that begins with all that the core remembers, and so
+stands by itself when the ones before are gone. A new one is begun at a start, when no run is live, and
+in the midst of live runs where a core made from what can be written down is equal to the real one. The
+oldest go first. Recording never stands in a run's way: whatever goes wrong is logged and told as a
+trouble, and nothing more is recorded.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,34 +24,48 @@ from rch.files.durable import make_dirs
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core.daemon import Core
-from rchd.core.transcript import encode_batch, encode_line, header_of
+from rchd.core.transcript import Header, encode_batch, encode_line, header_of, standing_header
+from rchd.edges.unrecorded import note_failure
 
 log = structlog.get_logger("rchd.ring")
 
 PART_BYTES = 4 * 1024 * 1024
-"""From this size on a part ends at the next moment without a live run."""
-LONGEST_PART_BYTES = 4 * PART_BYTES
+"""From this size on a part ends at the next moment without a live run; at twice that among live ones."""
+_PARTS = 8
+"""At least so many parts are what is kept: with one of them a small share of it goes."""
 FEW_RUNS = 500
-"""With more live runs a part begins without them: they are some KiB each, and a start is to be quick."""
+"""With more live runs no part begins: they are some KiB each, and a start is to be quick."""
 SUFFIX = ".jsonl"
+_MOST_DIGITS = 18
 
 
 class Ring:
-    """Called with each batch, and told when it is done; keeps at most `keep_bytes` in `folder`."""
+    """Called with each batch, and told when it is done; never has more than `keep_bytes` in `folder`.
+
+    `trouble` says why nothing more is recorded.
+    """
 
     def __init__(self, folder: Path, keep_bytes: int, *, part_bytes: int = PART_BYTES) -> None:
         self._folder = folder
         self._keep = keep_bytes
-        self._part = min(part_bytes, max(1, keep_bytes // 4))
-        self._longest = self._part * (LONGEST_PART_BYTES // PART_BYTES)
+        self._part = min(part_bytes, max(1, keep_bytes // _PARTS))
         self._file: BinaryIO | None = None
-        self._size = 0
-        self._whole = True
+        self._path = folder
+        self._older: list[tuple[Path, int]] = []
+        self._size = 0  # of this part, or of what came since there is none
+        self._due = 0  # the size at which it is tried to begin a part among live runs
         self.on = True
+        self.trouble: str | None = None
 
     def begin(self, core: Core) -> None:
         """A part that begins with all that `core` has, where that is not too much."""
-        self._guarded(lambda: self._next(core, whole=len(core.runs) <= FEW_RUNS))
+        self._guarded(lambda: self._begin(core))
+
+    def _begin(self, core: Core) -> None:
+        make_dirs(self._folder)
+        note_failure(self._folder, None)
+        few = len(core.runs) <= FEW_RUNS
+        self._next(header_of(core, version=rch.__version__) if few else None)
 
     def __call__(self, events: list[ev.Event], effects: list[fx.Effect]) -> None:
         """One batch, with the system before this returns, so that it outlives a kill."""
@@ -58,12 +74,8 @@ class Ring:
 
     def rest(self, core: Core) -> None:
         """The batch is done, and the ended runs are forgotten: a new part may begin here."""
-        if not self.on:
-            return
-        if core.is_idle and (self._size >= self._part or not self._whole):
-            self._guarded(lambda: self._next(core, whole=True))
-        elif self._size >= self._longest:
-            self._guarded(lambda: self._next(core, whole=False))
+        if self.on:
+            self._guarded(lambda: self._turn(core))
 
     def close(self) -> None:
         """No more is written."""
@@ -75,66 +87,114 @@ class Ring:
     def _guarded(self, act: Callable[[], None]) -> None:
         try:
             act()
-        except Exception:
+        except Exception as error:
             log.exception("transcripts.failed", folder=str(self._folder))
+            self.trouble = f"no transcripts are recorded in {self._folder}: {_said(error)}"
+            note_failure(self._folder, self.trouble)
             self.close()
 
-    def _next(self, core: Core, *, whole: bool) -> None:
+    def _turn(self, core: Core) -> None:
+        if core.is_idle and (self._file is None or self._size >= self._part):
+            self._next(header_of(core, version=rch.__version__))
+        elif self._size >= self._due:
+            self._go_on(core)
+
+    def _go_on(self, core: Core) -> None:
+        """A part among live runs; where it cannot begin now, that is tried again some batches later."""
+        header = standing_header(core, rch.__version__) if len(core.runs) <= FEW_RUNS else None
+        if header is None or len(encode_line(header)) > self._part:
+            self._due = self._size + max(1, self._part // 4)
+            return
+        if self._file is not None:
+            header = msgspec.structs.replace(header, continued=True)
+        self._next(header)
+
+    def _next(self, header: Header | None) -> None:
         if self._file is not None:
             self._file.close()
-        parts = parts_of(self._folder)
-        self._thin(parts)
-        number = int(parts[-1].name.removesuffix(SUFFIX)) + 1 if parts else 1
-        path = self._folder / f"{number:08d}{SUFFIX}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self._file = os.fdopen(descriptor, "wb")
-        self._size, self._whole = 0, whole
-        header = header_of(core, version=rch.__version__)
-        if not whole:
-            header = msgspec.structs.replace(header, runs=(), continued=True)
-        self._write(encode_line(header))
+        self._file, self._size, self._due = None, 0, self._part * 2
+        self._older = [(path, path.stat().st_size) for path in parts_of(self._folder)]
+        self._has_room(0)
+        if header is not None:
+            self._file = self._opened()
+            self._write(encode_line(header))
 
-    def _thin(self, parts: list[Path]) -> None:
-        """Remove the oldest, so that one more part has room."""
-        left = sum(path.stat().st_size for path in parts)
-        for path in parts:
-            if left <= self._keep - self._part:
-                return
-            left -= path.stat().st_size
-            path.unlink()
+    def _opened(self) -> BinaryIO:
+        number = 1 + max(_numbers(self._folder), default=0)
+        self._path = self._folder / f"{number:08d}{SUFFIX}"
+        if len(str(number)) > _MOST_DIGITS:
+            raise ValueError(f"{self._path.name} would be no name of a part: remove the file before it")
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        return os.fdopen(descriptor, "wb")
+
+    def _has_room(self, more: int) -> bool:
+        """Whether so many bytes fit; as many of the oldest parts are removed as are in their way."""
+        others = sum(size for _, size in self._older)
+        while others + self._size + more > self._keep and self._older:
+            path, size = self._older.pop(0)
+            path.unlink(missing_ok=True)
+            others -= size
+        return others + self._size + more <= self._keep
 
     def _write(self, line: bytes) -> None:
-        if self._file is not None:
+        if self._file is not None and not self._has_room(len(line)):
+            self._give_up(self._file)
+        elif self._file is not None:
             self._file.write(line)
             self._file.flush()
-            self._size += len(line)
+        self._size += len(line)
+
+    def _give_up(self, file: BinaryIO) -> None:
+        """One part alone is too much: without its beginning it is nothing, and another one begins later."""
+        log.warning("transcripts.too_large", path=str(self._path), limit=self._keep)
+        file.close()
+        self._path.unlink(missing_ok=True)
+        self._file, self._size, self._due = None, 0, 0
+
+
+def _said(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def number_of(path: Path) -> int | None:
+    """Which part a file is by its name; None: none."""
+    digits = path.name.removesuffix(SUFFIX)
+    named = path.name.endswith(SUFFIX) and digits.isascii() and digits.isdecimal()
+    return int(digits) if named and len(digits) <= _MOST_DIGITS else None
+
+
+def _numbers(folder: Path) -> Iterator[int]:
+    """All that are taken, by whatever."""
+    for path in folder.iterdir():
+        if (number := number_of(path)) is not None:
+            yield number
 
 
 def parts_of(folder: Path) -> list[Path]:
-    """The parts in `folder`, oldest first."""
+    """The parts in `folder`, oldest first. What is no file of its own is none of them."""
+    found = list[tuple[int, Path]]()
     try:
-        names = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIX))
-    except FileNotFoundError:
+        names = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return [path for path in names if path.name.removesuffix(SUFFIX).isdecimal()]
+    for path in names:
+        number = number_of(path)
+        with suppress(FileNotFoundError):
+            if number is not None and stat.S_ISREG(path.lstat().st_mode):
+                found.append((number, path))
+    return [path for _, path in sorted(found)]
 
 
 @contextmanager
 def ring(folder: Path, keep_bytes: int, core: Core) -> Iterator[Ring | None]:
     """A ring of `core` in `folder`; None, and nothing left there, where none is kept."""
     if keep_bytes == 0:
-        for path in parts_of(folder):
-            with suppress(OSError):
+        with suppress(OSError):
+            for path in parts_of(folder):
                 path.unlink()
         yield None
         return
     kept = Ring(folder, keep_bytes)
-    try:
-        make_dirs(folder)
-    except OSError as error:
-        log.error("transcripts.failed", folder=str(folder), message=str(error))  # noqa: TRY400  (no trace of use)
-        yield None
-        return
     kept.begin(core)
     try:
         yield kept

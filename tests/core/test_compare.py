@@ -16,6 +16,7 @@ from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.ask import step_dir
 from rchd.core.compare import (
+    NEWER,
     Finding,
     compare_records,
     compare_set,
@@ -248,3 +249,24 @@ def test_a_finding_of_a_set_is_an_error_with_a_remedy() -> None:
         "is missing",
     )
     assert "rchctl verify" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("run_summary.json", b"run_summary@1", b"run_summary@2"),
+        ("run_plan.json", b'"schema_version": "1.0.0"', b'"schema_version": "2.0.0"'),
+        ("run_index.json", b'"schema_version": "1.0.0"', b'"schema_version": "2.1.0"'),
+    ],
+)
+def test_a_record_of_another_major_is_not_to_be_thrown_away(name: str, old: bytes, new: bytes) -> None:
+    run = over() if name == "run_summary.json" else live()
+    files, path = files_of(run), f"{RUN}/{name}"
+    data = files[path]
+    assert data is not None
+    assert old in data
+    (found,) = compare_records(run, {**files, path: data.replace(old, new, 1)}, ())
+    assert (found.path, found.remedy) == (path, NEWER)
+    assert found.what.startswith("cannot be read: schema ")
+    (other,) = compare_records(run, {**files, path: data.replace(b"rch-xcode/", b"rch-xcodf/", 1)}, ())
+    assert other.remedy != NEWER

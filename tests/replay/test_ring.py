@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET
 from replay.golden import SCENES
 from structlog.testing import capture_logs
 
@@ -18,6 +20,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core.daemon import Core
 from rchd.core.transcript import Replay, core_of, decode_batch, decode_header, take
+from rchd.driver import decode_run, encode_run
 from rchd.edges import ring as ring_module
 from rchd.edges.history import transcript_of
 from rchd.edges.ring import Ring, parts_of, ring
@@ -61,11 +64,13 @@ def test_a_run_is_found_by_its_id_how_it_begins_or_as_the_latest(places: HostPat
         assert kept is not None
         for number in (1, 2):
             live(kept, core, batches(run=f"run-0000000{number}"))
-        for name in ("run-00000002", "latest", "run-"):
+        for name in ("run-00000002", "latest", "run-00000002"[:12]):
             run_id, lines = exported(places, name)
             assert run_id == "run-00000002"
             assert [str(each) for each in Replay(lines)] == []
         assert exported(places, "run-00000001")[0] == "run-00000001"
+        with pytest.raises(Failure, match="'run-' is the beginning of 2 runs"):
+            exported(places, "run-")
     (part,) = parts_of(places.transcripts)
     assert part.stat().st_mode & 0o077 == 0
     assert decode_header(part.read_bytes().splitlines()[0]).version == rch.__version__
@@ -96,17 +101,76 @@ def test_a_full_part_ends_when_no_run_is_live_and_the_next_knows_what_was_known(
         assert decode_header(lines[0]).others is not True, run_id
 
 
-def test_where_runs_are_always_live_a_part_goes_on_in_the_next(places: HostPaths) -> None:
+def test_where_runs_are_always_live_a_part_begins_among_them(places: HostPaths) -> None:
     core = Core("/artifacts")
-    with small_ring(places, core, 4_000) as kept:
+    with small_ring(places, core, 8_000) as kept:
         live(kept, core, batches())
-    headers = [decode_header(path.read_bytes().splitlines()[0]) for path in parts_of(places.transcripts)]
-    assert [header.continued is True for header in headers[:3]] == [False, True, True]
-    lines = exported(places, "run-00000001")[1]
+        before = exported(places, "run-00000001")[1]
+        first, second, *_ = parts_of(places.transcripts)
+        header = decode_header(second.read_bytes().splitlines()[0])
+        assert (header.continued, [run.run_id for run in header.runs]) == (True, ["run-00000001"])
+        # Each stands by itself, and together they are the one life that they were.
+        for part in (first, second):
+            assert [str(each) for each in Replay(part.read_bytes().splitlines(keepends=True))] == []
+        assert [str(each) for each in Replay(before)] == []
+        assert len(before) == len(list(batches()))  # all but what came before the run, and the header
+        assert partial(before) == set()
+        first.unlink()
+        after = exported(places, "run-00000001")[1]
+    assert [str(each) for each in Replay(after)] == []
+    assert partial(after) == {"late"}
+    assert len(after) < len(before)
+
+
+def partial(lines: list[bytes]) -> set[str]:
+    """What the file says that it is not."""
+    header = decode_header(lines[0])
+    return {name for name in ("late", "gaps", "unended") if getattr(header, name) is True}
+
+
+def test_one_run_that_lives_for_ever_takes_nothing_from_the_others(places: HostPaths) -> None:
+    core, bound, most = Core("/artifacts"), 300_000, 0
+    with ring(places.transcripts, bound, core) as kept:
+        assert kept is not None
+        live(kept, core, islice(batches("run-00000001"), 6))
+        for number in range(2, 20):
+            for each in batches(f"run-{number:08d}"):
+                live(kept, core, iter([each]))
+                most = max(most, sum(path.stat().st_size for path in parts_of(places.transcripts)))
+    assert bound / 2 < most <= bound
+    for run_id, missing in (("run-00000001", {"late", "unended"}), ("run-00000019", set[str]())):
+        lines = exported(places, run_id)[1]
+        assert [str(each) for each in Replay(lines)] == []
+        assert partial(lines) == missing
+
+
+def test_a_part_that_is_too_much_by_itself_goes_and_another_begins_when_it_can(places: HostPaths) -> None:
+    core = Core("/artifacts")
+    with capture_logs() as logs, ring(places.transcripts, 9_000, core) as kept:
+        assert kept is not None
+        live(kept, core, batches())
+        assert sum(path.stat().st_size for path in parts_of(places.transcripts)) <= 9_000
+        assert kept.on
+    assert "transcripts.too_large" in {each["event"] for each in logs}
+    (part,) = parts_of(places.transcripts)
+    assert decode_header(part.read_bytes().splitlines()[0]).runs == ()
+
+
+def test_what_was_lost_between_two_daemons_is_told(places: HostPaths) -> None:
+    core = Core("/artifacts")
+    all_of_it = list(batches())
+    with ring(places.transcripts, 1_000_000, core) as kept:
+        assert kept is not None
+        live(kept, core, iter(all_of_it[:4]))
+    for events in all_of_it[4:7]:
+        take(core, events)
+    again = Core("/artifacts", [decode_run(encode_run(run)) for run in core.runs.values()], core.seq)
+    with ring(places.transcripts, 1_000_000, again) as kept:
+        assert kept is not None
+        live(kept, again, iter([(ev.Started(at=1.0),)]))
+    lines = exported(places, "latest")[1]
     assert [str(each) for each in Replay(lines)] == []
-    assert len(lines) == len(list(batches()))  # all but what came before the run, and the header
-    (difference,) = Replay(parts_of(places.transcripts)[1].read_bytes().splitlines(keepends=True))
-    assert "it goes on with a history that another file begins" in str(difference)
+    assert partial(lines) == {"gaps", "unended"}
 
 
 def test_the_oldest_parts_go_and_the_whole_stays_within_its_bound(places: HostPaths) -> None:
@@ -117,8 +181,7 @@ def test_the_oldest_parts_go_and_the_whole_stays_within_its_bound(places: HostPa
             live(kept, core, batches(run=f"run-0000000{number}"))
     parts = parts_of(places.transcripts)
     assert parts[0].name > "00000001.jsonl"
-    # A part may be fuller by the run that it ends with.
-    assert sum(path.stat().st_size for path in parts) <= 4 * SMALL + 80_000
+    assert sum(path.stat().st_size for path in parts) <= 4 * SMALL
     assert exported(places, "latest")[0] == "run-00000009"
     with pytest.raises(Failure, match="no run 'run-00000001' is among those"):
         exported(places, "run-00000001")
@@ -134,18 +197,6 @@ def test_a_smaller_bound_holds_from_the_next_start_on(places: HostPaths) -> None
         assert sum(path.stat().st_size for path in parts_of(places.transcripts)) <= 2 * SMALL
 
 
-def test_a_run_whose_beginning_is_gone_is_told_so(places: HostPaths) -> None:
-    core = Core("/artifacts")
-    with ring(places.transcripts, 1_000_000, core) as kept:
-        assert kept is not None
-        live(kept, core, batches())
-    (part,) = parts_of(places.transcripts)
-    header, *rest = part.read_bytes().splitlines(keepends=True)
-    part.write_bytes(header.replace(b'"runs":[]', b'"runs":[],"continued":true') + b"".join(rest))
-    with pytest.raises(Failure, match="the beginning of run run-00000001 is no longer among"):
-        exported(places, "run-00000001")
-
-
 def test_a_start_with_very_many_runs_is_not_held_up_by_writing_them_down(
     places: HostPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,9 +207,10 @@ def test_a_start_with_very_many_runs_is_not_held_up_by_writing_them_down(
     core = Core("/artifacts", before.runs.values(), before.seq)
     with ring(places.transcripts, 1_000_000, core) as kept:
         assert kept is not None
-        live(kept, core, iter([(ev.CancelAsked(at=1.0, run_id="run-00000001", reason="USER"),)]))
+        assert parts_of(places.transcripts) == []
+        live(kept, core, iter(list(batches())[3:]))
         first = decode_header(parts_of(places.transcripts)[0].read_bytes().splitlines()[0])
-        assert (first.continued, first.runs) == (True, ())
+        assert (first.continued, first.runs) == (UNSET, ())
 
 
 def test_with_nothing_to_keep_nothing_is_left(places: HostPaths) -> None:
@@ -191,14 +243,60 @@ def test_a_part_that_was_cut_with_its_daemon_is_read_as_far_as_it_goes(places: H
 
 def test_a_disk_that_takes_nothing_ends_the_recording_alone(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with capture_logs() as logs, ring(tmp_path / "file" / "t", 1_000, Core("/artifacts")) as kept:
-        assert kept is None
-    assert [each["event"] for each in logs] == ["transcripts.failed"]
     core = Core("/artifacts")
-    made = Ring(tmp_path / "gone", 1_000)
-    with capture_logs() as logs:
-        made.begin(core)
-        made([ev.Started(at=1.0)], list[fx.Effect]())
-        made.rest(core)
+    with capture_logs() as logs, ring(tmp_path / "file" / "t", 1_000, core) as kept:
+        assert kept is not None
+        kept([ev.Started(at=1.0)], list[fx.Effect]())
+        kept.rest(core)
     assert [each["event"] for each in logs] == ["transcripts.failed"]
-    assert not made.on
+    assert not kept.on
+    assert kept.trouble == f"no transcripts are recorded in {tmp_path}/file/t: File exists"
+
+
+def test_why_nothing_was_recorded_is_told_without_a_daemon_and_until_it_is_mended(
+    places: HostPaths,
+) -> None:
+    places.transcripts.parent.mkdir(parents=True)
+    places.transcripts.touch()
+    core = Core("/artifacts")
+    with ring(places.transcripts, 1_000_000, core):
+        pass
+    with pytest.raises(Failure, match=r"was not recorded: no transcripts are recorded in .*: File exists"):
+        exported(places, "run-00000001")
+    places.transcripts.unlink()
+    with ring(places.transcripts, 1_000_000, core):
+        pass
+    with pytest.raises(Failure, match="no run 'run-00000001' is among those"):
+        exported(places, "run-00000001")
+
+
+def test_a_run_of_another_daemon_is_the_latest_and_its_transcript_nobodys(places: HostPaths) -> None:
+    core = Core("/artifacts")
+    with ring(places.transcripts, 1_000_000, core) as kept:
+        assert kept is not None
+        live(kept, core, batches())
+    private = places.artifacts / "run-00000002"
+    private.mkdir(parents=True)
+    assert exported(places, "latest")[0] == "run-00000001"  # it is no run yet
+    (private / "run_index.json").touch()
+    with pytest.raises(Failure, match="no run 'run-00000002' is among those") as told:
+        exported(places, "latest")
+    assert "--no-daemon is never recorded" in told.value.hint
+
+
+def test_what_is_no_part_is_in_nobodys_way(places: HostPaths) -> None:
+    core = Core("/artifacts")
+    places.transcripts.mkdir(parents=True)
+    (places.transcripts / "00000091.jsonl").mkdir()
+    (places.transcripts / "99999999.jsonl").touch()
+    (places.transcripts / ("9" * 40 + ".jsonl")).touch()
+    (places.transcripts / "00000092.jsonl").symlink_to("/dev/zero")
+    for number in (1, 2):
+        with ring(places.transcripts, 1_000_000, core) as kept:
+            assert kept is not None
+            live(kept, core, batches(f"run-0000000{number}"))
+    assert [path.name for path in parts_of(places.transcripts)[1:]] == [
+        "100000000.jsonl", "100000001.jsonl",
+    ]  # fmt: skip
+    for number in (1, 2):
+        assert exported(places, f"run-0000000{number}")[0] == f"run-0000000{number}"

@@ -26,15 +26,13 @@ def test_names_keep_their_order_and_read_the_same_everywhere() -> None:
     trees: list[dict[str, Any]] = [
         {"worker": name, "host": f"{name}.corp.example"} for name in ("zoe", "anna", "mini")
     ]
-    trees.append(
-        {"message": "zoe.corp.example is down, anna is not", "refused": {"mini": "mini: no Xcode"}}
-    )
+    trees.append({"message": "zoe.corp.example is down", "refused": {"mini": "mini: no Xcode"}})
     zoe, anna, mini, told = cleaned(*trees)
     assert [each["worker"] for each in (anna, mini, zoe)] == ["worker-1", "worker-2", "worker-3"]
     assert anna["host"] == "host-1"
     assert told == {
-        "message": "host-3 is down, worker-1 is not",
-        "refused": {"worker-2": "worker-2: no Xcode"},
+        "message": "text-2 (24 characters)",
+        "refused": {"worker-2": "text-1 (14 characters)"},
     }
 
 
@@ -49,7 +47,7 @@ def test_a_worker_that_is_called_like_a_word_of_ours_leaves_that_word_alone() ->
         "worker": "worker-1",
         "action": "build",
         "original_argv": ["swift", "build"],
-        "hint": "ask worker-1",
+        "hint": "text-1 (9 characters)",
     }
 
 
@@ -65,14 +63,39 @@ def test_a_worker_that_is_called_like_a_word_of_ours_leaves_that_word_alone() ->
         ("anna@10.1.2.3 port 22", "account-1 port 22"),
         ("connect to 10.1.2.3 failed", "connect to address-1 failed"),
         ("token ghp_0123456789abcdefghijABCDEFGHIJ012345", "token [REDACTED]"),
-        ("user anna is not allowed", "user user-1 is not allowed"),
         ("/work/app/Sources/a.swift", "/project-1/Sources/a.swift"),
         ("/work/apple is another", "/path-1 is another"),
     ],
 )
 def test_texts(text: str, shown: str) -> None:
-    found = cleaned({"message": text}, places={"/work/app": "/project-1"}, known=(("user", "anna"),))
-    assert found == {"message": shown}
+    found = cleaned({"value": text}, places={"/work/app": "/project-1"}, known=(("user", "anna"),))
+    assert found == {"value": shown}
+
+
+@pytest.mark.parametrize("member", ["message", "reason", "error", "hint", "human_summary", "detail"])
+def test_what_people_or_workers_say_is_left_out(member: str) -> None:
+    said = (
+        "-I/Users/anna b/x host:/srv file:///v ~anna/ C:\\Users\\anna [fd00::1] token=hunter2 on anna/plan"
+    )
+    one, same, other = cleaned({member: said}, {"errors": [said]}, {member: "zz"})
+    assert one == {member: f"text-1 ({len(said)} characters)"}
+    assert same == {"errors": [one[member]]}
+    assert other == {member: "text-2 (2 characters)"}
+
+
+def test_codes_are_no_text() -> None:
+    tree = {"event": "CancelAsked", "reason": "TIMEOUT_IDLE", "message": ""}
+    assert cleaned(tree) == tree
+
+
+def test_who_asks_groups_and_tags_read_as_words() -> None:
+    tree = {"origin": "anna", "group": "anna-pr-7", "options": {"tags": ["gpu", "annas"]}}
+    assert cleaned(tree) == {
+        "origin": "origin-1",
+        "group": "group-1",
+        "options": {"tags": ["tag-2", "tag-1"]},
+    }
+    assert cleaned({"origin": "terminal", "group": None}) == {"origin": "terminal", "group": None}
 
 
 def test_members_that_are_names_by_themselves() -> None:
