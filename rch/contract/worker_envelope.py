@@ -148,7 +148,7 @@ def request_id_to_echo(line: bytes) -> str | None:
 
 
 def version_to_echo(line: bytes) -> int:
-    """What a refusal repeats: whichever integer a request has, spoken here or not; without one our newest."""
+    """What a refusal repeats: the integer that a request has, spoken here or not; without one ours."""
     try:
         version = decode_object(line).get("protocol_version")
     except FrameError:
