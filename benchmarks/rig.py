@@ -28,7 +28,7 @@ from rch.files.paths import HostPaths, host_paths
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core.daemon import Core
-from rchd.driver import rows_of
+from rchd.edges.core_rows import rows_of
 from rchd.edges.intake import Intake
 from rchd.edges.store import SqliteStore
 

@@ -120,8 +120,8 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _rebuild(args: argparse.Namespace) -> int:
-    from rchd.driver import rows_of
     from rchd.edges import check_report
+    from rchd.edges.core_rows import rows_of
     from rchd.edges.logfile import configure_log
     from rchd.edges.rebuild import rebuild
 

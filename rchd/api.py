@@ -36,7 +36,8 @@ from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.session import Call
 from rchd.core.views import run_view
-from rchd.driver import Driver, decode_run
+from rchd.driver import Driver
+from rchd.edges.core_rows import decode_run
 from rchd.edges.hub import Held, Hub, with_text
 from rchd.edges.intake import Intake, request_sha256
 from rchd.edges.private import marked_run

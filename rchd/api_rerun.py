@@ -16,7 +16,8 @@ from rchd.core import model as m
 from rchd.core.ask import step_dir
 from rchd.core.plan import again
 from rchd.core.rerun import failed_steps, narrowing_to
-from rchd.driver import Driver, decode_run
+from rchd.driver import Driver
+from rchd.edges.core_rows import decode_run
 from rchd.edges.socket import Connection
 from rchd.edges.store import StateStore
 

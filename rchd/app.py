@@ -31,10 +31,11 @@ from rchd.api_workers import WorkersApi
 from rchd.core import events as ev
 from rchd.core.ask import farewell
 from rchd.core.daemon import Core
-from rchd.driver import Driver, Record, load_core
+from rchd.driver import Driver, Record
 from rchd.edges import known_types, leavings, logfile, private, process, store_health
 from rchd.edges.agents import Agents
 from rchd.edges.clock import now
+from rchd.edges.core_rows import load_core
 from rchd.edges.drained import Drained
 from rchd.edges.host_id import host_id
 from rchd.edges.housekeeping import Housekeeper

@@ -14,7 +14,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.queue import Queue
-from rchd.driver import decode_run, encode_run
+from rchd.edges.core_rows import decode_run, encode_run
 
 SENT_BACK = m.Waiting(reason="mac is busy: no free slot", timer=True)
 

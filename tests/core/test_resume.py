@@ -12,7 +12,7 @@ from rch.contract.records import ToolchainEntry
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
-from rchd.driver import decode_run, encode_run
+from rchd.edges.core_rows import decode_run, encode_run
 
 pytestmark = pytest.mark.spec("4")
 

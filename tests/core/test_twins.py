@@ -14,7 +14,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import twins
-from rchd.driver import decode_run, encode_run
+from rchd.edges.core_rows import decode_run, encode_run
 
 pytestmark = pytest.mark.spec("11")
 

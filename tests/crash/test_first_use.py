@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.playbook import Playbook, accepted
 
-from rchd.driver import encode_run
+from rchd.edges.core_rows import encode_run
 
 # Each thread is cut off as often as can be, so that they meet in the middle of a type.
 _RACE = """

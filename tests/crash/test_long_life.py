@@ -21,7 +21,7 @@ from rch.files.paths import HostPaths, host_paths
 from rchctl.client import Client, NoDaemon
 from rchd.core import events as ev
 from rchd.core.daemon import Core
-from rchd.driver import rows_of
+from rchd.edges.core_rows import rows_of
 from rchd.edges.store import SqliteStore
 
 pytestmark = [

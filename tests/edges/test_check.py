@@ -312,7 +312,7 @@ def test_a_row_with_a_flipped_bit_is_named_and_the_others_are_compared(paths: Ho
 DIE = """
 import os, pathlib, sys
 from support.homes import queued
-from rchd.driver import rows_of
+from rchd.edges.core_rows import rows_of
 from rchd.edges.store import SqliteStore
 store = SqliteStore.open(pathlib.Path(sys.argv[1]))
 for number in range(30):

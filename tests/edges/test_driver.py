@@ -25,7 +25,8 @@ from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.daemon import Core
 from rchd.core.projections import projections
-from rchd.driver import Driver, decode_run
+from rchd.driver import Driver
+from rchd.edges.core_rows import decode_run
 from rchd.edges.hub import Hub
 from rchd.edges.performer import Performer, Post
 from rchd.edges.projector import Projector

@@ -21,7 +21,7 @@ from rchd import app
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core.daemon import Core
-from rchd.driver import rows_of
+from rchd.edges.core_rows import rows_of
 from rchd.edges.store import SqliteStore
 
 pytestmark = [pytest.mark.spec("12"), pytest.mark.fault("H15")]

@@ -14,7 +14,7 @@ from rch.contract.states import is_terminal
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core.daemon import Core
-from rchd.driver import decode_run, rows_of
+from rchd.edges.core_rows import decode_run, rows_of
 from rchd.edges.store import SqliteStore
 
 ORIGINS = 5

@@ -16,7 +16,7 @@ from rch.contract.records import encode_record
 from rch.files import durable
 from rch.files.locks import FileLock
 from rch.files.paths import HostPaths, host_paths
-from rchd.driver import rows_of
+from rchd.edges.core_rows import rows_of
 from rchd.edges.rebuild import Rebuilt, rebuild
 from rchd.edges.store import SqliteStore
 

@@ -20,7 +20,7 @@ from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.daemon import Core
 from rchd.core.transcript import encode_batch, encode_header
-from rchd.driver import decode_run, encode_run
+from rchd.edges.core_rows import decode_run, encode_run
 
 HERE = Path(__file__).parent / "played"
 RENEW = "if the change is meant: scripts/renew-transcripts, then read the diff"

@@ -20,8 +20,8 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core.daemon import Core
 from rchd.core.transcript import Replay, core_of, decode_batch, decode_header, take
-from rchd.driver import decode_run, encode_run
 from rchd.edges import ring as ring_module
+from rchd.edges.core_rows import decode_run, encode_run
 from rchd.edges.history import transcript_of
 from rchd.edges.ring import Ring, parts_of, ring
 

@@ -23,7 +23,7 @@ from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.daemon import Core
 from rchd.core.fleet import FLEET
-from rchd.driver import decode_run, encode_run
+from rchd.edges.core_rows import decode_run, encode_run
 
 MAX_RUNS = 4
 PLANS = [("build",), ("build", "test")]

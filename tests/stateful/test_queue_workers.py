@@ -22,7 +22,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.daemon import Core
-from rchd.driver import decode_run, encode_run
+from rchd.edges.core_rows import decode_run, encode_run
 
 TAGS = {"wa": ("a", "x"), "wb": ("a", "y"), "wc": ("x", "y")}
 SLOTS = {"wa": 1, "wb": 1, "wc": 2}

@@ -13,7 +13,7 @@ from rch.contract.states import RunState
 from rch.files.paths import HostPaths, host_paths
 from rchd.core import model as m
 from rchd.core.projections import projections
-from rchd.driver import rows_of
+from rchd.edges.core_rows import rows_of
 from rchd.edges.projector import Projector
 from rchd.edges.store import SqliteStore
 
