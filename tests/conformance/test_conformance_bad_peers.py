@@ -124,8 +124,9 @@ def test_the_progress_line_is_no_longer_than_a_terminal_is_wide(monkeypatch: pyt
     seen = {}
     for term in ("xterm", "dumb"):
         monkeypatch.setenv("TERM", term)
-        monkeypatch.setattr(sys, "stderr", _Terminal())
+        terminal = _Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
         monkeypatch.setattr(running, "_width", lambda: 30)
         running._Progress(7).begin("3.4", "a sentence that is much longer than the terminal is wide")
-        seen[term] = sys.stderr.getvalue()  # type: ignore[attr-defined]
+        seen[term] = terminal.getvalue()
     assert seen == {"xterm": "\r\x1b[K1/7 3.4 a sentence that is mu", "dumb": ""}
