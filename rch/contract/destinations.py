@@ -116,7 +116,10 @@ def _simulator_change(now: Capabilities, named: Mapping[str, str]) -> str | None
     builds = [each.build for each in now.runtimes if each.available and each.identifier == identifier]
     if build not in builds:
         return f"runtime {identifier} {build} is gone; there is {', '.join(builds) or 'none'}"
-    if named.get("provisioning") == EPHEMERAL:
+    provisioning = named.get("provisioning", EXISTING)
+    if provisioning not in {EXISTING, EPHEMERAL}:
+        return f"provisioning {provisioning!r} is not known"
+    if provisioning == EPHEMERAL:
         kind = named.get("device_type_identifier")
         makes = _kinds_of(now, identifier, build)
         return None if any(each.identifier == kind for each in makes) else f"{kind} cannot be made there"

@@ -46,7 +46,7 @@ def failures(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.spec("13")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_our_own_worker_passes_every_check(tmp_path: Path) -> None:
     with a_mutant_bench(tmp_path) as bench:
         code, report = called(

@@ -330,6 +330,7 @@ def test_a_device_to_be_made_is_gone_when_its_runtime_or_its_kind_is(recorded: C
     bare = [msgspec.structs.replace(each, device_types=()) for each in recorded.runtimes]
     unmade = msgspec.structs.replace(recorded, runtimes=tuple(bare))
     assert "cannot be made there" in str(destination_change(unmade, named))
+    assert "is not known" in str(destination_change(recorded, {**named, "provisioning": "elsewhere"}))
 
 
 @pytest.mark.spec("7")
