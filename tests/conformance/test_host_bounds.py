@@ -84,6 +84,15 @@ def test_a_client_that_does_not_end_is_ended_with_its_children(tmp_path: Path) -
     until(lambda: not call.has_group)
 
 
+def test_a_call_is_over_when_its_program_is(tmp_path: Path) -> None:
+    call = Call(["sh", "-c", "sleep 555 & echo said"], dict(os.environ), tmp_path)
+    try:
+        assert call.end(60) == (0, "said\n", "")
+        assert call.has_group
+    finally:
+        call.send_signal(signal.SIGKILL)
+
+
 def test_what_a_client_says_is_whole(tmp_path: Path) -> None:
     call = Call(["sh", "-c", "seq 100000; echo end >&2; exit 7"], dict(os.environ), tmp_path)
     code, out, err = call.end(60)
