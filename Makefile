@@ -50,7 +50,7 @@ fuzz: $(STAMP)  ## look for bytes that break a reader, FUZZ_SECONDS=60 in all (d
 	@$(BIN)/python tests/fuzz/run_all.py $(FUZZ_ARGS)
 
 # No daemon, no worker, no socket (docs/testing.md).
-PURE_TESTS := tests/contract tests/core tests/replay/test_transcript.py
+PURE_TESTS := tests/contract tests/core $(addprefix tests/replay/test_,transcript.py slices.py sharing.py standing.py real_transcripts.py)
 coverage: $(STAMP)  ## branch coverage of rch/contract and rchd/core by their own tests, 95 % of each
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under=0 $(PURE_TESTS)
 	@$(BIN)/coverage report --include='rch/contract/*'
