@@ -62,13 +62,8 @@ def test_our_own_worker_passes_every_check(tmp_path: Path) -> None:
 @pytest.mark.swift
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(shutil.which("swift") is None, reason="no Swift toolchain on PATH")
-@pytest.mark.parametrize(
-    "sections",
-    [
-        pytest.param(("4", "8"), id="jobs", marks=()),
-        pytest.param((), id="all", marks=pytest.mark.faults_long),
-    ],
-)
+@pytest.mark.faults_long
+@pytest.mark.parametrize("sections", [("4", "8"), ()], ids=["jobs", "all"])
 def test_our_own_worker_passes_with_a_real_swift(sections: tuple[str, ...], tmp_path: Path) -> None:
     words = [word for section in sections for word in ("--section", section)]
     env = {"RCH_WORKER_HOME": str(tmp_path / "worker"), "HOME": str(tmp_path)}
