@@ -165,15 +165,7 @@ class Rig:
         Those called `content_length`, `content_sha256`, `compression` and `format` go into the stream.
         """
         sent = tar if body is None else body
-        stream: dict[str, Any] = {
-            "content_length": len(sent),
-            "content_sha256": sha256(sent),
-            "compression": "none",
-            "format": "tar",
-        }
-        stream |= {name: changes.pop(name) for name in tuple(changes) if name in stream}
-        payload = {"source_sha256": sha256(tar), "stream": stream, **changes}
-        return self.peer.exchange(request_line("upload_source", payload), sent)
+        return self.peer.exchange(upload_line(tar, sent, **changes), sent)
 
     def has(self, source_sha256: str) -> bool:
         """Whether the worker says that it has a source."""
@@ -373,3 +365,16 @@ def _int(table: Mapping[str, Any], name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise Broken(f"{name} {value!r} is no integer")
     return value
+
+
+def upload_line(tar: bytes, body: bytes | None = None, **changes: Any) -> bytes:
+    """The line before `body` in an upload of `tar`, of which it may be a part; see `Rig.upload`."""
+    sent = tar if body is None else body
+    stream: dict[str, Any] = {
+        "content_length": len(sent),
+        "content_sha256": sha256(sent),
+        "compression": "none",
+        "format": "tar",
+    }
+    stream |= {name: changes.pop(name) for name in tuple(changes) if name in stream}
+    return request_line("upload_source", {"source_sha256": sha256(tar), "stream": stream, **changes})

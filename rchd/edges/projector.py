@@ -45,14 +45,16 @@ class Projector:
         A run's files are written in their order, the index last: it never names what is not there.
         """
         due = {path: data for path, data in self._late.items() if path not in writes} | dict(writes)
-        self._late = {}
+        late: dict[str, bytes] = {}
         stuck: set[str] = set()
         for path, data in due.items():
             run_id = path.partition("/")[0]
             if run_id not in stuck and not self._put(self._artifacts / path, data):
                 stuck.add(run_id)
             if run_id in stuck:
-                self._late[path] = data
+                late[path] = data
+        # Only now: whoever asks meanwhile hears of all that is not written yet.
+        self._late = late
 
     def take_unsynced(self) -> set[Path]:
         """What was written since the last call, for `sync`; in turn with the calls that write."""

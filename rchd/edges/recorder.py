@@ -27,7 +27,9 @@ MAX_SIBLINGS = 9
 
 
 class Recorder:
-    """Called with each batch; off, for good, after `limit` bytes or the first error."""
+    """Called with each batch; off, for good, after `limit` bytes or the first error, as the log says."""
+
+    trouble: str | None = None
 
     def __init__(self, file: BinaryIO, path: str, *, limit: int = LIMIT_BYTES) -> None:
         self._file = file
@@ -81,9 +83,7 @@ class Both:
     @property
     def trouble(self) -> str | None:
         """Why what is always recorded is not; None: it is, or need not be."""
-        return next(
-            (each.trouble for each in self._records if isinstance(each, Ring) and each.trouble), None
-        )
+        return next((each.trouble for each in self._records if each.trouble), None)
 
     def __call__(self, events: list[ev.Event], effects: list[fx.Effect]) -> None:
         """Each is told."""

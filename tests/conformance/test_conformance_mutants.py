@@ -54,7 +54,7 @@ def test_a_mutant_is_caught_by_the_check_of_its_promise(name: str, tmp_path: Pat
 
 
 @pytest.mark.spec("13")
-@pytest.mark.faults_long  # `make test` has it pass every check, as a command
+@pytest.mark.faults_long
 @pytest.mark.timeout(400)
 def test_the_honest_worker_passes_the_checks_that_find_mutants(tmp_path: Path) -> None:
     with a_mutant_bench(tmp_path) as bench:

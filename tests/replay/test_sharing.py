@@ -63,12 +63,12 @@ def test_a_worker_that_is_called_like_a_word_of_ours_leaves_that_word_alone() ->
         ("anna@10.1.2.3 port 22", "account-1 port 22"),
         ("connect to 10.1.2.3 failed", "connect to address-1 failed"),
         ("token ghp_0123456789abcdefghijABCDEFGHIJ012345", "token [REDACTED]"),
-        ("/work/app/Sources/a.swift", "/project-1/Sources/a.swift"),
-        ("/work/apple is another", "/path-1 is another"),
+        ("/code/app/Sources/a.swift", "/project-1/Sources/a.swift"),
+        ("/code/apple is another", "/path-1 is another"),
     ],
 )
 def test_texts(text: str, shown: str) -> None:
-    found = cleaned({"value": text}, places={"/work/app": "/project-1"}, known=(("user", "anna"),))
+    found = cleaned({"value": text}, places={"/code/app": "/project-1"}, known=(("user", "anna"),))
     assert found == {"value": shown}
 
 

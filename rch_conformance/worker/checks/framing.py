@@ -9,7 +9,7 @@ import zstandard
 from rch_conformance.checks import NotOffered
 from rch_conformance.worker.forms import BLOCK, Item, canonical_tar, sha256
 from rch_conformance.worker.peer import Answer, new_id, request_line
-from rch_conformance.worker.rig import Rig
+from rch_conformance.worker.rig import Rig, upload_line
 from rch_conformance.worker.suite import check, expect, expect_same
 
 _MIB = 1 << 20
@@ -114,13 +114,7 @@ def damaged_zstd(rig: Rig) -> None:
 @check("3.2", "too few bytes are refused, and nothing is stored")
 def too_few_bytes(rig: Rig) -> None:
     tar = fresh_tar()
-    stream = {
-        "content_length": len(tar),
-        "content_sha256": sha256(tar),
-        "compression": "none",
-        "format": "tar",
-    }
-    line = request_line("upload_source", {"source_sha256": sha256(tar), "stream": stream})
+    line = upload_line(tar)
     rig.probe()
     not_stored(rig, tar, rig.peer.exchange(line, tar[:-100]))
     not_stored(rig, tar, rig.peer.exchange(line, tar[:-512]))
@@ -154,13 +148,7 @@ def upload_without_stream(rig: Rig) -> None:
 def length_over_the_limit(rig: Rig) -> None:
     limit = rig.limit("max_upload_bytes")
     tar = fresh_tar()
-    stream = {
-        "content_length": limit + 1,
-        "content_sha256": sha256(tar),
-        "compression": "none",
-        "format": "tar",
-    }
-    line = request_line("upload_source", {"source_sha256": sha256(tar), "stream": stream})
+    line = upload_line(tar, content_length=limit + 1)
     answer = rig.peer.exchange(line, end=False)  # not a byte of the body, and the input stays open
     answer.refused_with("PAYLOAD_TOO_LARGE")
     expect_same("data.max_bytes", answer.data.get("max_bytes"), limit)

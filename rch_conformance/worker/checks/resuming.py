@@ -6,8 +6,8 @@ from typing import Any
 
 from rch_conformance.worker.checks.framing import fresh_tar, not_stored, stored
 from rch_conformance.worker.forms import Item, canonical_tar, sha256
-from rch_conformance.worker.peer import Answer, new_id, request_line
-from rch_conformance.worker.rig import Rig
+from rch_conformance.worker.peer import Answer, new_id
+from rch_conformance.worker.rig import Rig, upload_line
 from rch_conformance.worker.suite import check, expect, expect_same
 
 _PARTS, _THIN = ("upload_resumable",), ("upload_thin",)
@@ -34,14 +34,9 @@ class _Upload:
     def cut_part(self, start: int, end: int, *, sent: int) -> None:
         """Begin a part whose channel ends after `sent` bytes; whatever is answered."""
         body = self.tar[start:end]
-        stream = {"content_length": len(body), "content_sha256": sha256(body)}
-        payload = {
-            "source_sha256": sha256(self.tar),
-            "stream": {**stream, "compression": "none", "format": "tar"},
-            "resume": {"upload_id": self.upload_id, "offset": start, "last": False},
-        }
+        resume = {"upload_id": self.upload_id, "offset": start, "last": False}
         with self.rig.peer.open() as channel:
-            channel.send(request_line("upload_source", payload) + body[:sent])
+            channel.send(upload_line(self.tar, body, resume=resume) + body[:sent])
             channel.end_input()
             channel.rest()
 

@@ -16,8 +16,8 @@ from rch_conformance.worker.forms import (
     plain_tar,
     sha256,
 )
-from rch_conformance.worker.peer import new_id, request_line
-from rch_conformance.worker.rig import Rig
+from rch_conformance.worker.peer import new_id
+from rch_conformance.worker.rig import Rig, upload_line
 from rch_conformance.worker.suite import check, expect
 
 _LONG = "d/" * 45 + "012345678\u00e9.swift"
@@ -185,13 +185,7 @@ def duplicates_are_checked(rig: Rig) -> None:
 def uploads_at_once(rig: Rig) -> None:
     rig.probe()
     tar = fresh_tar(200_000)
-    stream = {
-        "content_length": len(tar),
-        "content_sha256": sha256(tar),
-        "compression": "none",
-        "format": "tar",
-    }
-    line = request_line("upload_source", {"source_sha256": sha256(tar), "stream": stream})
+    line = upload_line(tar)
     with rig.peer.open() as first, rig.peer.open() as second:
         for channel in (first, second):
             channel.send(line + tar[:50_000])
@@ -205,13 +199,7 @@ def uploads_at_once(rig: Rig) -> None:
 def uploads_are_atomic(rig: Rig) -> None:
     rig.probe()
     tar = fresh_tar(200_000)
-    stream = {
-        "content_length": len(tar),
-        "content_sha256": sha256(tar),
-        "compression": "none",
-        "format": "tar",
-    }
-    line = request_line("upload_source", {"source_sha256": sha256(tar), "stream": stream})
+    line = upload_line(tar)
     with rig.peer.open() as channel:
         channel.send(line + tar[:-512])
         expect(channel.is_silent(0.2), "an upload was answered before it was whole")
