@@ -79,3 +79,12 @@ def test_what_is_not_our_own_stderr_is_left_alone(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 100_000)
     assert not logfile.turn(path, Log(max_bytes=65_536))
     assert path.stat().st_size == 100_000
+
+
+def test_a_start_loads_no_library_for_consoles() -> None:
+    code = (
+        "import sys; from rchd.__main__ import load_structlog; load_structlog(); import rchd.app;"
+        "print('structlog' in sys.modules, 'rich' in sys.modules); import rich"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
