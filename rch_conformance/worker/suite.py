@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from rch_conformance.checks import Broken, Suite
+from rch_conformance.worker.pages import PAGES
 from rch_conformance.worker.rig import Rig
 
-WORKER: Suite[Rig] = Suite()
+WORKER: Suite[Rig] = Suite(PAGES)
 check = WORKER.check
 
 S = TypeVar("S", bound=msgspec.Struct)

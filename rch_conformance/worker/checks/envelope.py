@@ -43,7 +43,7 @@ def speaks_what_hosts_need(rig: Rig) -> None:
     low, high = rig.probe().get("protocol_min"), rig.probe().get("protocol_max")
     expect(
         isinstance(low, int) and isinstance(high, int) and low <= PROTOCOL <= high,
-        f"it speaks {low}-{high}",
+        f"it speaks {low}-{high}, and {PROTOCOL} is not in it",
     )
     expect("upload" in rig.features, f"the feature upload is not among {', '.join(rig.features)}")
 

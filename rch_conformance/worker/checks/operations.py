@@ -30,7 +30,10 @@ def submit_has_its_shape(rig: Rig) -> None:
     told = shaped(rig.built().submitted, SubmitResult, "submit")
     # A build may come to its end before its submit is answered.
     legal = {("QUEUED", 1), ("RUNNING", 2), ("SUCCEEDED", 3)}
-    expect((told.state, told.seq) in legal, f"a fresh job is {told.state} with seq {told.seq}")
+    expect(
+        (told.state, told.seq) in legal,
+        f"a fresh job is {told.state} with seq {told.seq}, not one of {sorted(legal)}",
+    )
 
 
 @check(
@@ -121,7 +124,8 @@ def reasons_are_taken(rig: Rig) -> None:
 @check("3.3", "the cancel of a running job answers where that job stands")
 def cancel_of_a_running_job(rig: Rig) -> None:
     state = rig.cancelled().cancel.get("state")
-    expect(state in {"RUNNING", "CANCEL_REQUESTED", "CANCELLED"}, f"the cancel is answered {state!r}")
+    legal = ("RUNNING", "CANCEL_REQUESTED", "CANCELLED")
+    expect(state in legal, f"the cancel is answered {state!r}, not one of {', '.join(legal)}")
 
 
 @check("3.3", "a cancel for a reason that there is not is refused")

@@ -73,7 +73,10 @@ def timestamps_of_answers(rig: Rig) -> None:
     _hold(told)
     for name in ("created_at", "updated_at"):
         value = rig.built().status.get(name)
-        expect(isinstance(value, str) and _TIMESTAMP.fullmatch(value), f"status: {name} is {value!r}")
+        expect(
+            isinstance(value, str) and _TIMESTAMP.fullmatch(value),
+            f"status: {name} is {value!r}, not RFC 3339 with a Z",
+        )
 
 
 @check("2", "every timestamp of a record is RFC 3339 in UTC with a Z")
