@@ -29,6 +29,11 @@ def expect_same(what: str, seen: object, wanted: object) -> None:
         raise Broken(f"{what} is {seen!r:.300}, not {wanted!r:.300}")
 
 
+def operations_on_jobs(rig: Rig) -> tuple[str, ...]:
+    """The operations that ask for one job and change nothing, of those that the worker offers."""
+    return tuple(op for op in ("status", "tail", "fetch") if op != "tail" or "tail" in rig.features)
+
+
 def shaped(payload: Mapping[str, Any], kind: type[S], what: str) -> S:
     """The payload as its type; `Broken` names the member that does not fit."""
     try:

@@ -66,3 +66,15 @@ def _policy_digest() -> None:
         return look
 
     wrap(submit, "_check_request", strict)
+
+
+@variant(
+    "no tail is offered, and there is no such operation",
+    "bad-ids-are-refused",
+    "wrong-types",
+    "unknown-jobs",
+)
+def _no_tail() -> None:
+    ops, envelope = module("worker_agent.ops"), module("rch.contract.worker_envelope")
+    ops.FEATURES = tuple(feature for feature in ops.FEATURES if feature != "tail")
+    envelope.OPERATIONS = {op: kind for op, kind in envelope.OPERATIONS.items() if op != "tail"}

@@ -141,8 +141,8 @@ def worker_samples(
     return {name: pretty(line) for name, line in made.items()}
 
 
-def local_samples(view: api.RunView) -> dict[str, bytes]:
-    """Greeting, submit, watch, list, cancel; what a follower is told, and a refusal."""
+def local_samples(queued: api.RunView, view: api.RunView) -> dict[str, bytes]:
+    """Greeting, submit (`queued`), watch, list, cancel; what a follower is told, and a refusal."""
     run = {"run": view.run_id}
     hello = {"client": "rchctl", "version": "0.1.0", "protocol": [1, 1], "features": list(api.FEATURES)}
     talk: dict[str, tuple[Mapping[str, Any], msgspec.Struct]] = {
@@ -162,7 +162,7 @@ def local_samples(view: api.RunView) -> dict[str, bytes]:
                 },
             ),
         ),
-        "runs.submit": ({"start": "/home/me/greeter", "actions": ["test"]}, view),
+        "runs.submit": ({"start": "/home/me/greeter", "actions": ["test"]}, queued),
         "runs.get": (run, view),
         "runs.list": ({"limit": 1}, api.RunListView(runs=(view,))),
         "runs.watch": (run, api.WatchView(subscription=1, seq=9, runs=(view,))),
