@@ -7,7 +7,7 @@ A check holds one promise of the contract. It returns where the promise is kept,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -40,7 +40,8 @@ class Check(Generic[Rig]):
     """One promise: its `section` of the contract (`3.2`), a sentence as its `name`, and what tries it.
 
     `id` is its short name on the command line. `needs` are the features without which it cannot be
-    tried; the peer is asked for them before `run` is called.
+    tried; the peer is asked for them before `run` is called. `page` is where the docs say what is asked
+    for, as `docs/name.md#heading`; empty where no one place does.
     """
 
     id: str
@@ -48,13 +49,14 @@ class Check(Generic[Rig]):
     name: str
     run: Callable[[Rig], None]
     needs: tuple[str, ...] = ()
+    page: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """How a check ended. `detail` is one line or more for people, empty where it passed.
 
-    `feature` is what was not offered, None otherwise.
+    `feature` is what was not offered, None otherwise; `page` that of the check.
     """
 
     id: str
@@ -64,13 +66,18 @@ class Result:
     detail: str
     seconds: float
     feature: str | None = None
+    page: str = ""
 
 
 class Suite(Generic[Rig]):
-    """A list of checks that modules add theirs to, in order."""
+    """A list of checks that modules add theirs to, in order.
 
-    def __init__(self) -> None:
+    `pages` names the page of a check by its id, or by its section.
+    """
+
+    def __init__(self, pages: Mapping[str, str] | None = None) -> None:
         self.checks: list[Check[Rig]] = []
+        self._pages = pages or {}
 
     def check(
         self, section: str, name: str, *, needs: tuple[str, ...] = ()
@@ -81,7 +88,9 @@ class Suite(Generic[Rig]):
             check_id = run.__name__.strip("_").replace("_", "-")
             if any(check.id == check_id for check in self.checks):
                 raise ValueError(f"two checks are called {check_id}")
-            self.checks.append(Check(id=check_id, section=section, name=name, run=run, needs=needs))
+            page = self._pages.get(check_id, self._pages.get(section, ""))
+            made = Check(id=check_id, section=section, name=name, run=run, needs=needs, page=page)
+            self.checks.append(made)
             return run
 
         return add
@@ -92,12 +101,15 @@ def run_checks(
     rig: Rig,
     need: Callable[[str], None] = lambda _feature: None,
     clock: Callable[[], float] = time.monotonic,
+    heard: Callable[[], list[str]] = list,
 ) -> Iterator[Result]:
     """Each result as soon as it is known. Whatever else a check raises is a failure, too.
 
-    `need` raises `NotOffered` for a feature that the peer lacks.
+    `need` raises `NotOffered` for a feature that the peer lacks. `heard` gives, as lines, the last of what
+    was asked and answered since it was called before; a failure shows them.
     """
     for check in checks:
+        heard()
         begun = clock()
         verdict, detail, feature = Verdict.PASS, "", None
         try:
@@ -110,6 +122,8 @@ def run_checks(
             verdict, detail = Verdict.FAIL, str(broken)
         except Exception as error:  # noqa: BLE001  (a peer that breaks a check in another way has failed it)
             verdict, detail = Verdict.FAIL, f"{type(error).__name__}: {error}"
+        if verdict is Verdict.FAIL:
+            detail = "\n".join((detail, *heard()))
         yield Result(
             id=check.id,
             section=check.section,
@@ -118,4 +132,5 @@ def run_checks(
             detail=detail,
             seconds=clock() - begun,
             feature=feature,
+            page=check.page,
         )

@@ -43,7 +43,7 @@ def _lines_of(result: Result, *, colour: bool) -> Iterator[str]:
     detail = neutral(result.detail).splitlines()
     yield from (f"        {line}" for line in detail[:_MOST_DETAIL_LINES])
     if result.verdict is Verdict.FAIL:
-        yield f"        (--only {result.id})"
+        yield f"        ({'; '.join(filter(None, (f'--only {result.id}', result.page)))})"
 
 
 def _counts_table(results: Sequence[Result], titles: dict[str, str]) -> Iterator[str]:
@@ -89,6 +89,7 @@ def _result_as_json(result: Result) -> dict[str, Any]:
         "verdict": result.verdict.replace(" ", "_"),
         "feature": result.feature,
         "detail": result.detail,
+        "page": result.page,
         "seconds": round(result.seconds, 3),
     }
 
@@ -112,7 +113,7 @@ def junit(subject: str, results: Sequence[Result]) -> bytes:
             )
             if result.verdict is Verdict.FAIL:
                 failure = ET.SubElement(case, "failure", {"message": _first_line(result.detail)})
-                failure.text = for_markup(result.detail)
+                failure.text = for_markup("\n".join(filter(None, (result.detail, result.page))))
             elif result.verdict is Verdict.NOT_OFFERED:
                 ET.SubElement(case, "skipped", {"message": f"not offered: {for_markup(result.detail)}"})
     ET.indent(root)

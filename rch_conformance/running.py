@@ -71,7 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=DEFAULT_TIMEOUT_SECONDS,
         metavar="SECONDS",
-        help="how long one answer or one job may take (%(default)s)",
+        help="how long one answer may take (%(default)g)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, no table")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report to FILE, too")
@@ -109,9 +109,16 @@ class Running(Generic[Rig]):
             lines.append(f"{check.section:<4} {check.id:<{width}} {check.name}{needs}")
         return "".join(f"{line}\n" for line in lines)
 
-    def run(self, subject: str, rig: Rig, need: Callable[[str], None] = lambda _feature: None) -> int:
+    def run(
+        self,
+        subject: str,
+        rig: Rig,
+        need: Callable[[str], None] = lambda _feature: None,
+        heard: Callable[[], list[str]] = list,
+    ) -> int:
         """Run them, report in the forms that were asked for, and give the exit code.
 
+        `need` and `heard` are those of `run_checks`.
         An interrupt ends the run: what came of the checks before it is reported. `UsageError` where
         the JUnit report cannot be written.
         """
@@ -122,7 +129,7 @@ class Running(Generic[Rig]):
         try:
             for check in self.checks:
                 progress.begin(check.section, check.name)
-                results += map(self._required, run_checks([check], rig, need))
+                results += map(self._required, run_checks([check], rig, need, heard=heard))
         except KeyboardInterrupt as error:
             interrupt = error
         progress.end()
@@ -212,7 +219,8 @@ def _is_within(section: str, asked: str) -> bool:
 
 
 def _listed(check: Check[Rig]) -> dict[str, object]:
-    return {"id": check.id, "section": check.section, "name": check.name, "needs": list(check.needs)}
+    members = {"id": check.id, "section": check.section, "name": check.name, "needs": list(check.needs)}
+    return {**members, "page": check.page}
 
 
 class _Progress:

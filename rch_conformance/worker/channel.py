@@ -42,7 +42,7 @@ class Channel:
     """A running command. `timeout` is how long one read may wait, in seconds.
 
     When it is closed, a command that does not end by itself within `patience` seconds is killed, and
-    `on_stubborn` called.
+    `on_stubborn` called. `on_send` is called with each piece before it is written.
     """
 
     def __init__(
@@ -52,8 +52,10 @@ class Channel:
         *,
         patience: float = END_PATIENCE_SECONDS,
         on_stubborn: Callable[[], None] = lambda: None,
+        on_send: Callable[[bytes], None] = lambda _data: None,
     ) -> None:
         self.timeout = timeout
+        self._on_send = on_send
         self.patience = patience
         self._on_stubborn = on_stubborn
         try:
@@ -90,6 +92,7 @@ class Channel:
 
     def send(self, data: bytes) -> bool:
         """Write all of it. False where the worker closed its end or answered before it took all."""
+        self._on_send(data)
         rest, deadline = memoryview(data), time.monotonic() + self.timeout
         while rest:
             left = deadline - time.monotonic()

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
     rig = Rig(Peer(command, args.timeout), args.job_timeout)
     try:
-        return running.run(f"worker: {' '.join(command)}", rig, rig.need)
+        return running.run(f"worker: {' '.join(command)}", rig, rig.need, rig.heard)
     finally:
         rig.close()
 

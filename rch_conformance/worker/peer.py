@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 import uuid
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from rch_conformance.worker.channel import END_PATIENCE_SECONDS, Channel, Silenc
 PROTOCOL = 1
 _MOST_SILENCES = 3
 _SHOWN = 300
+_SHOWN_REQUEST = 1200
+_SHOWN_EXCHANGES = 3
+_SHOWN_TEXT = 40
+_SHOWN_DEPTH = 3
 
 
 def new_id() -> str:
@@ -80,8 +85,12 @@ class Answer:
 
     def shown(self) -> str:
         """The beginning of the line."""
-        text = self.line.decode("utf-8", "replace")
-        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        return _shown(self.line)
+
+
+def _shown(line: bytes) -> str:
+    text = line.decode("utf-8", "replace")
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def read_answer(line: bytes) -> Answer:
@@ -106,6 +115,25 @@ def request_line(op: str, payload: Any = None, **members: Any) -> bytes:
     return json.dumps(whole, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
 
 
+def brief(line: bytes) -> str:
+    """A request as a report shows it: what is deep in it or long is left out."""
+    try:
+        text = json.dumps(_cut(json.loads(line), 0), separators=(",", ":"), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = repr(line[:_SHOWN])
+    return text if len(text) <= _SHOWN_REQUEST else f"{text[:_SHOWN_REQUEST]}..."
+
+
+def _cut(value: Any, depth: int) -> Any:
+    if isinstance(value, str) and len(value) > _SHOWN_TEXT:
+        return f"{value[:_SHOWN_TEXT]}..."
+    if isinstance(value, dict | list) and value and depth > _SHOWN_DEPTH:
+        return "..."
+    if isinstance(value, dict):
+        return {name: _cut(each, depth + 1) for name, each in value.items()}
+    return [_cut(each, depth + 1) for each in value] if isinstance(value, list) else value
+
+
 class Peer:
     """The worker behind a command that is started once a channel.
 
@@ -121,6 +149,7 @@ class Peer:
         self.refusals: list[Answer] = []
         self._silences = 0
         self._stubborn = 0
+        self._said: deque[str] = deque(maxlen=2 * _SHOWN_EXCHANGES)
         self._session: Channel | None = None
 
     def open(self) -> Channel:
@@ -128,7 +157,24 @@ class Peer:
         if self._silences >= _MOST_SILENCES:
             raise Broken(f"the worker was silent {_MOST_SILENCES} times in a row: it is not asked any more")
         patience = 0.0 if self._stubborn >= _MOST_SILENCES else END_PATIENCE_SECONDS
-        return Channel(self.command, self.timeout, patience=patience, on_stubborn=self._count_stubborn)
+        return Channel(
+            self.command,
+            self.timeout,
+            patience=patience,
+            on_stubborn=self._count_stubborn,
+            on_send=self._note,
+        )
+
+    def _note(self, piece: bytes) -> None:
+        """Keep what looks like a request; a body does not."""
+        if piece.startswith(b"{") or piece.endswith(b"\n"):
+            self._said.append(f"asked: {brief(piece)}")
+
+    def heard(self) -> list[str]:
+        """The last requests and answers since this was called before, a line each."""
+        said = [*self._said]
+        self._said.clear()
+        return said
 
     def _count_stubborn(self) -> None:
         self._stubborn += 1
@@ -161,6 +207,7 @@ class Peer:
             self._silences += 1
             raise
         self._silences = 0
+        self._said.append(f"came: {'the end of the channel' if line is None else _shown(line)}")
         answer = None if line is None else read_answer(line)
         if answer is not None and answer.raw.get("ok") is False:
             self.refusals.append(answer)

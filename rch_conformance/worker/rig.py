@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -115,6 +115,7 @@ class Rig:
         self._running: tuple[Job, dict[str, Any], Log] | None = None
         self._followed: Job | None = None
         self._leases: dict[str, Lease] = {}
+        self._about = ""
 
     # --- asking ---------------------------------------------------------------------------
 
@@ -346,6 +347,20 @@ class Rig:
         return self.end_of(job, submitted, Log())
 
     # --- the end --------------------------------------------------------------------------
+
+    def each(self, *makes: Callable[[], Outcome]) -> Iterator[Outcome]:
+        """These, one after the other: what is wrong with the first needs no second. `heard` names it."""
+        for make in makes:
+            outcome = make()
+            words = " ".join(map(str, outcome.job.inputs["sanitized_argv"]))
+            self._about = f"of the job {outcome.job.job_id}: {words}; it is {outcome.status.get('state')}"
+            yield outcome
+        self._about = ""
+
+    def heard(self) -> list[str]:
+        """What a failure shows besides: the job that was looked at, and what the peer was asked."""
+        about, self._about = self._about, ""
+        return [*filter(None, (about,)), *self.peer.heard()]
 
     def close(self) -> None:
         """Leave nothing running and nothing reserved, whatever the worker makes of it, and that soon."""

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from rch_conformance.checks import Broken, Suite
+from rch_conformance.worker.pages import PAGES
 from rch_conformance.worker.rig import Rig
 
-WORKER: Suite[Rig] = Suite()
+WORKER: Suite[Rig] = Suite(PAGES)
 check = WORKER.check
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -26,6 +27,11 @@ def expect_same(what: str, seen: object, wanted: object) -> None:
     """`Broken` unless both are equal, of one type."""
     if type(seen) is not type(wanted) or seen != wanted:
         raise Broken(f"{what} is {seen!r:.300}, not {wanted!r:.300}")
+
+
+def operations_on_jobs(rig: Rig) -> tuple[str, ...]:
+    """The operations that ask for one job and change nothing, of those that the worker offers."""
+    return tuple(op for op in ("status", "tail", "fetch") if op != "tail" or "tail" in rig.features)
 
 
 def shaped(payload: Mapping[str, Any], kind: type[S], what: str) -> S:

@@ -48,3 +48,33 @@ def _nameless_operation() -> None:
         return decode
 
     wrap(module("worker_agent.rpc"), "decode_request", strict)
+
+
+@variant("the policy's digest is held against the policy", "policy-of-a-host-permits-nothing")
+def _policy_digest() -> None:
+    submit, canonical = module("worker_agent.submit"), module("rch.contract.canonical")
+    words = module("rch.contract.worker_rpc")
+
+    def strict(real: Any) -> Any:
+        def look(request: Any) -> None:
+            real(request)
+            record = request.classifier_policy
+            named = request.invocation.classifier_policy_sha256
+            if record is not None and canonical.jcs_sha256(record.policy) != named:
+                raise words.RpcError(words.Code.INVALID_REQUEST, "classifier_policy_sha256 is another")
+
+        return look
+
+    wrap(submit, "_check_request", strict)
+
+
+@variant(
+    "no tail is offered, and there is no such operation",
+    "bad-ids-are-refused",
+    "wrong-types",
+    "unknown-jobs",
+)
+def _no_tail() -> None:
+    ops, envelope = module("worker_agent.ops"), module("rch.contract.worker_envelope")
+    ops.FEATURES = tuple(feature for feature in ops.FEATURES if feature != "tail")
+    envelope.OPERATIONS = {op: kind for op, kind in envelope.OPERATIONS.items() if op != "tail"}

@@ -15,6 +15,7 @@ import msgspec
 from rch.contract import local_api as api
 from rch.contract.errors import Failure, Kind
 from rch.contract.framing import encode_line
+from rch.contract.messages import MAX_HEADERS
 from rch.contract.records import Capabilities, Manifest
 from rch.contract.worker_envelope import decode_request, encode_error, encode_request, encode_result
 from rch.contract.worker_rpc import (
@@ -47,7 +48,7 @@ from rch.contract.worker_rpc import (
     UploadRequest,
     UploadResult,
 )
-from rchd.core.session import Call, event_line, refusal_line, result_line
+from rchd.core.session import MAX_IN_FLIGHT, MAX_SUBSCRIPTIONS, Call, event_line, refusal_line, result_line
 from worker_agent.artifacts import Packed
 
 REQUEST_ID = "request-0000000001"
@@ -140,8 +141,8 @@ def worker_samples(
     return {name: pretty(line) for name, line in made.items()}
 
 
-def local_samples(view: api.RunView) -> dict[str, bytes]:
-    """Greeting, submit, watch, list, cancel; what a follower is told, and a refusal."""
+def local_samples(queued: api.RunView, view: api.RunView) -> dict[str, bytes]:
+    """Greeting, submit (`queued`), watch, list, cancel; what a follower is told, and a refusal."""
     run = {"run": view.run_id}
     hello = {"client": "rchctl", "version": "0.1.0", "protocol": [1, 1], "features": list(api.FEATURES)}
     talk: dict[str, tuple[Mapping[str, Any], msgspec.Struct]] = {
@@ -153,10 +154,15 @@ def local_samples(view: api.RunView) -> dict[str, bytes]:
                 protocol=1,
                 features=api.FEATURES,
                 instance="0198c2f0-7a11-7c3e-9b52-0000000000ff",
-                limits={"message_bytes": api.MAX_MESSAGE},
+                limits={
+                    "max_message_bytes": api.MAX_MESSAGE,
+                    "max_header_bytes": MAX_HEADERS,
+                    "max_in_flight": MAX_IN_FLIGHT,
+                    "max_subscriptions": MAX_SUBSCRIPTIONS,
+                },
             ),
         ),
-        "runs.submit": ({"start": "/home/me/greeter", "actions": ["test"]}, view),
+        "runs.submit": ({"start": "/home/me/greeter", "actions": ["test"]}, queued),
         "runs.get": (run, view),
         "runs.list": ({"limit": 1}, api.RunListView(runs=(view,))),
         "runs.watch": (run, api.WatchView(subscription=1, seq=9, runs=(view,))),

@@ -62,7 +62,8 @@ def samples(room: Path) -> dict[str, bytes]:
     told |= {f"rch-xcode/refused/{name}": data for name, data in _refused().items()}
     lines = worker_samples(submit, made.sealed(), capabilities(SEED), _packed(room, made))
     told |= {f"worker-rpc/{name}": data for name, data in lines.items()}
-    local = local_samples(play.core.view(run))
+    begun, queued = _begun(_accepted(GREEN, ("swift", "test")))
+    local = local_samples(begun.core.view(queued), play.core.view(run))
     return told | {f"local-api/{name}": data for name, data in local.items()}
 
 

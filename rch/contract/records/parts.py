@@ -133,7 +133,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The worker's decision (spec section 9). `outcome` is `PASSED` or a failure subkind."""
+    """The worker's decision (spec section 9). `outcome` is `PASSED`, or the failure's subkind, or its kind.
+
+    A worker says it of every job that it seals, a cancelled one too, whose evidence may be empty.
+    """
 
     outcome: Subkind
     evidence: tuple[Evidence, ...]

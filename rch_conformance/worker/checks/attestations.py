@@ -25,12 +25,7 @@ _PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
 def _outcomes(rig: Rig) -> Iterator[Outcome]:
-    """One after the other: what is wrong with the first needs no second."""
-    yield rig.built()
-    yield rig.passed()
-    yield rig.failed()
-    yield rig.cancelled()
-    yield rig.buried()
+    return rig.each(rig.built, rig.passed, rig.failed, rig.cancelled, rig.buried)
 
 
 def _attestation(outcome: Outcome) -> dict[str, Any]:
@@ -104,7 +99,7 @@ def attestation_names_the_backend(rig: Rig) -> None:
     for outcome in _outcomes(rig):
         told = _attestation(outcome)
         backend = told.get("backend")
-        expect(isinstance(backend, dict), f"backend is {backend!r}")
+        expect(isinstance(backend, dict), f"backend is {backend!r}, no object")
         expect_same(
             "backend", backend, {**(backend or {}), "name": rig.project().backend, "version": version}
         )
@@ -116,13 +111,16 @@ def attestation_names_the_worker(rig: Rig) -> None:
     for outcome in _outcomes(rig):
         worker = _attestation(outcome).get("worker")
         name = worker.get("name") if isinstance(worker, dict) else None
-        expect(isinstance(name, str) and name, f"worker of the attestation is {worker!r}")
+        expect(isinstance(name, str) and name, f"worker of the attestation is {worker!r}, without a name")
 
 
 @check("10", "a worker that offers attestation_signing advertises its key's fingerprint", needs=_SIGNING)
 def fingerprint_is_advertised(rig: Rig) -> None:
     told = str(rig.capabilities.get("attestation_pubkey_fingerprint"))
-    expect(told.startswith("SHA256:") and len(told) == 71, f"attestation_pubkey_fingerprint is {told!r}")
+    expect(
+        told.startswith("SHA256:") and len(told) == 71,
+        f"attestation_pubkey_fingerprint is {told!r}, not SHA256:…",
+    )
 
 
 @check("10", "the attestation is signed, by the key whose fingerprint is advertised", needs=_SIGNING)

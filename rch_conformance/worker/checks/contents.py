@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rch.contract.framing import FrameError, decode_object
@@ -14,19 +15,22 @@ from rch_conformance.worker.suite import check, expect, expect_same
 _OF_RICH_ALONE = ("events.jsonl", "build_summary.json", "test_summary.json", "junit.xml")
 
 
-def _ended(rig: Rig) -> tuple[Outcome, ...]:
-    return rig.built(), rig.passed(), rig.failed(), rig.cancelled()
+def _ended(rig: Rig) -> Iterator[Outcome]:
+    return rig.each(rig.built, rig.passed, rig.failed, rig.cancelled)
 
 
 @check("8", "the summary has the verdict with its outcome, and the evidence that was used")
 def verdict_is_on_record(rig: Rig) -> None:
     for outcome in _ended(rig):
         verdict = outcome.set.record("summary.json").get("verdict")
-        expect(isinstance(verdict, dict), f"verdict of summary.json is {verdict!r}")
+        expect(isinstance(verdict, dict), f"verdict of summary.json is {verdict!r}, no object")
         told = verdict if isinstance(verdict, dict) else {}
-        expect(isinstance(told.get("outcome"), str) and told["outcome"], f"its outcome is {told!r}")
+        expect(
+            isinstance(told.get("outcome"), str) and told["outcome"],
+            f"verdict is {told!r}, and its outcome no word",
+        )
         evidence = told.get("evidence")
-        expect(isinstance(evidence, list), f"its evidence is {evidence!r}, no list")
+        expect(isinstance(evidence, list), f"verdict.evidence is {evidence!r}, no list")
         ended_by_itself = outcome.status.get("state") != "CANCELLED"
         expect(evidence or not ended_by_itself, "a job that came to its end has a verdict without evidence")
 
@@ -56,11 +60,14 @@ def policy_is_kept(rig: Rig) -> None:
 def pointers_are_right(rig: Rig) -> None:
     for outcome in _ended(rig):
         files = outcome.set.record("job_index.json").get("files")
-        expect(isinstance(files, dict), f"files of job_index.json is {files!r:.200}")
+        expect(isinstance(files, dict), f"files of job_index.json is {files!r:.200}, no object")
         for name, path in dict(files or {}).items():
             at = str(path).partition("/")[0].replace(".", "_")
             word = str(name).replace(".", "_").replace("-", "_")
-            expect(at in {word, *(f"{word}_{kind}" for kind in _KINDS)}, f"{name} points to {path!r}")
+            expect(
+                at in {word, *(f"{word}_{kind}" for kind in _KINDS)},
+                f"{name} points to {path!r}, another name",
+            )
 
 
 _KINDS = ("json", "jsonl", "log", "xml", "xcresult")
@@ -68,7 +75,7 @@ _KINDS = ("json", "jsonl", "log", "xml", "xcresult")
 
 @check("8", "job_index.json and summary.json name the profile that was asked for")
 def profile_is_named(rig: Rig) -> None:
-    for outcome in (rig.built(), rig.failed(), rig.plain()):
+    for outcome in rig.each(rig.built, rig.failed, rig.plain):
         wanted = outcome.job.payload["job"]["artifact_profile"]
         for name in ("job_index.json", "summary.json"):
             expect_same(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from rch_conformance.checks import Broken, NotOffered
-from rch_conformance.worker.forms import sha256
+from rch_conformance.worker.forms import jcs_sha256, sha256
 from rch_conformance.worker.jobs import Job, make_job, wait_for_end
 from rch_conformance.worker.peer import Answer, new_id
 from rch_conformance.worker.project import CONFIG
@@ -97,6 +97,7 @@ def policy_of_a_host_permits_nothing(rig: Rig) -> None:
         "allow_flags": ["-Xswiftc", "-arch"],
     }
     record = {**job.payload["classifier_policy"], "policy": policy}
+    job.payload["invocation"]["classifier_policy_sha256"] = jcs_sha256(policy)  # no lie but the permission
     never_ran(rig, job, rig.submit(job, classifier_policy=record), "CLASSIFIER_REJECTED")
 
 

@@ -205,7 +205,7 @@ def leases_expire(rig: Rig) -> None:
 def expired_lease_comes_back_higher(rig: Rig) -> None:
     lease = _short(rig)
     again = rig.lease(lease.run_id)
-    expect(again.fence > lease.fence, f"the fence is {again.fence} after {lease.fence}")
+    expect(again.fence > lease.fence, f"the fence {again.fence} is not over {lease.fence}")
     rig.release(again)
 
 

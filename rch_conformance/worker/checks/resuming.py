@@ -79,7 +79,10 @@ def parts_go_on(rig: Rig) -> None:
     expect(upload.part(0, 10_000).ok, "a first part was refused")
     for start in (0, 9_999, 10_001):
         answer = upload.part(start, start + 5_000).refused_with("INVALID_REQUEST")
-        expect(answer.data.get("next_offset", 10_000) == 10_000, f"next_offset is {answer.data}")
+        expect(
+            answer.data.get("next_offset", 10_000) == 10_000,
+            f"data is {answer.data}, not next_offset 10000",
+        )
     expect_same("the offset afterwards", upload.offset(), 10_000)
     stored(upload.part(10_000, len(upload.tar), last=True))
 
@@ -106,7 +109,10 @@ def cut_part_keeps_the_others(rig: Rig) -> None:
     expect(upload.part(0, 10_000).ok, "a first part was refused")
     upload.cut_part(10_000, 20_000, sent=4_000)
     offset = upload.offset()
-    expect(isinstance(offset, int) and 10_000 <= offset <= 14_000, f"the offset afterwards is {offset!r}")
+    expect(
+        isinstance(offset, int) and 10_000 <= offset <= 14_000,
+        f"the offset is {offset!r}, not 10000 to 14000",
+    )
     stored(upload.part(offset, len(upload.tar), last=True))
 
 

@@ -85,4 +85,4 @@ def orphans_hold_their_slot(rig: Rig) -> None:
 @check("3.4", "the run of an orphaned job gets a lease with a higher fence", needs=_RENEW)
 def orphans_come_back_higher(rig: Rig) -> None:
     seen = rig.orphan()
-    expect(seen.later_fence > seen.fence, f"the fence is {seen.later_fence} after {seen.fence}")
+    expect(seen.later_fence > seen.fence, f"the fence {seen.later_fence} is not over {seen.fence}")

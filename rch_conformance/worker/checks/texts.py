@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rch_conformance.worker.rig import Rig
-from rch_conformance.worker.suite import check, expect, expect_same
+from rch_conformance.worker.suite import check, expect, expect_same, operations_on_jobs
 
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 _LIKE_A_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
@@ -48,7 +48,7 @@ def bad_request_id_is_echoed(rig: Rig) -> None:
 @check("2", "a job_id, run_id or lease_id that is no id is refused before it touches a path")
 def bad_ids_are_refused(rig: Rig) -> None:
     for bad in _BAD_IDS:
-        for op in ("status", "tail", "fetch"):
+        for op in operations_on_jobs(rig):
             rig.ask(op, {"job_id": bad}).refused_with("INVALID_REQUEST")
         rig.ask("cancel", {"job_id": bad, "reason": "USER"}).refused_with("INVALID_REQUEST")
 
@@ -73,7 +73,10 @@ def timestamps_of_answers(rig: Rig) -> None:
     _hold(told)
     for name in ("created_at", "updated_at"):
         value = rig.built().status.get(name)
-        expect(isinstance(value, str) and _TIMESTAMP.fullmatch(value), f"status: {name} is {value!r}")
+        expect(
+            isinstance(value, str) and _TIMESTAMP.fullmatch(value),
+            f"status: {name} is {value!r}, not RFC 3339 with a Z",
+        )
 
 
 @check("2", "every timestamp of a record is RFC 3339 in UTC with a Z")
