@@ -63,7 +63,7 @@ def report(worker: str = "mac", *, priority: int = 100, **changes: Any) -> ev.Pr
             rch_xcode_lane_version="1",
             protocol_min=1,
             protocol_max=1,
-            features=("session", "upload", "tail", "lease"),
+            features=("session", "upload", "tail", "lease", "lease_renew"),
             capabilities=capabilities(),
         ),
     }
