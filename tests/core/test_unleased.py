@@ -108,7 +108,7 @@ def test_a_lease_that_nobody_has_is_not_asked_for_anew(play: Playbook, code: str
 
 def test_a_late_grant_from_a_worker_that_offers_none_is_given_back(play: Playbook) -> None:
     run = at_worker(play)
-    late = {"worker": "mac", "lease_id": "lease-late0001", "fence": 3, "ttl_seconds": 90}
+    late: dict[str, Any] = {"worker": "mac", "lease_id": "lease-late0001", "fence": 3, "ttl_seconds": 90}
     play.feed(ev.Reserved(at=play.at, run_id=run.run_id, op=-1, **late))
     assert play.one(fx.Release).lease_id == "lease-late0001"
     assert run.hold is m.UNLEASED
@@ -379,6 +379,7 @@ def test_a_run_that_waited_for_an_answer_that_never_comes_starts_over(play: Play
     run = play.accept(accepted())
     play.answer(run, ev.Probed, reports=(report(),), embedded=False)
     assert isinstance(run.phase, m.Reserving)
+    assert run.selection is not None
     run.selection = msgspec.structs.replace(run.selection, choices=_choices_of(unleased()))
     again, run = started_again(play, run)
     again.one(fx.Probe)
@@ -473,7 +474,7 @@ def test_a_worker_that_refuses_to_renew_at_all_is_not_asked_again(play: Playbook
     run = play.accept(accepted())
     play.to_step(run)
     play.follow(run)
-    why = {"operation": "reserve", "code": code, "message": "no", "kind": "WORKER_INCOMPATIBLE"}
+    why: dict[str, Any] = {"operation": "reserve", "code": code, "message": "no", "kind": "EXECUTOR"}
     play.feed(ev.WorkerRefused(at=play.at, run_id=run.run_id, op=-1, subkind=None, **why))
     play.feed(ev.TimerFired(at=play.at, run_id=run.run_id, name="renew"))
     assert not play.of(fx.Reserve)
