@@ -12,6 +12,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +29,7 @@ from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.daemon import Core
 from rchd.core.projections import projections
+from rchd.edges.artifacts import forget_fetches
 from rchd.edges.core_rows import decode_run, rows_of
 from rchd.edges.exhaustion import is_exhausted
 from rchd.edges.hub import Hub
@@ -103,6 +105,7 @@ class Driver:
         self._store = store
         self._performer = performer
         self._hub = hub
+        self._artifacts = artifacts
         self._projector = Projector(artifacts)
         # Whose files a start has still to look at: who waits on changes nothing by that, however long.
         self._unseen = deque(run.run_id for run in core.runs.values() if isinstance(run.phase, m.Waiting))
@@ -297,10 +300,17 @@ class Driver:
             case fx.Abort():
                 for scope in self._scopes.pop(effect.run_id, set()):
                     scope.cancel()
+            case fx.DropFetches():
+                group.start_soon(self._drop_fetches, effect.run_id)
             case fx.Forget():
                 self._performer.forget_probe(effect.worker)
             case fx.Outward():
                 group.start_soon(self._perform, effect)
+
+    async def _drop_fetches(self, run_id: str) -> None:
+        """What cannot be removed now goes with the run's folder."""
+        with suppress(OSError, RuntimeError):
+            await anyio.to_thread.run_sync(forget_fetches, self._artifacts, run_id)
 
     async def _perform(self, effect: fx.Outward) -> None:
         scopes = self._scopes.setdefault(effect.run_id, set())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from rch_conformance.host.rig import Case, changed, interrupted, killed
 
+WHOLE_RUN_SECONDS = 620
+"""What a run of one step with `WHOLE_WORDS` may take: 20 to connect, and 600."""
+WHOLE_WORDS = ("--set", "timeouts.connect_timeout_seconds=20", "--set", "timeouts.overall_seconds=600")
 _BUILD = ("--action", "build")
 _PLAIN = (
     # refusals, and what a host makes of them
@@ -30,6 +33,7 @@ _PLAIN = (
     "no-session",
     "no-tail",
     "no-lease",
+    "no-lease-busy",
     "no-upload",
     "no-toolchain",
     # lines and words that make no sense
@@ -72,6 +76,10 @@ CASES = {
     "tests-failed": Case(),
     "refused-here": Case(scenario="success", words=("--filter", "MockTests")),
     "busy": Case(words=(*_BUILD, "--no-queue")),
+    "no-lease-taken": Case(words=(*_BUILD, "--no-queue")),
+    "no-lease-long-job": Case(words=_BUILD, drive=interrupted),
+    "upload-alone": Case(words=_BUILD, pin=False),
+    "no-renewals": Case(words=(*_BUILD, *WHOLE_WORDS)),
     "base-missing": Case(project="changing", words=_BUILD),
     "changed": Case(after="base-missing", project="changing", words=_BUILD, drive=changed),
     "preferred": Case(scenario="success", words=_BUILD, spare=True),

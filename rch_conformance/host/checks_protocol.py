@@ -8,6 +8,7 @@ from itertools import pairwise
 from rch.contract.canonical import jcs_sha256
 from rch.contract.ids import is_id
 from rch_conformance.checks import NotOffered
+from rch_conformance.host.cases import WHOLE_RUN_SECONDS
 from rch_conformance.host.seen import Asked, Run, require, require_equal
 from rch_conformance.host.suite import ends, looks_at
 
@@ -218,11 +219,62 @@ def without_tail_polls(run: Run) -> None:
     require(not run.asked("tail"), "no tail", [each.op for each in run.asked()])
 
 
-@looks_at("3.4", "A worker without leases is used without any, or refused by name", "no-lease")
+@looks_at("3.4", "A worker without leases is used without any", "no-lease")
 def without_lease(run: Run) -> None:
-    served = run.ended.code == 0 and not run.asked("reserve", "renew", "release")
-    refused = run.ended.code == 91 and "reserve" in run.summary["human_summary"]
-    require(served or refused, "success without reserve, or 91 that names it", run.summary)
+    require_equal(run.ended.code, 0, "exit code")
+    _require_no_leases(run)
+
+
+@looks_at(
+    "3.4", "Without leases a busy worker is handed the job again, not sooner than it asks", "no-lease-busy"
+)
+def busy_without_lease(run: Run) -> None:
+    require_equal(run.ended.code, 0, "exit code")
+    _require_no_leases(run)
+    submits = run.asked("submit")
+    require_equal([each.refused for each in submits], ["BUSY", "BUSY", None], "answers to submit")
+    require_equal(len({each.payload["job"]["job_id"] for each in submits}), 1, "jobs submitted")
+    gaps = [after.at_ms - before.at_ms for before, after in pairwise(submits)]
+    require(min(gaps) >= 950, "at least the second of retry_after_seconds between submits", gaps)
+
+
+@looks_at("3.4", "Without leases and with --no-queue a busy worker ends the run 90", "no-lease-taken")
+def busy_without_lease_nor_queue(run: Run) -> None:
+    require_equal(run.failure, ("WORKER_BUSY", None, 90), "failure kind, subkind and exit code")
+    require(len(run.asked("submit")) <= 1, "one submit at most", len(run.asked("submit")))
+    _require_no_leases(run)
+
+
+@looks_at("3.4", "Ctrl-C cancels a job that has no lease", "no-lease-long-job")
+def interrupt_without_lease(run: Run) -> None:
+    require_equal(run.failure, ("CANCELLED", None, 80), "failure kind, subkind and exit code")
+    require(run.asked("cancel"), "a cancel of the job", [each.op for each in run.asked()])
+    _require_no_leases(run)
+
+
+@looks_at("3.4", "A lease that is never renewed is asked for the whole run", "no-renewals")
+def lease_for_the_whole_run(run: Run) -> None:
+    require_equal(run.ended.code, 0, "exit code")
+    reserves = run.asked("reserve", "renew")
+    require_equal([each.op for each in reserves], ["reserve"], "reserves and renewals")
+    ttl = reserves[0].payload.get("ttl_seconds")
+    least = WHOLE_RUN_SECONDS
+    require(isinstance(ttl, int) and ttl >= least, f"a ttl_seconds of {least} at least", ttl)
+
+
+@looks_at("3.1", "A worker that offers upload alone is used", "upload-alone")
+def upload_is_enough(run: Run) -> None:
+    require_equal(run.ended.code, 0, "exit code")
+    _require_no_leases(run)
+    require(not run.asked("tail"), "no tail", [each.op for each in run.asked()])
+
+
+def _require_no_leases(run: Run) -> None:
+    """Nothing is asked that a worker without leases does not know."""
+    ops = [each.op for each in run.asked()]
+    require(not {"reserve", "renew", "release"} & set(ops), "no reserve, renewal or release", ops)
+    named = [each.op for each in run.asked() if each.payload.get("lease_id") is not None]
+    require(not named, "no lease_id in any request", named)
 
 
 @looks_at("3.3", "A cut answer to submit leads to no second job", "cut-line")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rch.contract.worker_rpc import Code, RpcError
 from rch_conformance.mock.state import Lease, WorkerState
 
 RETRY_SECONDS = 1
 
 
-def granted(state: WorkerState, run_id: str, slots: int) -> Lease:
-    """A new lease, its fence one higher than any before; `RpcError` BUSY where no slot is free."""
-    if len(state.leases) >= slots:
-        raise busy(len(state.leases), slots)
+def taken(state: WorkerState, is_over: Callable[[str], bool]) -> int:
+    """How many slots are: by a lease each, and by each job without one that is not over."""
+    state.unleased = [job_id for job_id in state.unleased if not is_over(job_id)]
+    return len(state.leases) + len(state.unleased)
+
+
+def granted(state: WorkerState, run_id: str) -> Lease:
+    """A new lease, its fence one higher than any before."""
     state.fence += 1
     lease = Lease(lease_id=f"lease-{state.fence:08d}", run_id=run_id, fence=state.fence, until=0)
     state.leases.append(lease)
@@ -26,7 +32,8 @@ def live(state: WorkerState, lease_id: str, fence: int | None) -> Lease:
     raise RpcError(Code.LEASE_EXPIRED, f"lease {lease_id} with fence {fence} is not live")
 
 
-def busy(taken: int, slots: int) -> RpcError:
-    """The refusal where every slot is given away."""
-    data = {"retry_after_seconds": RETRY_SECONDS}
-    return RpcError(Code.BUSY, f"{taken} of {slots} slots are taken", data)
+def require_slot(used: int, slots: int) -> None:
+    """`RpcError` BUSY where every slot is given away."""
+    if used >= slots:
+        data = {"retry_after_seconds": RETRY_SECONDS}
+        raise RpcError(Code.BUSY, f"{used} of {slots} slots are taken", data)

@@ -47,8 +47,9 @@ class Worker(Table, frozen=True, kw_only=True):
     """What the worker says of itself.
 
     `capabilities` are merged, key by key, over those of the mock Mac; `without` are features that it
-    does not offer. It grants `slots` leases at once, each for `lease_seconds`. With
-    `forgets_bases` it offers thin uploads, and never has the base of one.
+    does not offer. It grants `slots` leases at once, each for up to `lease_seconds`; a job without a
+    lease needs a free slot, too. With `forgets_bases` it offers thin uploads, and never has the base of
+    one.
     """
 
     protocol_min: int = 1

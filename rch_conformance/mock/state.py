@@ -35,13 +35,15 @@ class Lease(msgspec.Struct, kw_only=True):
 class WorkerState(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The whole worker but its jobs. `asked` counts requests by operation, and fetches also by job.
 
-    `scenario` is the one that it follows, "" as long as none did.
+    `scenario` is the one that it follows, "" as long as none did. `unleased` are the jobs that have a
+    slot and no lease; some of them may be over.
     """
 
     scenario: str = ""
     fence: int = 0
     asked: dict[str, int] = {}
     leases: list[Lease] = []
+    unleased: list[str] = []
     sources: list[str] = []
 
 

@@ -40,7 +40,7 @@ from rch.contract.worker_rpc import (
     UploadRequest,
     UploadResult,
 )
-from rch_conformance.mock.leasing import busy, granted, live
+from rch_conformance.mock.leasing import granted, live, require_slot, taken
 from rch_conformance.mock.life import Life, life_of
 from rch_conformance.mock.mac import FEATURES, FROZEN, mac
 from rch_conformance.mock.scenario import Scenario
@@ -90,9 +90,13 @@ class MockWorker:
             self.scenario.worker.capabilities,
             simulated=self.simulated,
             signs=self.signs,
-            slots=(slots, max(0, slots - len(state.leases))),
+            slots=(slots, max(0, slots - self.taken(state))),
             probed_at=self.now(),
         )
+
+    def taken(self, state: WorkerState) -> int:
+        """How many slots are not free."""
+        return taken(state, lambda job_id: self.life(job_id).over)
 
     def life(self, job_id: str) -> Life:
         """Where a job stands now; `RpcError` for one that nobody submitted."""
@@ -122,6 +126,8 @@ def _probe(worker: MockWorker, _payload: Any, _body: Readable) -> msgspec.Struct
 
 def _reserve(worker: MockWorker, payload: Any, _body: Readable) -> msgspec.Struct:
     asked, limits = cast("ReserveRequest", payload), worker.scenario.worker
+    if asked.lease_id is not None and "lease_renew" not in worker.features:
+        raise RpcError(Code.FEATURE_MISSING, "leases are not renewed here (lease_renew)")
     if (asked.lease_id is None) != (asked.fence is None):
         raise RpcError(Code.INVALID_REQUEST, "lease_id and fence go together")
     ttl = min(limits.lease_seconds, asked.ttl_seconds or limits.lease_seconds)
@@ -130,9 +136,10 @@ def _reserve(worker: MockWorker, payload: Any, _body: Readable) -> msgspec.Struc
         if asked.lease_id is not None:
             lease = live(state, asked.lease_id, asked.fence)
         elif lease is None:
-            lease = granted(state, asked.run_id, limits.slots)
+            require_slot(worker.taken(state), limits.slots)
+            lease = granted(state, asked.run_id)
         lease.until = time.monotonic() + ttl
-        free = max(0, limits.slots - len(state.leases))
+        free = max(0, limits.slots - worker.taken(state))
     return ReserveResult(
         lease_id=lease.lease_id,
         fence=lease.fence,
@@ -152,14 +159,6 @@ def _require_lease(
             lease = live(state, lease_id, fence)
             if run_id is not None and lease.run_id != run_id:
                 raise RpcError(Code.LEASE_EXPIRED, f"lease {lease_id} is of another run")
-
-
-def _require_slot(worker: MockWorker) -> None:
-    """`BUSY` for a job without a lease where every slot is given away."""
-    slots = worker.scenario.worker.slots
-    with worker.folder.changing() as state:
-        if len(state.leases) >= slots:
-            raise busy(len(state.leases), slots)
 
 
 def _release(worker: MockWorker, payload: Any, _body: Readable) -> msgspec.Struct:
@@ -208,8 +207,6 @@ def _submit(worker: MockWorker, payload: Any, _body: Readable) -> msgspec.Struct
     if (wrong := contradiction(asked)) is not None:
         raise RpcError(Code.INVALID_REQUEST, wrong)
     _require_lease(worker, asked.lease_id, asked.fence, job.run_id)
-    if asked.lease_id is None:
-        _require_slot(worker)
     with worker.folder.changing() as state:
         stored, here = job.job_key_inputs.source_sha256 in state.sources, worker.capabilities(state)
     if not stored:
@@ -219,7 +216,12 @@ def _submit(worker: MockWorker, payload: Any, _body: Readable) -> msgspec.Struct
     made = JobState(created_at=worker.now(), begun=time.monotonic(), submit=asked)
     if known is not None:  # it was cancelled before it came
         made.cancelled_at, made.reason = made.begun, known.reason
-    worker.folder.put_job(job.job_id, made)
+    with worker.folder.changing() as state:
+        if asked.lease_id is None and made.cancelled_at is None:
+            # Whoever has no lease takes a free slot, and has it until the job is over.
+            require_slot(worker.taken(state), worker.scenario.worker.slots)
+            state.unleased.append(job.job_id)
+        worker.folder.put_job(job.job_id, made)
     if made.cancelled_at is not None:
         return _standing(worker, job.job_id)
     return SubmitResult(state="RUNNING", seq=asked.job_state_seq + 1)  # it may be over a moment later

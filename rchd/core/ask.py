@@ -13,6 +13,7 @@ from rch.contract.records import Invocation, Job
 from rch.contract.states import RunState
 from rchd.core import effects as fx
 from rchd.core import model as m
+from rchd.core.holds import candidate, offered, whole_seconds
 from rchd.core.jobs import policy_of
 
 Effects = list[fx.Effect]
@@ -77,9 +78,12 @@ def _ask_worker(run: m.Run, *, tail_only: bool) -> Effects:
     phase = run.phase
     match phase:
         case m.Reserving():
-            return [_reserve(run, phase.index)]
+            # Where there are no leases nothing is asked: `rchd.core.placing` goes on at once.
+            terms = offered(candidate(run, phase).probe)
+            return [] if isinstance(terms, m.Unleased) else [_reserve(run, phase.index, terms)]
         case m.Rereserving():
-            return [_reserve(run, run.chosen or 0)]
+            terms = m.Terms.RENEWED if run.lease is None else run.lease.terms
+            return [_reserve(run, run.chosen or 0, terms)]
         case m.Releasing():
             return [release(run, run.op), _verdict_timer(run)] if run.lease is not None else []
         case m.CheckingSource():
@@ -128,8 +132,15 @@ def _lease(run: m.Run) -> tuple[str | None, int | None]:
     return (None, None) if run.lease is None else (run.lease.lease_id, run.lease.fence)
 
 
-def _reserve(run: m.Run, index: int) -> fx.Reserve:
-    return fx.Reserve(run_id=run.run_id, op=run.op, target=target(run, index))
+def _reserve(run: m.Run, index: int, terms: m.Terms) -> fx.Reserve:
+    """Ask for a slot; how long a lease lives that will be renewed is the worker's to say."""
+    ttl = whole_seconds(run) if terms is m.Terms.WHOLE else None
+    return fx.Reserve(run_id=run.run_id, op=run.op, target=target(run, index), ttl_seconds=ttl)
+
+
+def is_renewed(run: m.Run) -> bool:
+    """Whether it has a lease that lives by being renewed."""
+    return run.lease is not None and run.lease.terms is m.Terms.RENEWED
 
 
 def renew(run: m.Run, ttl_seconds: int | None = None, *, revive: bool = False) -> fx.Reserve:
@@ -150,11 +161,11 @@ def renew(run: m.Run, ttl_seconds: int | None = None, *, revive: bool = False) -
 
 
 def farewell(runs: Iterable[m.Run]) -> list[fx.Reserve]:
-    """Before the daemon leaves: each lease for as long as its run's steps may take (spec 3.4)."""
+    """Before the daemon leaves: each renewed lease for as long as its run's steps may take (spec 3.4)."""
     return [
         renew(run, run.accepted.options.overall_seconds * max(1, len(run.steps)))
         for run in runs
-        if run.lease is not None and run.state == RunState.RUNNING
+        if is_renewed(run) and run.state == RunState.RUNNING
     ]
 
 

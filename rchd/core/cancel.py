@@ -12,7 +12,7 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.ask import ask, cancel_effect, go, last_fetch_timer
-from rchd.core.ends import end
+from rchd.core.ends import end, leave
 
 Effects = list[fx.Effect]
 
@@ -32,7 +32,7 @@ def carry_out_cancel(run: m.Run, now: str, *, resumed: bool) -> Effects:
         case m.Waiting() | m.Selecting() | m.Coalescing():
             return [fx.Abort(run_id=run.run_id), *end(run, now)]
         case m.CheckingSource() | m.Uploading() | m.Rechecking():
-            return [fx.Abort(run_id=run.run_id), *go(run, m.Releasing())]
+            return [fx.Abort(run_id=run.run_id), *leave(run, now)]
         case m.Submitting() | m.Rereserving() if resumed or run.waiting is not None:
             # Nobody knows whether it arrived: the worker is told before anything else.
             return go(run, m.Cancelling(step=phase.step))

@@ -23,12 +23,12 @@ from rchd.core.fleet import FLEET, Fleet, breaks
 from rchd.core.lanes import ticket
 from rchd.core.needs import Needs
 from rchd.core.origin import Origin, Standing
+from rchd.core.placing import Placing
 from rchd.core.projections import projections
 from rchd.core.queue import Queue
 from rchd.core.resume import resume
-from rchd.core.run import accept, on_event, stand_back, take_turn
+from rchd.core.run import accept, on_event, take_turn
 from rchd.core.select import nobody, select
-from rchd.core.twins import Twins
 from rchd.core.upkeep import give_back
 from rchd.core.views import run_view
 from rchd.core.worth import durable
@@ -62,7 +62,7 @@ class Core:
         self.fleet = Fleet(origin.fleet)
         self._needs = Needs()
         self._queue = Queue(self.runs.values(), self.fleet.reach)
-        self._twins = Twins()
+        self._placing = Placing()
         self._dirty: set[str] = set()
         self._written: dict[str, dict[str, bytes]] = {}
         if origin.standing is not None:
@@ -74,10 +74,10 @@ class Core:
         for run_id in standing.waiting:
             self._needs.update(self.runs[run_id])
         for run in self.runs.values():
-            self._twins.update(run)
+            self._placing.update(run)
         for run in self.runs.values():
             if isinstance(run.phase, m.Coalescing) and run.phase.run_id in self.runs:
-                self._twins.wait(run, self.runs[run.phase.run_id])
+                self._placing.twins.wait(run, self.runs[run.phase.run_id])
         for run_id in standing.written:
             self._written[run_id] = _digests(projections(self.runs[run_id]))
 
@@ -101,8 +101,8 @@ class Core:
         """All that decides of what comes: cores with equal ones decide the same. Compare it at once."""
         runs = msgspec.json.encode(list(self.runs.values()))
         asked = self.is_asking
-        queue, twins = self._queue.memory, self._twins.memory
-        return runs, self.seq, self.standing, self._written, asked, queue, twins, self.tokens
+        queue, placing = self._queue.memory, self._placing.memory
+        return runs, self.seq, self.standing, self._written, asked, queue, placing, self.tokens
 
     @property
     def is_idle(self) -> bool:
@@ -230,8 +230,7 @@ class Core:
         effects = [*beside, *(self.fleet.sparing(effect) for effect in on_event(run, event))]
         if isinstance(event, _TOLD) and len(broken) < len(found := breaks(run)):
             effects += self.fleet.struck_by(run, *found[-1], event.at)
-        if isinstance(run.phase, m.Reserving) and run.phase != phase:
-            effects = self._coalesced(run, run.phase, effects)
+        effects = self._placing.place(run, phase, effects, timestamp(event.at))
         self._moved(run)
         if (run.queued_seconds, run.waited_seconds) != waited:
             # A start goes on counting from here; it is no news.
@@ -245,21 +244,6 @@ class Core:
         if isinstance(event, ev.Probed):
             effects += self._needs.settle(self.fleet)
         return [self._numbered(effect) for effect in effects]
-
-    # --- twins ------------------------------------------------------------------------
-
-    def _coalesced(self, run: m.Run, phase: m.Reserving, effects: Effects) -> Effects:
-        """The same, but for the slot that it is about to ask for where the same job runs already."""
-        other = self._twins.find(run, phase.index)
-        if other is None:
-            return effects
-        rest = [each for each in effects if not isinstance(each, fx.Reserve)]
-        if self._twins.is_crowded(other):
-            return [*rest, *stand_back(run, f"the same job runs in run {other.run_id}")]
-        run.phase = m.Coalescing(run_id=other.run_id)
-        run.op += 1
-        self._twins.wait(run, other)
-        return rest
 
     def _free(self, run: m.Run) -> None:
         """What it waited for runs no more: it takes its turn again, which is news enough."""
@@ -309,7 +293,7 @@ class Core:
         """This machine slept: leases may have run out, which whoever has a worker should know."""
         effects: Effects = []
         for run in self.runs.values():
-            if run.lease is not None and len(run.warnings) < MAX_WARNINGS:
+            if run.hold is not None and len(run.warnings) < MAX_WARNINGS:
                 run.warnings.append(f"this machine slept for {event.slept} s while the run was under way")
                 effects += self._changed(run, timestamp(event.at))
         return effects
@@ -327,7 +311,7 @@ class Core:
         """Tell the queue; where places changed, their runs' rows are due, and nothing else of them."""
         self._dirty |= {each.run_id for each in self._queue.update(run)} & self.runs.keys()
         self._needs.update(run)
-        for waiting in self._twins.update(run):
+        for waiting in self._placing.update(run):
             self._free(waiting)
 
     def _orphaned(self, event: ev.RunEvent) -> Effects:

@@ -194,6 +194,12 @@ class Abort(Effect, frozen=True, kw_only=True):
     run_id: str
 
 
+class DropFetches(Effect, frozen=True, kw_only=True):
+    """What cut fetches of this run left here is no longer wanted; a `Release` says the same."""
+
+    run_id: str
+
+
 class Forget(Effect, frozen=True, kw_only=True):
     """The snapshot of this worker is stale."""
 
@@ -217,5 +223,6 @@ AnyEffect = (
     | Publish
     | Release
     | Abort
+    | DropFetches
     | Forget
 )

@@ -13,6 +13,7 @@ from rch.contract.remedies import remedy
 from rch.contract.states import RunState, move_run
 from rchd.core import effects as fx
 from rchd.core import model as m
+from rchd.core.ask import go
 from rchd.core.step import cancelled, end_here
 
 
@@ -43,9 +44,17 @@ def end(run: m.Run, now: str) -> list[fx.Effect]:
     run.state, run.seq = move_run(run.state, run.seq, to)
     run.updated_at = run.ended_at = now
     run.phase = m.Ended()
+    run.hold = None
     run.waiting = None
     run.op += 1
     return [fx.StopTimers(run_id=run.run_id)]
+
+
+def leave(run: m.Run, now: str) -> list[fx.Effect]:
+    """The run is done with its worker: it gives its lease back, and ends at once where it has none."""
+    if run.lease is not None:
+        return go(run, m.Releasing())
+    return [fx.DropFetches(run_id=run.run_id), *end(run, now)]
 
 
 def _decide(run: m.Run) -> tuple[RunState, int, str]:

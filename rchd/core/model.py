@@ -7,6 +7,8 @@ effect is ignored. Exits on cancel and on a broken line stand in `rchd.core.run`
 
 from __future__ import annotations
 
+from enum import Enum, StrEnum
+
 import msgspec
 
 from rch.contract.records import (
@@ -162,12 +164,29 @@ AnyPhase = (
 )
 
 
+class Terms(StrEnum):
+    """How a lease lives: a short while and renewed, or for the whole run at once (section 3.4)."""
+
+    RENEWED = "renewed"
+    WHOLE = "whole"
+
+
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """A claim on a worker's slot."""
 
     lease_id: str
     fence: int
     ttl_seconds: int
+    terms: Terms = Terms.RENEWED
+
+
+class Unleased(Enum):
+    """In a lease's place: the run is at a worker that gives none, where each job needs a free slot."""
+
+    UNLEASED = "unleased"
+
+
+UNLEASED = Unleased.UNLEASED
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,8 +279,10 @@ class Run(msgspec.Struct, kw_only=True):
 
     `number` is that of its acceptance; `place` is where its origin stands in the queue's round, held by
     the origin's first waiting run. `passed` has why a worker that could serve granted no lease.
-    `queued_seconds` is what it waited in the queue, in whole slices of a timer. `unchecked`: taken up
-    after a start, and the worker not probed since.
+    `queued_seconds` is what it waited in the queue, in whole slices of a timer, and for slots of a worker
+    without leases. `unchecked`: taken up after a start, and the worker not probed since. `hold` is what it
+    has of its worker, from the choice to the end: a lease, or that there is none to be had; its row calls
+    it `lease`.
     """
 
     accepted: Accepted
@@ -279,7 +300,7 @@ class Run(msgspec.Struct, kw_only=True):
     chosen: int | None = None
     passed: dict[str, str] = {}
     embedded: bool = False
-    lease: Lease | None = None
+    hold: Lease | Unleased | None = msgspec.field(default=None, name="lease")
     lease_renewed: bool = False
     cancel: CancelIntent | None = None
     cancel_told: bool = False
@@ -301,6 +322,11 @@ class Run(msgspec.Struct, kw_only=True):
     def run_id(self) -> str:
         """Its id."""
         return self.accepted.run_id
+
+    @property
+    def lease(self) -> Lease | None:
+        """Its lease, where it has one."""
+        return self.hold if isinstance(self.hold, Lease) else None
 
     @property
     def choice(self) -> Choice | None:

@@ -29,6 +29,7 @@ from rch.contract.states import is_terminal
 from rchd.core import model as m
 from rchd.core.ask import host_dir, step_dir
 from rchd.core.ends import is_simulated, summary_of
+from rchd.core.holds import NO_LEASES, offered
 from rchd.core.select import ADAPTIVE
 
 
@@ -223,7 +224,8 @@ def _why(run: m.Run, rank: int) -> str:
     worker = run.selection.choices[rank].worker if run.selection else ""
     if rank == run.chosen:
         order = "priority, free slots, load and free disk" if _is_adaptive(run) else "priority and name"
-        return f"first by {order} that granted a lease"
+        unleased = run.selection and offered(run.selection.choices[rank].probe) is m.UNLEASED
+        return f"first by {order}; {NO_LEASES}" if unleased else f"first by {order} that granted a lease"
     if worker in run.passed:
         return f"could serve; granted no lease: {run.passed[worker]}"
     if run.chosen is None:

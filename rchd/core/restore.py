@@ -24,6 +24,7 @@ from rch.contract.states import JobState, RunState, is_terminal
 from rchd.core import model as m
 from rchd.core import step as steps
 from rchd.core.ends import end
+from rchd.core.holds import offered
 from rchd.core.jobs import job_of
 from rchd.core.restore_choice import own_record, restore_selection
 from rchd.core.restore_steps import restore_step
@@ -219,10 +220,13 @@ def _put_phase(run: m.Run, damaged: Mapping[str, str], notes: list[str]) -> None
         elif step.state is not None and step.summary is None and step.job is None:
             _give_up(run, f"the job of step {index} cannot be derived again", notes)
             return
-    run.lease = UNKNOWN_LEASE
+    run.hold = m.UNLEASED if offered(run.choice.probe) is m.UNLEASED else UNKNOWN_LEASE
     due = steps.next_index(run)
     if due is None or (run.cancel is not None and run.steps[due].state is None):
-        run.phase = m.Releasing()
+        if run.lease is None:
+            end(run, run.updated_at)
+        else:
+            run.phase = m.Releasing()
         return
     step = run.steps[due]
     if step.state is None:

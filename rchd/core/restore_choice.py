@@ -16,13 +16,17 @@ from rch.contract.records import (
     decode_record,
     schema_id_of,
 )
-from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN, REQUIRED_FEATURES, HeardProbe
+from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN, REQUIRED_FEATURES, Feature, HeardProbe
 from rchd.core import model as m
 from rchd.core.events import ProbeReport
 from rchd.core.fit import BACKEND_FEATURES
+from rchd.core.holds import NO_LEASES
 from rchd.core.select import select
 
 _R = TypeVar("_R", bound=RunRecord)
+
+_FEATURES = {*REQUIRED_FEATURES, *(each for each in BACKEND_FEATURES.values() if each)}
+_LEASES = (Feature.LEASE, Feature.LEASE_RENEW)
 
 
 def own_record(name: str, files: Mapping[str, bytes], kind: type[_R], notes: list[str]) -> _R | None:
@@ -66,7 +70,8 @@ def restore_selection(run: m.Run, files: Mapping[str, bytes], notes: list[str]) 
         return
     if run.selection is None:
         run.selection = m.Selection(choices=(), refused={}, hosts={}, probe_failures=())
-    choice = _choice(run, worker, capabilities, notes)
+    leases = said is None or not any(each.chosen and NO_LEASES in each.reason for each in said.candidates)
+    choice = _choice(run, worker, capabilities, notes, leases=leases)
     known = {"host": next((each.selected_worker_host for each in (plan, said) if each), None) or ""}
     protocol = plan.protocol_version if plan else said.negotiated_protocol_version if said else None
     choice = msgspec.structs.replace(choice, **known, protocol=protocol or choice.protocol)
@@ -85,13 +90,15 @@ def restore_selection(run: m.Run, files: Mapping[str, bytes], notes: list[str]) 
     run.chosen = 0
 
 
-def _choice(run: m.Run, worker: str, capabilities: CapabilitiesRecord, notes: list[str]) -> m.Choice:
+def _choice(
+    run: m.Run, worker: str, capabilities: CapabilitiesRecord, notes: list[str], *, leases: bool
+) -> m.Choice:
     """The choice as selection makes it from these capabilities; one without a toolchain if it does not."""
     result = HeardProbe(
         rch_xcode_lane_version="",
         protocol_min=PROTOCOL_MIN,
         protocol_max=PROTOCOL_MAX,
-        features=tuple(sorted({*REQUIRED_FEATURES, *(each for each in BACKEND_FEATURES.values() if each)})),
+        features=tuple(sorted({*_FEATURES, *(_LEASES if leases else ())})),
         capabilities=capabilities.capabilities,
         capabilities_sha256=capabilities.capabilities_sha256 or "",
     )

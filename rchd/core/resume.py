@@ -12,8 +12,10 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import step as steps
-from rchd.core.ask import ask, go, renew
+from rchd.core.ask import ask, go, is_renewed, renew
 from rchd.core.cancel import carry_out_cancel
+from rchd.core.ends import leave
+from rchd.core.holds import candidate, offered, reconsidered
 from rchd.core.select import drifted
 from rchd.core.trouble import line_cut
 from rchd.core.upkeep import job_timers, renewal_timer, wait_timer
@@ -29,7 +31,7 @@ def resume(run: m.Run, at: float) -> Effects:
     else:
         run.resumed_at = timestamp(at)
     run.unchecked = not isinstance(run.phase, m.Waiting | m.Selecting | m.Coalescing)
-    if run.lease is not None and run.choice is not None:
+    if run.lease is not None and is_renewed(run) and run.choice is not None:
         # It may have run out meanwhile: within its grace the same run is given it again.
         effects += [renew(run), renewal_timer(run, run.lease.ttl_seconds)]
     run.phase = _taken_up(run)
@@ -49,6 +51,8 @@ def _taken_up(run: m.Run) -> m.AnyPhase:
             # How much of the log lies here is the edge's own memory: it is read anew, over the same bytes.
             return m.Following(step=step, unsure=unsure)
         case m.Waiting() | m.Selecting() | m.Coalescing():
+            return m.Waiting(reason="the daemon was started again")
+        case m.Reserving() if isinstance(offered(candidate(run, run.phase).probe), m.Unleased):
             return m.Waiting(reason="the daemon was started again")
         case m.Reserving():
             # It may have been granted: the same run is given the same lease again, and can give it back.
@@ -78,6 +82,7 @@ def rechecked(run: m.Run, phase: m.Rechecking, event: ev.Probed, now: str) -> Ef
     if drift is not None:
         return _another(run, phase, drift, now)
     run.unchecked = False
+    run.hold = reconsidered(run.hold, report.result)
     return go(run, m.CheckingSource() if phase.step is None else m.Submitting(step=phase.step))
 
 
@@ -102,4 +107,4 @@ def _another(run: m.Run, phase: m.Rechecking, drift: Failure, now: str) -> Effec
     run.trouble = m.Trouble(kind=drift.kind, subkind=drift.subkind, message=drift.message, hint=drift.hint)
     if phase.step is not None:
         steps.end_here(run, phase.step, run.trouble, now)
-    return go(run, m.Releasing())
+    return leave(run, now)

@@ -3,6 +3,7 @@
     Waiting -> Selecting -> Reserving -> CheckingSource -> Uploading -> Submitting
             -> Following -> Fetching -> Publishing -> (next step's Submitting) -> Releasing -> Ended
 
+At a worker that gives no leases neither Reserving nor Releasing lasts (`rchd.core.placing`).
 After a start `Rechecking` stands before what is still to be handed over (`rchd.core.resume`).
 `MOVES` is the table. Every phase that awaits an answer is left on that answer, on a
 refusal, on a cut line (retried, or given up) and on cancel.
@@ -22,10 +23,11 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import step as steps
-from rchd.core.ask import UNAWAITED, ask, go, log_path, retry
+from rchd.core.ask import UNAWAITED, ask, go, is_renewed, log_path, retry
 from rchd.core.cancel import cancel
 from rchd.core.ends import begin, end, fail
 from rchd.core.fit import SIMULATED
+from rchd.core.holds import candidate, leased, offered, whole_seconds
 from rchd.core.mirror import end_trouble, fell, log_trouble, mirror
 from rchd.core.resume import rechecked
 from rchd.core.select import all_drained, is_out_of_reach, is_settled, nobody, select, warnings_of
@@ -160,18 +162,27 @@ def _nobody(run: m.Run, selection: m.Selection, event: ev.Probed, now: str) -> E
 
 
 def _reserved(run: m.Run, phase: m.Reserving, event: ev.Reserved, now: str) -> Effects:
-    run.chosen = phase.index
-    run.lease = m.Lease(lease_id=event.lease_id, fence=event.fence, ttl_seconds=event.ttl_seconds)
+    terms = offered(candidate(run, phase).probe)
+    lease = leased(event, m.Terms.RENEWED if isinstance(terms, m.Unleased) else terms)
     if run.cancel is not None:
+        run.chosen, run.hold = phase.index, lease
         return go(run, m.Releasing())
-    if run.choice is not None:
-        run.warnings += warnings_of(run.choice)
+    return take(run, phase, lease, now)
+
+
+def take(run: m.Run, phase: m.Reserving, hold: m.Lease | m.Unleased, now: str) -> Effects:
+    """The candidate serves the run, which holds `hold` of it from now on."""
+    choice = candidate(run, phase)
+    run.chosen, run.hold = phase.index, hold
+    run.warnings += warnings_of(choice)
     begin(run, now)
-    return [
-        fx.StopTimers(run_id=run.run_id),
-        renewal_timer(run, event.ttl_seconds),
-        *go(run, m.CheckingSource()),
-    ]
+    effects: Effects = [fx.StopTimers(run_id=run.run_id)]
+    if isinstance(hold, m.Lease) and is_renewed(run):
+        effects.append(renewal_timer(run, hold.ttl_seconds))
+    elif isinstance(hold, m.Lease) and hold.ttl_seconds < (wanted := whole_seconds(run)):
+        granted = f"a lease of {hold.ttl_seconds} s, which it does not renew"
+        run.warnings.append(f"worker {choice.worker} gave {granted}; the run may take {wanted} s")
+    return [*effects, *go(run, m.CheckingSource())]
 
 
 def _source_known(run: m.Run, _phase: m.CheckingSource, event: ev.SourceKnown, now: str) -> Effects:
@@ -279,7 +290,6 @@ def _published(run: m.Run, phase: m.Publishing, event: ev.Published, now: str) -
 
 
 def _released(run: m.Run, _phase: m.Releasing, _event: ev.Released, now: str) -> Effects:
-    run.lease = None
     return end(run, now)
 
 
@@ -291,7 +301,7 @@ def _cancel_noted(run: m.Run, phase: m.Cancelling, _event: ev.CancelNoted, _now:
 def _reserved_again(run: m.Run, phase: m.Rereserving, event: ev.Reserved, now: str) -> Effects:
     if run.cancel is None and (wrong := fell(run, event)) is not None:
         return broken(run, wrong, now)
-    run.lease = m.Lease(lease_id=event.lease_id, fence=event.fence, ttl_seconds=event.ttl_seconds)
+    run.hold = leased(event, m.Terms.RENEWED if run.lease is None else run.lease.terms)
     if run.cancel is not None:
         steps.end_here(run, phase.step, steps.cancelled(run), now)
         return go(run, m.Releasing())

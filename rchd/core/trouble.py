@@ -10,8 +10,9 @@ from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import step as steps
-from rchd.core.ask import ask, go, retry
-from rchd.core.ends import end
+from rchd.core.ask import ask, cancel_effect, go, retry
+from rchd.core.ends import end, leave
+from rchd.core.holds import candidate
 from rchd.core.jobs import job_of
 
 Effects = list[fx.Effect]
@@ -31,7 +32,7 @@ def next_step(run: m.Run, now: str) -> Effects:
     """Hand over the next step that is due, or give the lease back."""
     index = steps.next_index(run)
     if run.cancel is not None or index is None:
-        return go(run, m.Releasing())
+        return leave(run, now)
     choice = run.choice
     if choice is None:
         raise AssertionError("a step without a worker")
@@ -65,13 +66,13 @@ def refused(run: m.Run, event: ev.WorkerRefused, now: str) -> Effects:
             return _not_reserved(run, phase, event, now, trouble)
         case m.Submitting() | m.Rereserving():
             return _not_submitted(run, phase, event, now, trouble)
-        case m.Cancelling() if code == Code.LEASE_EXPIRED and not run.cancel_bare:
+        case m.Cancelling() if code == Code.LEASE_EXPIRED and run.lease and not run.cancel_bare:
             run.cancel_bare = True
             run.op += 1
             return ask(run)
         case m.Cancelling() | m.Following() if run.cancel is not None and code == Code.JOB_NOT_FOUND:
             steps.end_here(run, phase.step, steps.cancelled(run), now)
-            return go(run, m.Releasing())
+            return leave(run, now)
         case m.Following(unsure=True) if code == Code.JOB_NOT_FOUND:
             run.steps[phase.step].over = None
             return _hand_over(run, phase.step)
@@ -80,11 +81,10 @@ def refused(run: m.Run, event: ev.WorkerRefused, now: str) -> Effects:
         case m.Following() | m.Cancelling() | m.Fetching():
             return _end_step(run, trouble, now)
         case m.Releasing():
-            run.lease = None
             return end(run, now)
         case _:
             run.trouble = trouble
-            return go(run, m.Releasing())
+            return leave(run, now)
 
 
 def _not_submitted(
@@ -94,13 +94,20 @@ def _not_submitted(
     if run.cancel is not None:
         # The worker has not taken the job, so there is nothing of it to end there.
         steps.end_here(run, phase.step, steps.cancelled(run), now)
-        return go(run, m.Releasing())
+        return leave(run, now)
+    if code == Code.BUSY and run.hold is m.UNLEASED:
+        return _wait_unleased(run, event, now)
     if code == Code.BUSY and (isinstance(phase, m.Submitting) or run.accepted.options.queue):
         return _wait_for_slot(run, event, trouble, now)
     if code == Code.SOURCE_MISSING and not step.resubmitted:
         step.resubmitted = True
         return go(run, m.Uploading())
-    if code == Code.LEASE_EXPIRED and isinstance(phase, m.Submitting) and not step.lease_renewed:
+    if (
+        code == Code.LEASE_EXPIRED
+        and run.lease
+        and isinstance(phase, m.Submitting)
+        and not step.lease_renewed
+    ):
         return go(run, m.Rereserving(step=phase.step))
     return _stale(run.worker, code) + _end_step(run, trouble, now)
 
@@ -119,6 +126,43 @@ def _wait_for_slot(run: m.Run, event: ev.WorkerRefused, trouble: m.Trouble, now:
     return _end_step(run, trouble, now) if again is None else again
 
 
+def _wait_unleased(run: m.Run, event: ev.WorkerRefused, now: str) -> Effects:
+    """Another's job has the slot that nobody can reserve: wait as in the queue, and no longer in all.
+
+    Who may not wait is turned away at once. But a run that had a job there waits for the next one's
+    slot as any does: what is left of its own job may have it.
+    """
+    run.waiting = f"the worker is busy: {event.message}"
+    had_one = any(step.told for step in run.steps)
+    left = run.accepted.options.max_wait_seconds - run.queued_seconds
+    if left <= 0:
+        return out_of_patience(run, run.waiting, now)
+    if not run.accepted.options.queue and not had_one:
+        return _turned_away(run, run.waiting, now)
+    run.tries += 1
+    seconds = _busy_pause(event.retry_after or 1.0, run.tries - 1)
+    run.queued_seconds += min(left, seconds)
+    if seconds < left:
+        return retry(run, seconds)
+    # It wants to be asked again when nobody waits any longer.
+    run.op += 1
+    return [fx.StartTimer(run_id=run.run_id, name="max_wait", seconds=left, op=run.op)]
+
+
+def out_of_patience(run: m.Run, reason: str, now: str) -> Effects:
+    """No slot was free for as long as a run may wait."""
+    seconds = run.accepted.options.max_wait_seconds
+    return _turned_away(run, f"{reason}; for {seconds} s (queue.max_wait_seconds)", now)
+
+
+def _turned_away(run: m.Run, message: str, now: str) -> Effects:
+    """The run ends where it would have handed a step over: the worker has nothing of it."""
+    run.trouble = m.Trouble(kind=Kind.WORKER_BUSY, message=message)
+    if (index := getattr(run.phase, "step", None)) is not None:
+        steps.end_here(run, index, run.trouble, now)
+    return leave(run, now)
+
+
 def _wait(run: m.Run, event: ev.Answer, seconds: float) -> Effects | None:
     """Ask again later, or None when the longest wait is over.
 
@@ -131,10 +175,19 @@ def _wait(run: m.Run, event: ev.Answer, seconds: float) -> Effects | None:
 
 
 def _end_step(run: m.Run, trouble: m.Trouble, now: str) -> Effects:
+    orphan = _orphan(run) if isinstance(run.phase, m.Following) else []
     index = getattr(run.phase, "step", None)
     if index is not None:
         steps.end_here(run, index, trouble, now)
-    return next_step(run, now)
+    return orphan + next_step(run, now)
+
+
+def _orphan(run: m.Run) -> Effects:
+    """The end of a job that is left alone and may go on; under a lease it ends with that."""
+    phase = run.phase
+    if run.hold is not m.UNLEASED or not isinstance(phase, m.Submitting | m.Following | m.Cancelling):
+        return []
+    return [cancel_effect(run, phase.step)] if run.steps[phase.step].over is None else []
 
 
 def _hand_over_again(run: m.Run, index: int, now: str) -> Effects:
@@ -156,19 +209,23 @@ def _not_reserved(
 ) -> Effects:
     if run.cancel is not None:
         return end(run, now)
-    choices = run.selection.choices if run.selection else ()
-    worker = choices[phase.index].worker
-    stale = _stale(worker, event.code)
+    stale = _stale(candidate(run, phase).worker, event.code)
     if event.code == Code.BUSY:
-        after = event.retry_after or 1.0
-        phase = m.Reserving(
-            index=phase.index,
-            busy=phase.busy or f"{worker} is busy: {event.message}",
-            after=min(after, phase.after or after),
-        )
-        if run.accepted.options.on_busy == "wait":
-            return _send_back(run, phase, now)
+        return busy(run, phase, trouble, event.retry_after or 1.0, now)
     return stale + _next_candidate(run, phase, trouble, now)
+
+
+def busy(run: m.Run, phase: m.Reserving, trouble: m.Trouble, after: float, now: str) -> Effects:
+    """The candidate has no free slot, and wants to be left alone for `after` seconds."""
+    worker = candidate(run, phase).worker
+    phase = m.Reserving(
+        index=phase.index,
+        busy=phase.busy or f"{worker} is busy: {trouble.message}",
+        after=min(after, phase.after or after),
+    )
+    if run.accepted.options.on_busy == "wait":
+        return _send_back(run, phase, now)
+    return _next_candidate(run, phase, trouble, now)
 
 
 def _next_candidate(run: m.Run, phase: m.Reserving, trouble: m.Trouble, now: str) -> Effects:
@@ -192,10 +249,15 @@ def _send_back(run: m.Run, phase: m.Reserving, now: str) -> Effects:
     # The machine's own count of refusals drives the backoff; the worker's wish is its floor.
     tries = run.busy_tries
     run.busy_tries += 1
-    seconds = max(phase.after, min(LONGEST_BUSY_SECONDS, 2.0 ** min(tries, DOUBLINGS)))
+    seconds = _busy_pause(phase.after, tries)
     run.phase = m.Waiting(reason=reason, timer=True)
     run.op += 1
     return [fx.StartTimer(run_id=run.run_id, name="busy", seconds=seconds, op=run.op, spread=0.3)]
+
+
+def _busy_pause(after: float, tries: int) -> float:
+    """Seconds until a busy worker is asked again: as long as it wishes at least."""
+    return max(after, min(LONGEST_BUSY_SECONDS, 2.0 ** min(tries, DOUBLINGS)))
 
 
 def line_cut(run: m.Run, event: ev.LineCut, now: str) -> Effects:
@@ -209,7 +271,6 @@ def line_cut(run: m.Run, event: ev.LineCut, now: str) -> Effects:
     run.tries += 1
     if isinstance(phase, m.Releasing):
         if run.tries > RELEASE_TRIES or not cut:
-            run.lease = None
             return end(run, now)
         return retry(run, 0.2)
     if isinstance(phase, m.Reserving) and cut and run.tries < RESERVE_TRIES:
@@ -224,7 +285,7 @@ def line_cut(run: m.Run, event: ev.LineCut, now: str) -> Effects:
         if run.cancel is None and run.tries < UPLOAD_TRIES and (cut or event.kind == Kind.TRANSFER):
             return retry(run, pause(run.tries))
         run.trouble = trouble
-        return go(run, m.Releasing())
+        return leave(run, now)
     if not cut:
         return _broken_step(run, trouble, now)
     if run.cancel is not None and isinstance(phase, m.Submitting | m.Rereserving):
@@ -242,10 +303,16 @@ def _broken_step(run: m.Run, trouble: m.Trouble, now: str) -> Effects:
         # The job is over and its set is what is wrong: the steps after it may still be due.
         steps.end_here(run, phase.step, trouble, now, integrity_errors=(trouble.message,))
         return next_step(run, now)
-    if (index := getattr(phase, "step", None)) is not None:
+    return _given_up(run, trouble, now)
+
+
+def _given_up(run: m.Run, trouble: m.Trouble, now: str) -> Effects:
+    """The run leaves in the middle of a step: what of it may still be there is to end."""
+    orphan = _orphan(run)
+    if (index := getattr(run.phase, "step", None)) is not None:
         steps.end_here(run, index, trouble, now)
     run.trouble = trouble
-    return go(run, m.Releasing())
+    return orphan + leave(run, now)
 
 
 def broken(run: m.Run, message: str, now: str) -> Effects:
@@ -259,10 +326,7 @@ def _out_of_reach(run: m.Run, event: ev.LineCut, trouble: m.Trouble, now: str) -
     run.waiting = m.UNREACHABLE
     if (again := _wait(run, event, pause(run.tries))) is not None:
         return again
-    if (index := getattr(run.phase, "step", None)) is not None:
-        steps.end_here(run, index, trouble, now)
-    run.trouble = trouble
-    return go(run, m.Releasing())
+    return _given_up(run, trouble, now)
 
 
 def pause(tries: int) -> float:

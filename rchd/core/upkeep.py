@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from rch.contract.errors import Kind
 from rch.contract.worker_rpc import PROTOCOL_MAX, Code
 from rchd.core import effects as fx
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core import step as steps
-from rchd.core.ask import UNAWAITED, ask, cancel_effect, go, renew
-from rchd.core.ends import end
+from rchd.core.ask import UNAWAITED, ask, cancel_effect, is_renewed, renew
+from rchd.core.ends import end, leave
+from rchd.core.holds import leased
 from rchd.core.mirror import fell
 from rchd.core.select import unreached
-from rchd.core.trouble import next_step
+from rchd.core.trouble import next_step, out_of_patience
 
 Effects = list[fx.Effect]
 
@@ -62,17 +65,16 @@ def timer(run: m.Run, event: ev.TimerFired, now: str) -> Effects:
             run.phase = m.Waiting(reason=run.phase.reason)
             return []
         case "max_wait":
-            return _waited(run, now)
+            return _waited(run, event, now)
         case "verdict" if event.op == run.op and isinstance(run.phase, m.Releasing):
-            run.lease = None
             return end(run, now)
-        case "renew" if run.choice is not None and (lease := _wanted_lease(run)) is not None:
+        case "renew" if run.choice is not None and (lease := _wanted_lease(run)) and is_renewed(run):
             return [renew(run), renewal_timer(run, lease.ttl_seconds)]
         case "overall" | "idle" if isinstance(run.phase, m.Following) and run.phase.step == event.op:
             return _out_of_time(run, run.phase.step, event.name, now)
         case "fetch" if event.op == run.op and isinstance(run.phase, m.Fetching) and run.cancel is not None:
             steps.end_here(run, run.phase.step, steps.cancelled(run), now)
-            return [fx.Abort(run_id=run.run_id), *go(run, m.Releasing())]
+            return [fx.Abort(run_id=run.run_id), *leave(run, now)]
         case "cancel" if isinstance(run.phase, m.Following) and run.cancel is not None:
             return [] if run.cancel_told else [cancel_effect(run, run.phase.step)]
         case _:
@@ -84,8 +86,10 @@ def _wanted_lease(run: m.Run) -> m.Lease | None:
     return None if isinstance(run.phase, m.Releasing | m.Ended) else run.lease
 
 
-def _waited(run: m.Run, now: str) -> Effects:
+def _waited(run: m.Run, event: ev.TimerFired, now: str) -> Effects:
     """One more slice of the longest wait is over, or all of it."""
+    if isinstance(run.phase, m.Submitting) and run.hold is m.UNLEASED and event.op == run.op:
+        return out_of_patience(run, run.waiting or "no free slot", now)
     if not isinstance(run.phase, m.Waiting | m.Selecting | m.Reserving | m.Coalescing):
         return []
     run.queued_seconds += _slice(run)
@@ -126,9 +130,9 @@ def lease_news(run: m.Run, event: ev.Reserved) -> Effects:
         return [give_back(event)]
     if fell(run, event) is not None:
         # The lease is held as it was known; `fleet` counts it against the worker.
-        return [renewal_timer(run, run.lease.ttl_seconds)]
-    run.lease = m.Lease(lease_id=event.lease_id, fence=event.fence, ttl_seconds=event.ttl_seconds)
-    return [renewal_timer(run, event.ttl_seconds)]
+        return [renewal_timer(run, run.lease.ttl_seconds)] if is_renewed(run) else []
+    run.hold = leased(event, run.lease.terms)
+    return [renewal_timer(run, event.ttl_seconds)] if is_renewed(run) else []
 
 
 def give_back(event: ev.Reserved) -> fx.Release:
@@ -153,8 +157,14 @@ def unawaited(run: m.Run, event: ev.Answer) -> Effects:
         ):
             # Within its grace the same run is given its lease again, with a higher fence.
             return [renew(run, revive=True)]
+        case ev.WorkerRefused(operation="reserve", code=Code.UNKNOWN_OPERATION | Code.FEATURE_MISSING) if (
+            run.lease is not None
+        ):
+            # It renews none: known here at the latest where the state was made anew from files.
+            run.hold = msgspec.structs.replace(run.lease, terms=m.Terms.WHOLE)
+            return []
         case ev.WorkerRefused(operation="canceljob", code=Code.LEASE_EXPIRED) if (
-            isinstance(run.phase, m.Following) and not run.cancel_bare
+            isinstance(run.phase, m.Following) and run.lease is not None and not run.cancel_bare
         ):
             # A cancel needs no lease, it must only not name a dead one.
             run.cancel_bare = True

@@ -17,7 +17,7 @@ def durable(run: m.Run) -> tuple[object, ...]:
         steps,
         run.cancel,
         run.waiting,
-        run.lease,
+        run.hold,
         run.chosen,
         len(run.warnings),
     )

@@ -27,6 +27,7 @@ REPRESENTATIVE = (
     "lease-lost",
     "cut-line",
     "no-tail",
+    "no-lease",
     "unsigned",
     "plain-set",
     "wrong-digest",

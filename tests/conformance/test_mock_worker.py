@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -161,6 +162,38 @@ def test_a_submit_that_contradicts_itself_and_one_without_a_slot_are_refused(tmp
             worker.ask("submit", **{**plain, "lease_id": lease["lease_id"], "fence": lease["fence"]})
         with pytest.raises(Refused, match="reason 'WHIM'"):
             worker.ask("cancel", job_id=JOB, reason="WHIM")
+
+
+@pytest.mark.spec("3.4")
+@pytest.mark.parametrize("scenario", ["long-job", "no-lease-long-job"])
+def test_a_job_without_a_lease_has_a_slot_until_it_is_over(tmp_path: Path, scenario: str) -> None:
+    other = msgspec.to_builtins(SUBMIT)
+    other["job"]["job_id"] = other["invocation"]["job_id"] = "job-of-another"
+    with MockPipe(tmp_path / "state", "--scenario", scenario) as worker:
+        assert worker.ask("probe")["capabilities"]["capacity"]["slots_free"] == 1
+        submitted(worker)
+        assert worker.ask("probe")["capabilities"]["capacity"]["slots_free"] == 0
+        assert submitted(worker)["state"] == "RUNNING", "it is known, and needs no slot of its own"
+        with pytest.raises(Refused) as caught:
+            worker.ask("submit", **other)
+        assert (caught.value.code, caught.value.data) == ("BUSY", {"retry_after_seconds": 1})
+        with pytest.raises(Refused, match="BUSY" if scenario == "long-job" else "UNKNOWN_OPERATION"):
+            worker.ask("reserve", run_id="run-0000000002", host_id="host-00000001")
+        with pytest.raises(Refused, match="JOB_NOT_FOUND"):
+            worker.ask("status", job_id="job-of-another")
+        worker.ask("cancel", job_id=JOB, reason="USER")
+        assert worker.ask("submit", **other)["state"] == "RUNNING"
+
+
+@pytest.mark.spec("3.4")
+def test_without_renewals_a_lease_lives_as_long_as_is_asked_and_is_not_renewed(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"run_id": "run-0000000001", "host_id": "host-00000001"}
+    with MockPipe(tmp_path / "state", "--scenario", "no-renewals") as worker:
+        lease = worker.ask("reserve", **asked, ttl_seconds=1234)
+        assert lease["ttl_seconds"] == 1234
+        with pytest.raises(Refused, match="FEATURE_MISSING"):
+            worker.ask("reserve", **asked, lease_id=lease["lease_id"], fence=lease["fence"])
+        assert worker.ask("reserve", **asked)["lease_id"] == lease["lease_id"]
 
 
 @pytest.mark.spec("3.4")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from support.playbook import Playbook, accepted, report, unreachable
+from support.playbook import Playbook, accepted, report, unleased, unreachable
 from support.run_disk import Disk, first_failed, succeeded
 
 from rch.contract.records import RunStateRecord, decode_record, encode_record
@@ -144,6 +144,28 @@ def test_a_run_that_was_handing_over_finds_its_lease_and_its_worker_again() -> N
     assert (submit.job.job_id, submit.fence) == (before.accepted.steps[0].job_id, 4)
     play.feed(refusal(run, "submit", "SOURCE_MISSING", op=run.op))
     assert play.one(fx.Upload).source == before.accepted.source
+
+
+@pytest.mark.spec("3.4", "4")
+@pytest.mark.fault("H9")
+def test_a_run_at_a_worker_without_leases_is_known_to_have_none() -> None:
+    disk = Disk()
+    before = disk.accept(accepted())
+    disk.answer(before, ev.Probed, reports=(unleased(),), embedded=False)
+    again = restore(before.run_id, disk.files).run
+    assert (before.hold, again.hold) == (m.UNLEASED, m.UNLEASED)
+    said = f"{before.run_id}/worker_selection.json"
+    assert projections(again)[said] == projections(before)[said]
+    play = Playbook(again)
+    play.feed(ev.Started(at=play.at))
+    run = play.core.runs[before.run_id]
+    assert [type(each) for each in play.of(fx.Outward)] == [fx.Tail]
+    play.feed(refusal(run, "tail", "JOB_NOT_FOUND", op=run.op))
+    play.answer(run, ev.Probed, reports=(unleased(),), embedded=False)
+    assert play.one(fx.Submit).lease_id is None
+    play.finish_step(run, 0)
+    play.finish_step(run, 1)
+    assert run.exit_code == 0
 
 
 def refusal(run: m.Run, operation: str, code: str, *, op: int) -> ev.WorkerRefused:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from support.playbook import Playbook, accepted, capabilities, report, summary, unreachable
+from support.playbook import Playbook, accepted, capabilities, report, summary, unleased, unreachable
 
 from rch.contract.records import ToolchainEntry
 from rch.contract.states import is_terminal
@@ -274,6 +274,30 @@ def drained() -> Recorded:
     return play
 
 
+def without_leases() -> Recorded:
+    """A worker that gives no leases: nothing is reserved, renewed or given back."""
+    play = Recorded(
+        "a worker without leases: another host has its slot, then it is free; the next run waits in the"
+        " queue until the first is over, and is cancelled while it waits for the slot"
+    )
+    first = play.accept(accepted("run-00000001"))
+    play.answer(first, ev.Probed, reports=(unleased(),), embedded=False)
+    play.answer(first, ev.SourceKnown, exists=True)
+    busy: dict[str, Any] = {"code": "BUSY", "kind": "WORKER_BUSY", "message": "its only slot is taken"}
+    play.trouble(first, ev.WorkerRefused, "submit", **busy, retry_after=5.0)
+    play.fire(first, "retry")
+    second = play.accept(accepted("run-00000002", actions=("build",)))
+    play.answer(second, ev.Probed, reports=(unleased(),), embedded=False)
+    play.finish_step(first, 0)
+    play.finish_step(first, 1)
+    play.answer(second, ev.Probed, reports=(unleased(),), embedded=False)
+    play.answer(second, ev.SourceKnown, exists=True)
+    play.trouble(second, ev.WorkerRefused, "submit", **busy, retry_after=5.0)
+    play.feed(ev.CancelAsked(at=play.at, run_id=second.run_id, reason="USER"))
+    play.trouble(second, ev.WorkerRefused, "canceljob", code="JOB_NOT_FOUND", kind="EXECUTOR")
+    return play
+
+
 SCENES: Mapping[str, Callable[[], Recorded]] = {
     "success": success,
     "failure": failure,
@@ -283,6 +307,7 @@ SCENES: Mapping[str, Callable[[], Recorded]] = {
     "changed": changed,
     "aside": aside,
     "drained": drained,
+    "without-leases": without_leases,
 }
 
 

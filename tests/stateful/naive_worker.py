@@ -28,9 +28,13 @@ class Refused(Exception):  # noqa: N818  (the contract's word)
 
 
 class NaiveWorker:
-    """`leases` maps ids to runs, `jobs` ids to states; `taken`: somebody else has the slot."""
+    """`leases` maps ids to runs, `jobs` ids to states; `taken`: somebody else has the slot.
 
-    def __init__(self) -> None:
+    Without `leasing` it gives none, and a job that it does not know needs a free slot.
+    """
+
+    def __init__(self, *, leasing: bool = True) -> None:
+        self.leasing = leasing
         self.temper = GOOD
         self.taken = False
         self.leases: dict[str, str] = {}
@@ -56,6 +60,9 @@ class NaiveWorker:
             )
         result = caching().result
         assert result is not None
+        if not self.leasing:
+            features = tuple(each for each in result.features if not each.startswith("lease"))
+            result = msgspec.structs.replace(result, features=features)
         if self.temper == "another protocol":
             result = msgspec.structs.replace(result, protocol_min=7, protocol_max=9)
         if self.temper == "another toolchain":
@@ -109,8 +116,10 @@ class NaiveWorker:
         if job_id not in self.jobs:
             if self.temper == "another toolchain":
                 raise Refused("TOOLCHAIN_CHANGED")
-            if effect.lease_id not in self.leases:
+            if self.leasing and effect.lease_id not in self.leases:
                 raise Refused("LEASE_EXPIRED")
+            if not self.leasing and (self.taken or "RUNNING" in self.jobs.values()):
+                raise Refused("BUSY")
             if effect.job.job_key_inputs.source_sha256 not in self.sources:
                 raise Refused("SOURCE_MISSING")
             self.jobs[job_id] = "RUNNING"

@@ -35,10 +35,12 @@ LEASED = fx.Reserve | fx.Release
 class World(RuleBasedStateMachine):
     """One worker with one slot, and everything that can go wrong on the way to it."""
 
+    leasing = True
+
     @initialize()
     def begin(self) -> None:
         self.core = Core("/artifacts")
-        self.worker = NaiveWorker()
+        self.worker = NaiveWorker(leasing=self.leasing)
         self.at = T0
         self.pending: list[fx.Outward] = []
         self.timers: dict[tuple[str, str], tuple[float, fx.StartTimer]] = {}
@@ -174,7 +176,7 @@ class World(RuleBasedStateMachine):
             if isinstance(effect, fx.Release):
                 # Who has not heard of it gives it back again.
                 self.released.discard(effect.lease_id)
-        if isinstance(effect, LEASED):
+        if isinstance(effect, LEASED | fx.CancelJob):
             self.unlucky.add(effect.run_id)
         cut: dict[str, Any] = {"kind": why[0], "subkind": why[1], "message": "cut", "operation": "x"}
         self.feed(ev.LineCut(at=self.at, run_id=effect.run_id, op=effect.op, **cut))
@@ -196,7 +198,7 @@ class World(RuleBasedStateMachine):
         if not isinstance(effect, fx.WorkerCall):
             self.pending.append(effect)
             return
-        if isinstance(effect, LEASED):
+        if isinstance(effect, LEASED | fx.CancelJob):
             self.unlucky.add(effect.run_id)
         self.feed(refusal(effect, code, self.at))
 
@@ -269,18 +271,21 @@ class World(RuleBasedStateMachine):
             if isinstance(run.phase, m.Waiting | m.Coalescing):
                 assert (run.run_id, "max_wait") in self.timers
                 continue
-            retry = self.timers.get((run.run_id, "retry"))
+            # Where no lease is to be had, a wait for a slot may be the last one.
+            last = isinstance(run.phase, m.Submitting) and run.hold is m.UNLEASED
+            names = ("retry", "max_wait") if last else ("retry",)
+            timers = [self.timers[run.run_id, each] for each in names if (run.run_id, each) in self.timers]
             asked = (run.run_id, run.op) in awaited
-            assert asked or (retry is not None and retry[1].op == run.op), f"{run.phase} waits for nothing"
+            assert asked or run.op in {each.op for _, each in timers}, f"{run.phase} waits for nothing"
 
     @invariant()
     def who_waits_for_another_run_waits_for_one_that_executes(self) -> None:
         for run in self.core.runs.values():
             if isinstance(run.phase, m.Coalescing):
                 other = self.core.runs[run.phase.run_id]
-                assert other.lease is not None
+                assert other.hold is not None
                 assert other.cancel is None
-                assert run.lease is None
+                assert run.hold is None
 
     @invariant()
     def who_is_set_aside_comes_back_by_a_timer(self) -> None:
@@ -334,14 +339,42 @@ class World(RuleBasedStateMachine):
                 break
         assert not self.core.runs, [type(run.phase) for run in self.core.runs.values()]
         assert not self.worker.leases
-        assert not [run.lease for run in self.ended.values() if run.lease is not None]
+        assert not [run.hold for run in self.ended.values() if run.hold is not None]
 
 
-World.TestCase.settings = settings(
+class Unleased(World):
+    """The same, with a worker that gives no leases: it is asked for none, and nothing is left running."""
+
+    leasing = False
+
+    def _asked(self, effect: fx.Outward) -> None:
+        assert not isinstance(effect, LEASED), "there are no leases"
+        super()._asked(effect)
+
+    def _lose(self, effects: list[fx.Outward]) -> None:
+        super()._lose(effects)
+        self.unlucky |= {each.run_id for each in effects if isinstance(each, fx.CancelJob)}
+
+    @invariant()
+    def no_more_runs_are_there_than_it_has_slots(self) -> None:
+        assert sum(run.hold is m.UNLEASED for run in self.core.runs.values()) <= 1
+
+    @invariant()
+    def a_job_runs_for_a_run_that_lives_or_is_about_to_be_ended(self) -> None:
+        ending = {each.job_id for each in self.pending if isinstance(each, fx.CancelJob)}
+        for run in self.ended.values():
+            jobs = {step.job_id for step in run.accepted.steps} - ending
+            left = [job_id for job_id in jobs if self.worker.jobs.get(job_id) == "RUNNING"]
+            assert not left or run.run_id in self.unlucky, f"nobody ends {left}"
+
+
+SETTINGS = settings(
     max_examples=100,
     stateful_step_count=30,
     derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+World.TestCase.settings = Unleased.TestCase.settings = SETTINGS
+TestUnleased = pytest.mark.spec("3.4")(Unleased.TestCase)
 TestCore = pytest.mark.spec("3.4")(pytest.mark.spec("4")(World.TestCase))

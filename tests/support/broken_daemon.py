@@ -20,9 +20,9 @@ from rch.contract.attestation import Trust
 from rch.contract.errors import Failure, Kind
 from rch.contract.worker_rpc import Code, FetchHeader
 from rchd import __main__ as program
+from rchd.core import ask, jobs, placing, projections, run, select, step, trouble
 from rchd.core import effects as fx
 from rchd.core import events as ev
-from rchd.core import jobs, projections, run, select, step
 from rchd.core import model as m
 from rchd.edges import artifacts, intake, performer, uploads, worker_client
 from rchd.edges.timers import Timers
@@ -141,6 +141,11 @@ def _refusing_members(real: Any) -> Any:
     return convert
 
 
+def _leases_of_everybody() -> None:
+    for module in (ask, placing):
+        vars(module)["offered"] = lambda _probe: m.Terms.RENEWED
+
+
 def _codes_unmapped() -> None:
     table: dict[Any, Any] = vars(worker_envelope)["_KIND_OF_CODE"]
     for code in (Code.UNSUPPORTED_PROTOCOL, Code.FEATURE_MISSING):
@@ -215,6 +220,15 @@ BREAKS: dict[str, tuple[Callable[[], None], str]] = {
         "ends-wrong-root",
     ),
     "fetches once": (_fetch_once, "bad-set-is-fetched-twice"),
+    "asks everybody for leases": (_leases_of_everybody, "without-lease"),
+    "submits at once again": (
+        _put(trouble, "_busy_pause", lambda _real: lambda *_: 0.05),
+        "busy-without-lease",
+    ),
+    "asks for a minute": (
+        _put(ask, "whole_seconds", lambda _real: lambda _run: 60),
+        "lease-for-the-whole-run",
+    ),
 }
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def report(worker: str = "mac", *, priority: int = 100, **changes: Any) -> ev.Pr
             rch_xcode_lane_version="1",
             protocol_min=1,
             protocol_max=1,
-            features=("session", "upload", "tail", "lease"),
+            features=("session", "upload", "tail", "lease", "lease_renew"),
             capabilities=capabilities(),
         ),
     }
@@ -77,6 +77,18 @@ def caching(worker: str = "mac", **changes: Any) -> ev.ProbeReport:
         raise AssertionError("a worker that says nothing offers nothing")
     features = (*told.result.features, "result_cache")
     return msgspec.structs.replace(told, result=msgspec.structs.replace(told.result, features=features))
+
+
+def unleased(worker: str = "mac", *, slots: int = 1, **changes: Any) -> ev.ProbeReport:
+    """A worker that gives no leases, with so many slots."""
+    told = report(worker, **changes)
+    if told.result is None:
+        raise AssertionError("a worker that says nothing offers nothing")
+    features = tuple(each for each in told.result.features if not each.startswith("lease"))
+    room = msgspec.structs.replace(told.result.capabilities.capacity, slots_total=slots)
+    capabilities = msgspec.structs.replace(told.result.capabilities, capacity=room)
+    result = msgspec.structs.replace(told.result, features=features, capabilities=capabilities)
+    return msgspec.structs.replace(told, result=result)
 
 
 def unreachable(worker: str = "mac", *, priority: int = 100, tags: tuple[str, ...] = ()) -> ev.ProbeReport:
