@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from stateful.histories import TIMEOUT, bounded
 from stateful.naive_worker import GOOD, TEMPERS, NaiveWorker, Refused, refusal
 from support.playbook import T0, accepted
 
@@ -337,11 +337,5 @@ class World(RuleBasedStateMachine):
         assert not [run.lease for run in self.ended.values() if run.lease is not None]
 
 
-World.TestCase.settings = settings(
-    max_examples=100,
-    stateful_step_count=30,
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-TestCore = pytest.mark.spec("3.4")(pytest.mark.spec("4")(World.TestCase))
+World.TestCase.settings = bounded(histories=100, steps=30)
+TestCore = TIMEOUT(pytest.mark.spec("3.4")(pytest.mark.spec("4")(World.TestCase)))
