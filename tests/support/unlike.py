@@ -5,6 +5,7 @@ from __future__ import annotations
 UNLIKE: dict[str, str] = {
     "tests/fuzz/": "bytes that were changed at random, and what readers make of them",
     "tests/edges/test_socket.py": "a server whose answers are the test's own",
+    "tests/edges/test_socket_slow.py": "a server whose answers are the test's own",
     "tests/edges/test_watchers.py": "a server whose answers are the test's own",
     "tests/edges/test_hostile_clients.py": "clients that say what they should not",
     "tests/edges/test_artifacts.py": "sets that are wrong, beside files that stand for right ones",
