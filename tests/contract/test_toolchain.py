@@ -5,6 +5,7 @@ import pytest
 from rch.contract.errors import Failure, Kind
 from rch.contract.records import Capabilities, Capacity, Limits, ToolchainEntry
 from rch.contract.toolchain import (
+    backend_of,
     choose_swift,
     choose_xcode,
     host_destination_inputs,
@@ -100,6 +101,21 @@ def test_what_a_worker_has_instead_is_told_with_an_xcodes_build_and_its_place() 
         choose_swift(worker(xcode, swift("6.3"), swift("6.2")), "7")
     told = "Swift 7 is wanted; mini has 6.3 (/opt/swift-6.3/usr), 6.2 (/opt/swift-6.2/usr)"
     assert refused.value.message == told
+
+
+@pytest.mark.spec("8")
+@pytest.mark.parametrize(
+    ("named", "backend"),
+    [
+        ({"xcode_build": "16C5032a", "developer_dir": "/x"}, ("xcodebuild", "16C5032a")),
+        ({"swift_version": "6.3.1"}, ("swiftpm", "6.3.1")),
+        ({}, ("swiftpm", "unknown")),
+    ],
+)
+def test_the_tool_that_serves_a_job_is_told_by_its_toolchain(
+    named: dict[str, str], backend: tuple[str, str]
+) -> None:
+    assert backend_of(named) == backend
 
 
 @pytest.mark.spec("4", "7")

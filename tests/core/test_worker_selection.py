@@ -10,13 +10,13 @@ import pytest
 from support.macs import IOS_18_2, mac, mac_report, xcode_run
 from support.playbook import Playbook, accepted, capabilities, report, unreachable
 
-from rch.contract.errors import Kind, lookup
+from rch.contract.errors import Failure, Kind, lookup
 from rch.contract.records import Capabilities, Capacity, Runtime
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.projections import projections
 from rchd.core.restore import restore
-from rchd.core.select import nobody, select
+from rchd.core.select import nobody, select, unreached
 
 FIRST, SECOND = "11111111-0000-0000-0000-000000000001", "22222222-0000-0000-0000-000000000002"
 
@@ -86,6 +86,27 @@ def test_workers_that_fail_for_one_reason_tell_its_way_out_and_for_several_what_
 
     assert told("wake it") == told("wake it", "wake it") == "wake it"
     assert told("wake it", "mend its key") == told(None) == lookup(Kind.SSH, "UNREACHABLE").remedy
+
+
+@pytest.mark.spec("7")
+def test_where_nobody_of_those_that_are_meant_can_be_reached_a_run_is_told_so_and_how() -> None:
+    def told(*reports: ev.ProbeReport, tags: tuple[str, ...] = ()) -> Failure | None:
+        return unreached(select(accepted(tags=tags).options, reports))
+
+    asleep, locked = (
+        unreachable("a", tags=("x",)),
+        report("b", result=None, error="another key", error_subkind="HOST_KEY"),
+    )
+    found = told(asleep, report("other"), tags=("x",))
+    assert found is not None
+    assert (found.kind, found.subkind) == (Kind.SSH, "UNREACHABLE")
+    assert found.message == "no worker could be reached: a: probe failed: connection refused"
+    both = told(asleep, locked)
+    assert both is not None
+    assert (both.kind, both.subkind) == (Kind.SSH, None)
+    assert "a: probe failed: connection refused; b: probe failed: another key" in both.message
+    assert told(asleep, report("good")) is None
+    assert told(report("other"), tags=("x",)) is None
 
 
 @pytest.mark.spec("7", "10")
