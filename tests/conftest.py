@@ -23,8 +23,9 @@ emitted.tap()
 _ELSEWHERE: Counter[str] = Counter()
 """What the workers of pytest-xdist looked at."""
 
-# The machine is shared: how long an example takes says nothing of what is tried.
-settings.register_profile("suite", deadline=None)
+# The machine is shared: how long an example takes says nothing of what is tried. What fails is printed
+# so that it can be drawn again. Where `CI` is set, Hypothesis draws the same each time by its own profile.
+settings.register_profile("suite", deadline=None, print_blob=True)
 settings.load_profile("suite")
 
 PATIENCE_SECONDS = 30.0

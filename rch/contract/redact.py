@@ -166,11 +166,11 @@ def scrub_words(words: Sequence[str]) -> list[str]:
         name, sign, value = word.partition("=")
         if taken and not word.startswith("-"):
             found.append(REDACTED)
-        elif sign and value and names_secret(name.lstrip("-")):
+        elif sign and value and names_secret(name):
             found.append(f"{name}={REDACTED}")
         else:
             found.append(scrub(word))
-        taken = not sign and word.startswith("-") and names_secret(word.lstrip("-"))
+        taken = not sign and word.startswith("-") and names_secret(word)
     return found
 
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from support.recordings import recording
 
 from rch.contract.canonical import jcs_sha256
-from rch.contract.destinations import GENERIC, destination_change, resolve_destination
+from rch.contract.destinations import GENERIC, destination_change, devices_of, resolve_destination
 from rch.contract.errors import Failure, Kind
 from rch.contract.flag_values import refines
-from rch.contract.records import Capabilities, Capacity, Device, Limits, Runtime
+from rch.contract.records import Capabilities, Capacity, Device, DeviceType, Limits, Runtime
 from worker_agent.toolchains.simulators import read_simulators
 
 IOS_18 = "com.apple.CoreSimulator.SimRuntime.iOS-18-0"
@@ -220,13 +220,13 @@ def test_a_generic_platform_serves_build_alone() -> None:
 @pytest.mark.parametrize(
     ("constraint", "words"),
     [
-        ("id=1234", "id= is not served"),
+        ("id=1234", "' is not platform=...,name=...,OS=... (id= is not served)"),
         ("platform=iOS Simulator,id=1234", "id= is not served"),
         ("platform=iOS,name=My Phone", "is a device"),
-        ("platform=Linux", "names no platform"),
+        ("platform=Linux", "names no platform that is served (macOS, iOS Simulator, tvOS Simulator"),
         ("generic/platform=Linux", "names no platform"),
         ("platform=iOS Simulator", "names no device"),
-        ("platform=iOS Simulator,name=iPhone 16,variant=x", "variant"),
+        ("platform=iOS Simulator,name=iPhone 16,variant=x", "has a variant, which is for macOS alone"),
         ("platform=macOS,OS=15.5", "for simulators"),
         ("platform=macOS,name=My Mac", "for simulators"),
     ],
@@ -249,6 +249,50 @@ def test_a_worker_without_macos_lacks_it(constraint: str) -> None:
 @pytest.mark.spec("7")
 def test_another_arch_than_the_workers_is_lacking() -> None:
     assert "its arch is arm64" in refusal(mac(), "platform=macOS,arch=x86_64").message
+
+
+# --- what is left of it later -----------------------------------------------------------
+
+
+@pytest.mark.spec("4", "7")
+@pytest.mark.parametrize(
+    "constraint", ["platform=macOS", "platform=macOS,variant=Mac Catalyst", "generic/platform=iOS"]
+)
+def test_a_mac_serves_later_what_it_was_chosen_for_and_another_system_does_not(constraint: str) -> None:
+    named = resolve_destination(mac(), constraint, "build").inputs
+    assert destination_change(mac(), named) is None
+    assert destination_change(mac(os_name="Linux"), named) is not None
+
+
+@pytest.mark.spec("4", "7")
+def test_after_an_upgrade_of_the_system_a_mac_is_another_destination() -> None:
+    for constraint in ("platform=macOS", "platform=macOS,variant=Mac Catalyst"):
+        named = resolve_destination(mac(), constraint, "build").inputs
+        assert destination_change(mac(os_version="16.0"), named) == "os_version 15.5 is 16.0 now"
+
+
+@pytest.mark.spec("4", "7")
+def test_a_device_that_is_gone_is_told_by_name_kind_and_runtime() -> None:
+    there = mac(runtimes=(runtime("18.0", "22A3351"),), devices=(device("B"), device("A")))
+    named = resolve_destination(there, "platform=iOS Simulator,name=iPhone 16", "test").inputs
+    # Whatever order the tools list them in, the same one is taken.
+    assert [each.udid for each in devices_of(there, named)] == ["A", "B"]
+    left = msgspec.structs.replace(there, devices=(device("C", "iPhone 15"),))
+    assert destination_change(left, named) == f"no device 'iPhone 16' ({PHONE}) with {IOS_18} is left"
+
+
+@pytest.mark.spec("7")
+def test_who_wants_a_device_made_is_told_which_kinds_can_be() -> None:
+    kinds = (
+        DeviceType(identifier=f"{PHONE}e", name="iPhone 16e"),
+        DeviceType(identifier=PHONE, name="iPhone 16"),
+    )
+    makes = msgspec.structs.replace(runtime("18.0", "22A3351"), device_types=kinds)
+    with pytest.raises(Failure) as told:
+        resolve_destination(
+            mac(runtimes=(makes,)), "platform=iOS Simulator,name=iPhone 99", "test", "ephemeral"
+        )
+    assert "for iOS 18.0 it can make 'iPhone 16', 'iPhone 16e', no 'iPhone 99'" in told.value.message
 
 
 # --- whatever the listing ---------------------------------------------------------------

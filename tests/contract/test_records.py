@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import msgspec
 import pytest
@@ -152,3 +153,19 @@ def test_a_set_that_is_its_manifest_has_no_differences() -> None:
     assert differences(tuple(reversed(FILES)), FILES)
     assert sort_entries(reversed(FILES)) == FILES
     assert root_sha256(FILES) == root_sha256(list(FILES))
+
+
+@pytest.mark.spec("7")
+def test_what_passes_changes_no_digest_of_capabilities_and_what_stays_does() -> None:
+    words: dict[str, Any] = {
+        "hostname": "mini",
+        "probed_at": "2026-01-01T00:00:00.000Z",
+        "capacity": {"cpus": 8, "slots_total": 2, "slots_free": 2, "disk_free_bytes": 9, "load_milli": 1},
+        "of a later version": [1],
+    }
+    stays = {"hostname": "mini", "capacity": {"cpus": 8, "slots_total": 2}, "of a later version": [1]}
+    assert records.stable_capabilities(words) == stays
+    busy = {"slots_free": 0, "disk_free_bytes": 1, "load_milli": 9000}
+    later = {**words, "probed_at": "2030-01-01T00:00:00.000Z", "capacity": {**words["capacity"], **busy}}
+    assert records.stable_capabilities(later) == stays
+    assert records.stable_capabilities({**words, "capacity": None})["capacity"] is None

@@ -4,7 +4,14 @@ import pytest
 
 from rch.contract.errors import Failure, Kind
 from rch.contract.records import Capabilities, Capacity, Limits, ToolchainEntry
-from rch.contract.toolchain import choose_swift, host_destination_inputs, swift_toolchain_inputs
+from rch.contract.toolchain import (
+    backend_of,
+    choose_swift,
+    choose_xcode,
+    host_destination_inputs,
+    swift_toolchain_inputs,
+    toolchain_change,
+)
 from rch.contract.versions import lags, numbers_of
 
 
@@ -81,6 +88,55 @@ def test_a_worker_without_swift_says_so() -> None:
         choose_swift(worker(xcode), None)
     assert refused.value.subkind == "NO_TOOLCHAIN"
     assert "none" in refused.value.message
+
+
+@pytest.mark.spec("7")
+def test_what_a_worker_has_instead_is_told_with_an_xcodes_build_and_its_place() -> None:
+    xcode = ToolchainEntry(kind="xcode", version="16.2", path="/Applications/Xcode.app", build="16C5032a")
+    with pytest.raises(Failure) as refused:
+        choose_xcode(worker(xcode, swift("6.3")), "16B40", None)
+    told = "Xcode build 16B40 is wanted; mini has 16.2 16C5032a (/Applications/Xcode.app)"
+    assert refused.value.message == told
+    with pytest.raises(Failure) as refused:
+        choose_swift(worker(xcode, swift("6.3"), swift("6.2")), "7")
+    told = "Swift 7 is wanted; mini has 6.3 (/opt/swift-6.3/usr), 6.2 (/opt/swift-6.2/usr)"
+    assert refused.value.message == told
+
+
+@pytest.mark.spec("8")
+@pytest.mark.parametrize(
+    ("named", "backend"),
+    [
+        ({"xcode_build": "16C5032a", "developer_dir": "/x"}, ("xcodebuild", "16C5032a")),
+        ({"swift_version": "6.3.1"}, ("swiftpm", "6.3.1")),
+        ({}, ("swiftpm", "unknown")),
+    ],
+)
+def test_the_tool_that_serves_a_job_is_told_by_its_toolchain(
+    named: dict[str, str], backend: tuple[str, str]
+) -> None:
+    assert backend_of(named) == backend
+
+
+@pytest.mark.spec("4", "7")
+def test_a_toolchain_that_is_gone_is_told_with_those_that_are_there() -> None:
+    here = worker(swift("6.2.3"), swift("6.3.1"))
+    named = swift_toolchain_inputs(THREE, swift("6.3"))
+    left = "/opt/swift-6.2.3/usr, /opt/swift-6.3.1/usr"
+    assert toolchain_change(here, named) == f"toolchain_dir /opt/swift-6.3/usr is gone; there is {left}"
+    assert toolchain_change(worker(), named) == "toolchain_dir /opt/swift-6.3/usr is gone; there is none"
+    other = {**swift_toolchain_inputs(here, swift("6.3.1")), "swift_version": "6.3.0"}
+    assert toolchain_change(here, other) == "swift_version 6.3.0 is 6.3.1 now"
+
+
+@pytest.mark.spec("7")
+@pytest.mark.parametrize(
+    ("named", "words"), [({"rustc": "1", "cargo": "2"}, "cargo=2 rustc=1"), ({}, "(empty)")]
+)
+def test_a_toolchain_of_no_kind_that_is_served_is_told_as_it_was_named(
+    named: dict[str, str], words: str
+) -> None:
+    assert toolchain_change(THREE, named) == f"toolchain {words} is none that this worker serves"
 
 
 @pytest.mark.spec("7")

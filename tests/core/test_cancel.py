@@ -161,3 +161,46 @@ def test_a_job_that_ended_before_the_cancel_came_keeps_its_artifacts_and_the_run
     assert (run.state, run.exit_code) == ("CANCELLED", 80)
     assert run.steps[0].summary is not None
     assert run.steps[0].summary.status == "success"
+
+
+@pytest.mark.spec("4")
+def test_cancel_before_a_lease_ends_at_once_with_80() -> None:
+    play = Playbook()
+    run = play.accept(accepted())
+    play.feed(ev.CancelAsked(at=play.at, run_id=run.run_id, reason="USER", reply=7))
+    assert (run.state, run.exit_code) == ("CANCELLED", 80)
+    assert play.one(fx.Reply).reply == 7
+
+
+@pytest.mark.spec("4")
+def test_cancel_while_a_lease_is_asked_for_gives_it_back() -> None:
+    play = Playbook()
+    run = play.accept(accepted())
+    play.answer(run, ev.Probed, reports=(report(),), embedded=False)
+    play.feed(ev.CancelAsked(at=play.at, run_id=run.run_id, reason="USER"))
+    assert run.cancel is not None
+    play.grant(run)
+    assert play.one(fx.Release).lease_id == "lease-run-00000001"
+    play.answer(run, ev.Released)
+    assert (run.state, run.exit_code) == ("CANCELLED", 80)
+
+
+@pytest.mark.spec("4")
+def test_cancel_of_a_running_step_asks_the_worker_and_keeps_its_artifacts() -> None:
+    play = Playbook()
+    run = play.accept(accepted())
+    play.to_step(run)
+    play.follow(run)
+    play.feed(ev.CancelAsked(at=play.at, run_id=run.run_id, reason="SIGNAL"))
+    assert play.one(fx.CancelJob).reason == "SIGNAL"
+    play.news(run, "CANCEL_REQUESTED", 3, "c1")
+    assert run.steps[0].state == "CANCEL_REQUESTED"
+    play.news(run, "CANCELLED", 4, None)
+    play.one(fx.Fetch)
+    play.answer(
+        run, ev.Fetched, summary=summary(run, 0, "cancelled"), state="CANCELLED", seq=4, updated_at="x"
+    )
+    play.answer(run, ev.Published, found=True)
+    play.answer(run, ev.Released)
+    assert (run.state, run.exit_code) == ("CANCELLED", 80)
+    assert (run.steps[0].state, run.steps[0].seq) == ("CANCELLED", 4)

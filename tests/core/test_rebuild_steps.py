@@ -11,8 +11,10 @@ import pytest
 from support.playbook import accepted
 from support.run_disk import Disk, first_failed, succeeded
 
-from rch.contract.records import RunSummary, decode_record, encode_record
+from rch.contract.records import RunSummary, WorkerSelection, decode_record, encode_record
+from rch.contract.worker_rpc import PROTOCOL_MAX, PROTOCOL_MIN
 from rchd.core import model as m
+from rchd.core.projections import projections
 from rchd.core.restore import Restored, Unknown, acceptance_order, restore
 
 pytestmark = [pytest.mark.spec("4"), pytest.mark.fault("H9")]
@@ -153,6 +155,33 @@ def test_the_choice_of_a_run_is_what_plan_and_selection_say_of_it() -> None:
     assert choice(unplanned) == ("mac", "mac.example", 5, False, 9)
     assert back(without(files, "capabilities.json")).run.choice is None
     assert back(with_members(files, "capabilities.json", worker="other")).run.choice is None
+
+
+@pytest.mark.spec("7")
+def test_a_worker_that_would_not_be_chosen_now_is_still_the_one_of_the_run_and_told() -> None:
+    files = without(files_of(running), "worker_selection.json")
+    bare = json.loads(files["capabilities.json"])
+    bare["capabilities"]["toolchains"] = []
+    found = back({**files, "capabilities.json": json.dumps(bare).encode()})
+    assert found.run.worker == "mac"
+    assert found.run.choice is not None
+    assert (found.run.choice.toolchain, found.run.choice.age_seconds) == ({}, 0)
+    assert any(note.startswith("worker mac would not be chosen now: ") for note in found.notes)
+
+
+@pytest.mark.spec("7")
+def test_a_run_whose_selection_is_lost_has_a_record_of_it_again() -> None:
+    """And one whose selection says nothing of the worker's protocols has this host's."""
+    files = files_of(running)
+    for left in (
+        without(files, "worker_selection.json"),
+        with_members(files, "worker_selection.json", worker_protocol_range=None),
+    ):
+        written = projections(back(left).run)[f"{RUN}/worker_selection.json"]
+        told = decode_record(written, WorkerSelection)
+        assert told.probe_failures == ()
+        assert told.worker_protocol_range == {"min": PROTOCOL_MIN, "max": PROTOCOL_MAX}
+        assert [each.worker for each in told.candidates] == ["mac"]
 
 
 # --- the run around them ------------------------------------------------------------------

@@ -140,6 +140,18 @@ def test_a_mac_that_is_not_what_it_was_is_seen(changes: dict[str, Any], words: s
 
 
 @pytest.mark.spec("4", "7")
+def test_a_toolchain_that_is_gone_is_told_as_it_was_planned_and_with_what_is_there() -> None:
+    choice = choice_of(xcode_run(), mac_report())
+    now = mac_report(told=mac(toolchains=(xcode("17.0", "17A100"),))).result
+    assert now is not None
+    found = drifted(choice, now)
+    assert found is not None
+    planned, there = (part.split() for part in found.message.split(": ", 1)[1].split("; there is "))
+    assert planned == " ".join(choice.toolchain.values()).split()
+    assert there[0] == "17A100"
+
+
+@pytest.mark.spec("4", "7")
 @pytest.mark.parametrize(
     "changes",
     [

@@ -10,12 +10,13 @@ import pytest
 from support.macs import IOS_18_2, mac, mac_report, xcode_run
 from support.playbook import Playbook, accepted, capabilities, report, unreachable
 
+from rch.contract.errors import Failure, Kind, lookup
 from rch.contract.records import Capabilities, Capacity, Runtime
 from rchd.core import events as ev
 from rchd.core import model as m
 from rchd.core.projections import projections
 from rchd.core.restore import restore
-from rchd.core.select import nobody, select
+from rchd.core.select import nobody, select, unreached
 
 FIRST, SECOND = "11111111-0000-0000-0000-000000000001", "22222222-0000-0000-0000-000000000002"
 
@@ -72,6 +73,54 @@ def test_several_workers_lack_several_things_and_each_is_named() -> None:
     assert (found.exit_code, found.subkind, found.hint is not None) == (91, None, True)
     for word in ("a: an Xcode is wanted", "b: destination", "c: rch-worker there does not offer"):
         assert word in found.message
+
+
+@pytest.mark.spec("7")
+def test_workers_that_fail_for_one_reason_tell_its_way_out_and_for_several_what_is_always_told() -> None:
+    def told(*hints: str | None) -> str | None:
+        reports = [
+            msgspec.structs.replace(unreachable(f"w{number}"), hint=hint)
+            for number, hint in enumerate(hints)
+        ]
+        return nobody(select(accepted().options, reports), reports).hint
+
+    assert told("wake it") == told("wake it", "wake it") == "wake it"
+    assert told("wake it", "mend its key") == told(None) == lookup(Kind.SSH, "UNREACHABLE").remedy
+
+
+@pytest.mark.spec("7")
+def test_where_nobody_of_those_that_are_meant_can_be_reached_a_run_is_told_so_and_how() -> None:
+    def told(*reports: ev.ProbeReport, tags: tuple[str, ...] = ()) -> Failure | None:
+        return unreached(select(accepted(tags=tags).options, reports))
+
+    asleep, locked = (
+        unreachable("a", tags=("x",)),
+        report("b", result=None, error="another key", error_subkind="HOST_KEY"),
+    )
+    found = told(asleep, report("other"), tags=("x",))
+    assert found is not None
+    assert (found.kind, found.subkind) == (Kind.SSH, "UNREACHABLE")
+    assert found.message == "no worker could be reached: a: probe failed: connection refused"
+    both = told(asleep, locked)
+    assert both is not None
+    assert (both.kind, both.subkind) == (Kind.SSH, None)
+    assert "a: probe failed: connection refused; b: probe failed: another key" in both.message
+    assert told(asleep, report("good")) is None
+    assert told(report("other"), tags=("x",)) is None
+
+
+@pytest.mark.spec("7", "10")
+def test_where_all_that_is_wrong_is_a_key_the_way_to_the_right_one_is_told() -> None:
+    pinned = tuple(
+        msgspec.structs.replace(report(name), pins=("SHA256:mine", "SHA256:next")) for name in "ab"
+    )
+    found = nobody(select(accepted().options, pinned), pinned)
+    assert (found.kind, found.exit_code) == (Kind.ATTESTATION, 93)
+    assert "a: does not sign, and SHA256:mine or SHA256:next is pinned for it" in found.message
+    assert str(found.hint).endswith("rch-worker key")
+    # Where another one lacks something else, a key is not all that is wrong.
+    mixed = (pinned[0], report("c", tags=(), result=None, error="gone", error_kind="SSH"))
+    assert nobody(select(accepted().options, mixed), mixed).kind is Kind.WORKER_INCOMPATIBLE
 
 
 @pytest.mark.spec("7")
@@ -172,6 +221,13 @@ def test_adaptive_breaks_ties_of_one_priority_and_no_others() -> None:
     assert found == ["f-first", "e-many-cpus", "d-best", "c-small-disk", "b-loaded", "a-full"]
     plain = [each.worker for each in select(accepted().options, FLEET).choices]
     assert plain == ["f-first", "a-full", "b-loaded", "c-small-disk", "d-best", "e-many-cpus"]
+
+
+@pytest.mark.spec("7")
+def test_a_load_that_differs_by_less_than_a_thousandth_of_a_processor_is_a_tie() -> None:
+    options = accepted(selection_mode="adaptive").options
+    fleet = (with_capacity("a", sized(1, 1000, 5, cpus=2)), with_capacity("b", sized(1, 1001, 9, cpus=2)))
+    assert [each.worker for each in select(options, fleet).choices] == ["b", "a"]
 
 
 @pytest.mark.spec("7")

@@ -18,6 +18,7 @@ from support.sets import JOB_ID, ArtifactSet, a_job, header_of
 
 from rch.contract.attestation import sign
 from rch.contract.framing import encode_line
+from rch.contract.messages import in_kind
 from rch.contract.records import Attestation, Invocation, encode_record
 from rch.contract.worker_envelope import encode_error, encode_request
 from rch.contract.worker_rpc import (
@@ -162,7 +163,13 @@ def dispatch_seeds() -> dict[str, bytes]:
         "submit": [hello, call(2, "runs.submit", start="/p", actions=["build"])],
         "cancel": [hello, call(2, "runs.cancel", run="run-1", reason="USER")],
     }
-    return {name: b"\x3f" + b"".join(map(encode_line, talk)) for name, talk in talks.items()}
+    made = {name: b"\x3f" + b"".join(map(encode_line, talk)) for name, talk in talks.items()}
+    # A peer may mix lines and header blocks, and is answered in kind.
+    mixed = [
+        in_kind(encode_line(each), framed=number != 1)
+        for number, each in enumerate([*talks["watch"], hello])
+    ]
+    return {**made, "framed": b"\x3f" + b"".join(mixed)}
 
 
 def log_seeds() -> dict[str, bytes]:

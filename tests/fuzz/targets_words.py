@@ -22,6 +22,7 @@ from rch.contract.errors import Failure, Kind
 from rch.contract.framing import decode_object
 from rch.contract.local_api import MAX_MESSAGE
 from rch.contract.manifest import differences, root_sha256, sort_entries
+from rch.contract.messages import MessageReader
 from rch.contract.records import Manifest, decode_record, encode_record
 from rch.contract.signing import Untrusted, fingerprint_of, public_key_of
 from rch.contract.worker_envelope import (
@@ -210,10 +211,14 @@ async def _dispatch(data: bytes) -> None:
     assert connection.session.in_flight == 0
     await asyncio.sleep(0)
     connection.connection_lost(None)
-    for line in bytes(transport.sent).splitlines():
-        said = decode_object(line)
+    # Each in the kind of what it answers: a line, or a header block and a body.
+    answers = MessageReader()
+    answers.feed(bytes(transport.sent))
+    while (message := answers.message()) is not None:
+        said = decode_object(message.body)
         assert said["jsonrpc"] == "2.0"
         assert ("result" in said) != ("error" in said)
+    assert not answers.pending
 
 
 # --- what a worker reads of tools ---------------------------------------------------------

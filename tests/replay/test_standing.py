@@ -149,10 +149,34 @@ class History(Playbook):
         self.feed(ev.CancelAsked(at=self.at, run_id=run.run_id, reason="USER", reply=2))
 
 
+def test_a_core_joins_while_runs_look_and_stand_aside_and_are_in_line() -> None:
+    """What a history that is drawn may leave out."""
+    play = History()
+    equal = [play.accept(accepted(f"run-0000000{number}", results=True)) for number in range(3)]
+    other = play.accept(accepted("run-00000003", results=False))
+    for run in equal[:2]:
+        for _ in range(2):
+            play.join()
+            play.look(run, ill=False)
+    play.join()
+    assert {type(run.phase) for run in (*equal, other)} == {
+        m.CheckingSource,
+        m.Coalescing,
+        m.Selecting,
+        m.Waiting,
+    }
+    for run in (*equal, other):
+        play.cancel(run)
+        play.join()
+    assert play.phases >= {"Waiting", "Selecting", "Reserving", "Coalescing", "CheckingSource"}
+    assert play.joined
+
+
 def test_from_any_moment_of_any_history_on_another_core_decides_the_same() -> None:
     plays = list[History]()
 
-    @settings(max_examples=40, deadline=None, phases=[Phase.generate], derandomize=True)
+    # Not made short: each history goes into the sum below.
+    @settings(max_examples=35, deadline=None, phases=[Phase.generate])
     @given(st.data())
     def holds(draw: st.DataObject) -> None:
         play = History()
@@ -176,7 +200,5 @@ def test_from_any_moment_of_any_history_on_another_core_decides_the_same() -> No
         plays.append(play)
 
     holds()
-    phases = {phase for play in plays for phase in play.phases}
-    assert {"Waiting", "Selecting", "Reserving", "Coalescing", "CheckingSource"} <= phases, phases
     # Passing moments are left out: a slot that is being given back, for whose job another one waits.
     assert sum(play.refused for play in plays) * 10 < sum(play.joined for play in plays)

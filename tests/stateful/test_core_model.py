@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from stateful.histories import TIMEOUT, bounded
 from stateful.naive_worker import GOOD, TEMPERS, NaiveWorker, Refused, refusal
 from support.playbook import T0, accepted
 
@@ -368,13 +368,6 @@ class Unleased(World):
             assert not left or run.run_id in self.unlucky, f"nobody ends {left}"
 
 
-SETTINGS = settings(
-    max_examples=100,
-    stateful_step_count=30,
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-World.TestCase.settings = Unleased.TestCase.settings = SETTINGS
-TestUnleased = pytest.mark.spec("3.4")(Unleased.TestCase)
-TestCore = pytest.mark.spec("3.4")(pytest.mark.spec("4")(World.TestCase))
+World.TestCase.settings = Unleased.TestCase.settings = bounded(histories=100, steps=30)
+TestCore = TIMEOUT(pytest.mark.spec("3.4")(pytest.mark.spec("4")(World.TestCase)))
+TestUnleased = TIMEOUT(pytest.mark.spec("3.4")(Unleased.TestCase))

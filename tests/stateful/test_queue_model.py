@@ -3,6 +3,7 @@
 What must hold: two of a group are never active at once; a turn goes to the most urgent, within an
 origin to the oldest, past nobody whom a busy worker has sent back; between two turns of an origin
 that waits each other one has at most one; and when no more comes, every run has had its turn.
+A run that stood aside for an equal one comes back to the place that it had.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from stateful.histories import TIMEOUT, bounded, one_of
 from support.playbook import T0, accepted, caching
 
 from rch.contract.ids import timestamp
@@ -48,6 +49,8 @@ class Line(RuleBasedStateMachine):
         self.count = 0
         self.rows: dict[str, bytes] = {}
         self.looked: set[str] = set()
+        self.first_look: dict[str, int] = {}
+        self.stood_aside: set[str] = set()
         self.since: dict[Lane, Counter[Lane]] = {}
 
     # --- what is seen of the runs, naively ----------------------------------------------
@@ -86,7 +89,9 @@ class Line(RuleBasedStateMachine):
                 self._had_its_turn(run_id, run)
         for effect in effects:
             if isinstance(effect, fx.Probe) and effect.worker is None:
+                self.first_look.setdefault(effect.run_id, len(self.first_look))
                 self._check_turn(self.core.runs[effect.run_id])
+        self.stood_aside |= {run.run_id for run in self.live(m.Coalescing)}
         for run in self.core.take_dirty():
             self.rows[run.run_id] = encode_run(run)
             if is_terminal(run.state):
@@ -117,7 +122,13 @@ class Line(RuleBasedStateMachine):
                 older = age(other) < age(run) and (urgency, origin) == (own_urgency, own_origin)
                 assert not older, "an older run of its origin waits"
             else:
-                assert urgency > own_urgency, "it overtakes a run that looks or was sent back"
+                was_before = self._came_back_to_its_place_before(run, other)
+                assert urgency > own_urgency or was_before, "it overtakes a run that looks or was sent back"
+
+    def _came_back_to_its_place_before(self, run: m.Run, other: m.Run) -> bool:
+        """Whether it stood aside for an equal run, and the other one looked only meanwhile or later."""
+        came_back = run.run_id in self.stood_aside
+        return came_back and self.first_look[run.run_id] < self.first_look[other.run_id]
 
     # --- what happens -------------------------------------------------------------------
 
@@ -159,13 +170,13 @@ class Line(RuleBasedStateMachine):
     @precondition(lambda self: self.live())
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        run = data.draw(st.sampled_from(self.live()))
+        run = one_of(data, self.live())
         self.feed(ev.CancelAsked(at=self.at, run_id=run.run_id, reason="USER"))
 
     @precondition(lambda self: self.live(m.Selecting, m.Reserving))
     @rule(data=st.data(), busy=st.booleans())
     def worker_answers(self, data: st.DataObject, *, busy: bool) -> None:
-        self._answer(data.draw(st.sampled_from(self.live(m.Selecting, m.Reserving))), busy=busy)
+        self._answer(one_of(data, self.live(m.Selecting, m.Reserving)), busy=busy)
 
     def _answer(self, run: m.Run, *, busy: bool) -> None:
         base: dict[str, Any] = {"at": self.at, "run_id": run.run_id, "op": run.op}
@@ -195,7 +206,7 @@ class Line(RuleBasedStateMachine):
     @precondition(lambda self: self.live(*SERVED))
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
-        self._end(data.draw(st.sampled_from(self.live(*SERVED))))
+        self._end(one_of(data, self.live(*SERVED)))
 
     def _end(self, run: m.Run) -> None:
         if not isinstance(run.phase, m.Releasing):
@@ -208,7 +219,7 @@ class Line(RuleBasedStateMachine):
     @precondition(lambda self: self.held())
     @rule(data=st.data())
     def pause_is_over(self, data: st.DataObject) -> None:
-        run = data.draw(st.sampled_from(self.held()))
+        run = one_of(data, self.held())
         self.feed(ev.TimerFired(at=self.at, run_id=run.run_id, name="busy", op=run.op))
 
     @rule()
@@ -255,11 +266,5 @@ class Line(RuleBasedStateMachine):
         assert waiting <= self.looked
 
 
-Line.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=30,
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-TestQueue = pytest.mark.spec("12")(Line.TestCase)
+Line.TestCase.settings = bounded(histories=60, steps=30)
+TestQueue = TIMEOUT(pytest.mark.spec("12")(Line.TestCase))

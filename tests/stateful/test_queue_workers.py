@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from stateful.histories import TIMEOUT, bounded, one_of
 from support.playbook import T0, accepted, report
 
 from rch.contract.states import is_terminal
@@ -105,13 +105,13 @@ class Crowd(RuleBasedStateMachine):
     @precondition(lambda self: self.live())
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        run = data.draw(st.sampled_from(self.live()))
+        run = one_of(data, self.live())
         self.feed(ev.CancelAsked(at=self.at, run_id=run.run_id, reason="USER"))
 
     @precondition(lambda self: self.live(m.Selecting, m.Reserving))
     @rule(data=st.data())
     def worker_answers(self, data: st.DataObject) -> None:
-        self._answer(data.draw(st.sampled_from(self.live(m.Selecting, m.Reserving))))
+        self._answer(one_of(data, self.live(m.Selecting, m.Reserving)))
 
     def _answer(self, run: m.Run) -> None:
         base: dict[str, Any] = {"at": self.at, "run_id": run.run_id, "op": run.op}
@@ -160,7 +160,7 @@ class Crowd(RuleBasedStateMachine):
     @precondition(lambda self: self.under_way())
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
-        self._end(data.draw(st.sampled_from(self.under_way())))
+        self._end(one_of(data, self.under_way()))
 
     def _end(self, run: m.Run) -> None:
         if not isinstance(run.phase, m.Releasing):
@@ -170,7 +170,7 @@ class Crowd(RuleBasedStateMachine):
     @precondition(lambda self: self.held())
     @rule(data=st.data())
     def pause_is_over(self, data: st.DataObject) -> None:
-        self._wake(data.draw(st.sampled_from(self.held())))
+        self._wake(one_of(data, self.held()))
 
     def _wake(self, run: m.Run) -> None:
         self.feed(ev.TimerFired(at=self.at, run_id=run.run_id, name="busy", op=run.op))
@@ -228,11 +228,5 @@ class Crowd(RuleBasedStateMachine):
 
 _NONE = m.Selection(choices=(), refused={}, hosts={}, probe_failures=())
 
-Crowd.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-TestQueueOverWorkers = pytest.mark.spec("3.4")(Crowd.TestCase)
+Crowd.TestCase.settings = bounded(histories=60, steps=40)
+TestQueueOverWorkers = TIMEOUT(pytest.mark.spec("3.4")(Crowd.TestCase))

@@ -5,9 +5,11 @@ from __future__ import annotations
 UNLIKE: dict[str, str] = {
     "tests/fuzz/": "bytes that were changed at random, and what readers make of them",
     "tests/edges/test_socket.py": "a server whose answers are the test's own",
+    "tests/edges/test_socket_slow.py": "a server whose answers are the test's own",
     "tests/edges/test_watchers.py": "a server whose answers are the test's own",
     "tests/edges/test_hostile_clients.py": "clients that say what they should not",
     "tests/edges/test_artifacts.py": "sets that are wrong, beside files that stand for right ones",
+    "tests/edges/test_artifacts_stream.py": "sets that are wrong, beside files that stand for right ones",
     "tests/edges/test_check.py::test_a_record_that_does_not_say": "records are spoiled to be found",
     "tests/rchctl/test_client_artifacts.py": "folders by hand, of which indices alone are to be read",
     "tests/rchctl/test_client_fetch.py": "folders by hand, of which indices alone are to be read",
