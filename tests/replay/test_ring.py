@@ -76,6 +76,18 @@ def test_a_run_is_found_by_its_id_how_it_begins_or_as_the_latest(places: HostPat
     assert decode_header(part.read_bytes().splitlines()[0]).version == rch.__version__
 
 
+@pytest.mark.parametrize("user", ["test", "swift", "SUCCEEDED", "Released", "build"])
+def test_whoever_is_called_like_a_word_of_the_contract_has_transcripts_too(
+    user: str, places: HostPaths
+) -> None:
+    core = Core("/artifacts")
+    with ring(places.transcripts, 1_000_000, core) as kept:
+        assert kept is not None
+        live(kept, core, batches())
+    _, lines = transcript_of(places, {"USER": user}, "latest", "", as_is=False)
+    assert [str(each) for each in Replay(lines)] == []
+
+
 @contextmanager
 def small_ring(places: HostPaths, core: Core, part_bytes: int) -> Iterator[Ring]:
     """One that keeps all in small parts."""
