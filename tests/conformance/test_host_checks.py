@@ -33,6 +33,7 @@ REPRESENTATIVE = (
     "stand-in",
     "protocol-9",
     "preferred",
+    "next",
     "unknown-members",
     "bad-statement",
     "wrong-root",
@@ -51,6 +52,7 @@ TOGETHER = (
     "has two nonces",
     "uploads without a lease",
     "skips a seq",
+    "knows one worker",
 )
 """These leave one another alone, and so can be looked at in one daemon."""
 

@@ -22,7 +22,7 @@ from rch.contract.worker_rpc import Code, FetchHeader
 from rchd import __main__ as program
 from rchd.core import effects as fx
 from rchd.core import events as ev
-from rchd.core import jobs, projections, run, select, step
+from rchd.core import jobs, projections, run, select, step, trouble
 from rchd.core import model as m
 from rchd.edges import artifacts, intake, performer, uploads, worker_client
 from rchd.edges.timers import Timers
@@ -107,6 +107,23 @@ def _impatient() -> None:
         real(self, run_id, name, 0.05 if name == "busy" else seconds, op)
 
     setattr(Timers, "start", start)  # noqa: B010  (what is broken here; mypy would not have it)
+
+
+def _deaf() -> None:
+    real = Timers.start
+
+    def start(self: Timers, run_id: str, name: str, seconds: float, op: int) -> None:
+        real(self, run_id, name, 3600 if name == "idle" else seconds, op)
+
+    setattr(Timers, "start", start)  # noqa: B010  (as above)
+
+
+def _knows_one_worker(real: Any) -> Any:
+    def next_candidate(one: m.Run, phase: m.Reserving, why: m.Trouble, now: str) -> Any:
+        last = len(one.selection.choices) - 1 if one.selection else 0
+        return real(one, msgspec.structs.replace(phase, index=last, busy=None), why, now)
+
+    return next_candidate
 
 
 def _fetch_once() -> None:
@@ -214,6 +231,8 @@ BREAKS: dict[str, tuple[Callable[[], None], str]] = {
         _put(sets, "_root", lambda _real: lambda manifest: manifest.artifact_root_sha256),
         "ends-wrong-root",
     ),
+    "hears no silence": (_deaf, "idle-timeout"),
+    "knows one worker": (_put(trouble, "_next_candidate", _knows_one_worker), "next-worker-serves"),
     "fetches once": (_fetch_once, "bad-set-is-fetched-twice"),
 }
 
