@@ -48,3 +48,15 @@ def _nameless_operation() -> None:
         return decode
 
     wrap(module("worker_agent.rpc"), "decode_request", strict)
+
+
+@variant("a tail is answered later than the next line comes", "submit-again-while-it-runs")
+def _late_tails() -> None:
+    ops = module("worker_agent.ops")
+    real = ops._OPERATIONS["tail"]
+
+    def late(call: Any) -> Any:
+        time.sleep(0.4)
+        return real(call)
+
+    ops._OPERATIONS = {**ops._OPERATIONS, "tail": late}
