@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from rch import __version__
-from rch_conformance.pipes import left_alone
+from rch_conformance.pipes import left_alone, opened
 from rch_conformance.running import EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_USAGE, Terminated, UsageError
 
 # Each has `add_parser(subparsers)`, and sets `run`: what takes the arguments and gives the exit code.
@@ -54,6 +54,7 @@ def _exists(name: str) -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; 0 all pass, 1 something failed, 2 usage, 130 or 143 for a signal."""
+    opened()
     words = sys.argv[1:] if argv is None else argv
     at = words.index("--") if "--" in words else len(words)
     args = make_parser().parse_args(words[:at])

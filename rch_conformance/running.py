@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from rch.contract.neutral import one_line
 from rch_conformance.checks import Check, Result, Verdict, run_checks
+from rch_conformance.pipes import forget
 from rch_conformance.reporters import as_json, junit, section_order, table
 
 EXIT_PASSED, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -85,6 +86,18 @@ def seconds(text: str) -> float:
     return value
 
 
+def say(text: str) -> None:
+    """Write to standard output; `UsageError` where that does not go, for nothing more can be told."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        forget()
+        raise UsageError(f"standard output was not written: {error.strerror}") from error
+
+
 class Running(Generic[Rig]):
     """The checks that a command line asks for. `UsageError` for one that there is not."""
 
@@ -120,7 +133,7 @@ class Running(Generic[Rig]):
 
         `need` and `heard` are those of `run_checks`.
         An interrupt ends the run: what came of the checks before it is reported. `UsageError` where
-        the JUnit report cannot be written.
+        a report cannot be written: of JUnit's that is tried before the checks, too.
         """
         self._try_junit()
         results: list[Result] = []
@@ -153,14 +166,22 @@ class Running(Generic[Rig]):
             ) from error
 
     def _report(self, subject: str, results: Sequence[Result], code: int) -> None:
-        if self.args.junit is not None:
-            self.args.junit.write_bytes(junit(subject, results))
         if self.args.json:
             text = json.dumps(as_json(subject, results, code), indent=2, ensure_ascii=True) + "\n"
         else:
             text = table(subject, results, SECTIONS, colour=_coloured())
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        try:
+            say(text)
+        finally:  # each of the two is worth having without the other
+            self._write_junit(subject, results)
+
+    def _write_junit(self, subject: str, results: Sequence[Result]) -> None:
+        if self.args.junit is None:
+            return
+        try:
+            self.args.junit.write_bytes(junit(subject, results))
+        except OSError as error:
+            raise UsageError(f"--junit {self.args.junit} was not written: {error.strerror}") from error
 
     def _required(self, result: Result) -> Result:
         if result.verdict is not Verdict.NOT_OFFERED:

@@ -86,6 +86,8 @@ CASES = {
     "absent": Case(scenario="success", words=_BUILD, absent=True),
     "interrupted": Case(scenario="long-job", words=_BUILD, drive=interrupted),
     "too-long": Case(scenario="long-job", words=(*_BUILD, "--set", "timeouts.overall_seconds=1")),
+    "too-quiet": Case(scenario="quiet-job", words=(*_BUILD, "--set", "timeouts.idle_log_seconds=1")),
+    "next": Case(scenario="busy", words=_BUILD, spare=True),
     "killed": Case(scenario="slow-log", words=_BUILD, spare=True, drive=killed),
     "stand-in": Case(scenario="success", words=_BUILD, real=False),
     "simulation": Case(scenario="success", words=("--simulate",), real=False),

@@ -154,6 +154,13 @@ def overall_timeout(run: Run) -> None:
     )  # the worker may be first to end it
 
 
+@looks_at("4", "A job that says nothing for longer than it may is cancelled as TIMEOUT_IDLE", "too-quiet")
+def idle_timeout(run: Run) -> None:
+    require_equal(run.failure, ("EXECUTOR", "TIMEOUT_IDLE", 40), "failure kind, subkind and exit code")
+    reasons = {each.payload["reason"] for each in run.asked("cancel")}
+    require_equal(reasons, {"TIMEOUT_IDLE"}, "reasons of cancels")
+
+
 @looks_at("4", "A daemon that was killed goes on with the same job: one submit, one success", "killed")
 def killed_daemon_goes_on(run: Run) -> None:
     require_equal(run.ended.code, 0, "exit code")

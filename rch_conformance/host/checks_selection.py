@@ -93,6 +93,19 @@ def priority_is_heeded(run: Run) -> None:
     require_equal([each.op for each in spare if each.op != "probe"], [], "requests to the other worker")
 
 
+@looks_at("7", "Where the first worker is busy the next one serves, and that is on record", "next")
+def next_worker_serves(run: Run) -> None:
+    require_equal(run.ended.code, 0, "exit code")
+    spare = spare_of(run.state.name)
+    require_equal({each.op for each in run.asked("reserve", "submit")}, {"reserve"}, "asked of the first")
+    submits = [each for each in transcript(run.state.with_name(spare)) if each.op == "submit"]
+    require_equal(len(submits), 1, "submits to the next worker")
+    told = run.record("worker_selection.json")
+    require_equal(told["selected_worker"], spare, "selected_worker")
+    (first,) = [each for each in told["candidates"] if each["worker"] == run.state.name]
+    require(first["reason"] and not first["chosen"], "why the first was skipped", first)
+
+
 @looks_at("7", "capabilities.json has what the worker said when it was selected", "success")
 def capabilities_are_kept(success: Run) -> None:
     told = success.asked("probe")[0].answer["payload"]["capabilities"]

@@ -14,7 +14,7 @@ from rch_conformance.host.cases import CASES
 from rch_conformance.host.home import Home, program_of, rchctl_of
 from rch_conformance.host.rig import Rig
 from rch_conformance.host.suite import NEEDED, SUITE
-from rch_conformance.running import Running, UsageError, add_options
+from rch_conformance.running import Running, UsageError, add_options, say
 
 _CHECKS = ("identity", "protocol", "life", "selection", "artifacts")
 _EPILOG = """The host is run in a throw-away home: RCH_HOME and RCH_SOCKET lie there, workers.toml names
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     load_checks()
     running = Running(args, SUITE.checks)
     if args.list:
-        sys.stdout.write(running.listing())
+        say(running.listing())
         return 0
     daemon = args.rchd or os.environ.get("RCH_RCHD")
     client = rchctl_of(args.rchctl)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from rch_conformance.running import Running, UsageError, add_options, seconds
+from rch_conformance.running import Running, UsageError, add_options, say, seconds
 
 if TYPE_CHECKING:
     from rch_conformance.checks import Check
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the checks that were asked for; the exit code."""
     running = Running(args, every_check())
     if args.list:
-        sys.stdout.write(running.listing())
+        say(running.listing())
         return 0
     command = command_of(args)
     from rch_conformance.worker.peer import Peer
@@ -93,7 +92,9 @@ def command_of(args: argparse.Namespace) -> list[str]:
     """What is started once a channel; `UsageError` for what cannot be."""
     command = _asked(args)
     if shutil.which(command[0]) is None:
-        raise UsageError(f"{command[0]}: there is no such command, or it may not be executed")
+        raise UsageError(
+            f"{command[0] or chr(34) * 2}: there is no such command, or it may not be executed"
+        )
     return command
 
 
@@ -104,8 +105,8 @@ def _asked(args: argparse.Namespace) -> list[str]:
         if args.ssh_option:
             raise UsageError("--ssh-option is for --ssh HOST")
         return list(args.command)
-    if args.ssh.startswith("-"):
-        raise UsageError(f"--ssh {args.ssh}: that is no host")
+    if not args.ssh.strip() or args.ssh.startswith("-"):
+        raise UsageError(f"--ssh {args.ssh!r}: that is no host")
     options = [word for option in args.ssh_option for word in ("-o", option)]
     asked = args.command or ["rch-worker", "xcode", "rpc"]
     return ["ssh", "-T", "-o", "BatchMode=yes", *options, "--", args.ssh, *asked]

@@ -19,7 +19,10 @@ _MOST_SLOTS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphan:
-    """A job whose lease expired: its states, the slots that others got beside it, and both fences."""
+    """A job whose lease expired: its states, the slots that others got beside it, and both fences.
+
+    `by_old_fence`: what a cancel and a renewal with the first fence were answered after the return.
+    """
 
     after_expiry: str
     after_return: str
@@ -27,6 +30,7 @@ class Orphan:
     slots_of_others: int
     fence: int
     later_fence: int
+    by_old_fence: tuple[str, ...]
 
 
 def orphaned(rig: Rig) -> Orphan:
@@ -51,13 +55,17 @@ def _seen(rig: Rig, lease: Lease, job: Job) -> Orphan:
     before = _state(rig, job)
     others = _others(rig, total if isinstance(total, int) else 1)
     again = rig.lease(lease.run_id)
+    after = _state(rig, job)
+    cancel = rig.ask("cancel", {"job_id": job.job_id, "reason": "USER", **lease.members})
+    renewal = rig.reserve(lease.run_id, **lease.members)
     return Orphan(
         after_expiry=before,
-        after_return=_state(rig, job),
+        after_return=after,
         slots_total=total if isinstance(total, int) else 1,
         slots_of_others=others,
         fence=lease.fence,
         later_fence=again.fence,
+        by_old_fence=tuple("ok" if answer.ok else answer.code for answer in (cancel, renewal)),
     )
 
 

@@ -111,6 +111,7 @@ class Rig:
         self.buried = Once(self._buried)
         self.plain = Once(self._plain)
         self.extended = Once(self._extended)
+        self.served = Once(self._served)
         self.orphan = Once(lambda: orphaned(self))
         self._running: tuple[Job, dict[str, Any], Log] | None = None
         self._followed: Job | None = None
@@ -303,8 +304,8 @@ class Rig:
             news = self.result("tail", job_id=job.job_id, cursor=cursor)
             take(news, log)
             cursor = news.get("next_cursor")
-            if not news.get("log_chunk") or cursor is None:
-                return log.text
+            if not news.get("log_chunk") or cursor is None or TICK.search(log.text):
+                return log.text  # a log that grows faster than it is read is not chased
 
     def end_running(self) -> None:
         """Cancel the slow job, if one runs; what came of the first one is kept."""
@@ -345,6 +346,16 @@ class Rig:
             job.payload[name].update(UNKNOWN)
         submitted = self.submit(job, job_state_seq=LATE_SEQ, **UNKNOWN).payload
         return self.end_of(job, submitted, Log())
+
+    def _served(self) -> Outcome:
+        """The second of two equal builds, both of which may be answered by earlier ones."""
+        self.end_running()
+        outcomes = []
+        for _ in range(2):
+            job = self.job()
+            job.payload["job"]["effective_config"]["config"]["cache"] = {"results": True}
+            outcomes.append(self.end_of(job, self.submit(job).payload, Log()))
+        return outcomes[-1]
 
     # --- the end --------------------------------------------------------------------------
 

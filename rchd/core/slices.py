@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from rch.contract.decoding import decode_json
 from rchd.core import effects as fx
@@ -74,7 +75,7 @@ def cut(lives: Iterable[Life], run_id: str) -> Slice | None:
         others=not enough,
         ended=seen[-1].ended,
         late=seen[0].late,
-        gaps=any(view.header.last_seq != before.seq for before, view in pairwise(seen)),
+        gaps=any(view.after_gap or view.header.last_seq != before.seq for before, view in pairwise(seen)),
     )
 
 
@@ -89,6 +90,8 @@ class _View:
     since: list[Events] = field(default_factory=list)
     ended: bool = False
     late: bool = False
+    after_gap: bool = False
+    """What was just before its beginning was not recorded, and its recorder knew that."""
     seq: int = 0
     """The number of the last news that it tells of."""
 
@@ -103,6 +106,8 @@ class _View:
 
 def _look(life: Life, run_id: str) -> _View | None:
     """Play a life again up to the run's end; `DecidedOtherwiseError` where it is not as recorded."""
+    after_gap = life.header.gaps is True
+    life = life._replace(header=msgspec.structs.replace(life.header, gaps=UNSET))
     core = core_of(_copied(life.header))
     loaded = core.runs.get(run_id)
     view: _View | None = None
@@ -125,7 +130,7 @@ def _look(life: Life, run_id: str) -> _View | None:
         elif core.is_idle:
             quiet, since = header_of(core, version=life.header.version), []
     if view is not None:
-        view.quiet, view.since, view.seq = quiet, since, core.seq
+        view.quiet, view.since, view.seq, view.after_gap = quiet, since, core.seq, after_gap
     return view
 
 

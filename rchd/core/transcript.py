@@ -40,8 +40,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     before, and its runs stand as they stood at that one's end. `version` is that of who recorded it.
     An exported one is of `run_id`, has `sha256`, a digest of the whole file with zeros in its place, and
     with `others` tells of the runs beside it too. It is part of the run's history alone where it begins
-    after the run was accepted (`late`), lacks something in its midst (`gaps`), or does not reach the
-    run's end (`unended`).
+    after the run was accepted (`late`), lacks something in its midst (`gaps`; of a file of the daemon: just
+    before it), or does not reach the run's end (`unended`).
     """
 
     schema_id: str = SCHEMA

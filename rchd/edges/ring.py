@@ -4,7 +4,8 @@ Each file is a transcript (`rchd.core.transcript`) that begins with all that the
 stands by itself when the ones before are gone. A new one is begun at a start, when no run is live, and
 in the midst of live runs where a core made from what can be written down is equal to the real one. The
 oldest go first. Recording never stands in a run's way: whatever goes wrong is logged and told as a
-trouble, and nothing more is recorded.
+trouble, and nothing is recorded until a part can be begun again, which is tried whenever a run begins or
+ends.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _MOST_DIGITS = 18
 class Ring:
     """Called with each batch, and told when it is done; never has more than `keep_bytes` in `folder`.
 
-    `trouble` says why nothing more is recorded.
+    `trouble` says why nothing is recorded; `on`: it is, as far as is known.
     """
 
     def __init__(self, folder: Path, keep_bytes: int, *, part_bytes: int = PART_BYTES) -> None:
@@ -56,6 +57,9 @@ class Ring:
         self._due = 0  # the size at which it is tried to begin a part among live runs
         self.on = True
         self.trouble: str | None = None
+        self._closed = False
+        self._gap = False  # since the last part something was not recorded
+        self._tried_at = -1  # how many runs were live when it was last tried to go on
 
     def begin(self, core: Core) -> None:
         """A part that begins with all that `core` has, where that is not too much."""
@@ -76,22 +80,39 @@ class Ring:
         """The batch is done, and the ended runs are forgotten: a new part may begin here."""
         if self.on:
             self._guarded(lambda: self._turn(core))
+        elif not self._closed and self._tried_at != len(core.runs):
+            self._tried_at = len(core.runs)
+            self._guarded(lambda: self._come_back(core))
+
+    def _come_back(self, core: Core) -> None:
+        """After a trouble: a part is begun as soon as one can be."""
+        make_dirs(self._folder)
+        self.on = True
+        self._turn(core)
 
     def close(self) -> None:
         """No more is written."""
+        self._closed = True
+        self._stop()
+
+    def _stop(self) -> None:
         self.on = False
+        file, self._file = self._file, None
+        self._size = self._due = 0
         with suppress(OSError):
-            if self._file is not None:
-                self._file.close()
+            if file is not None:
+                file.close()
 
     def _guarded(self, act: Callable[[], None]) -> None:
         try:
             act()
         except Exception as error:
-            log.exception("transcripts.failed", folder=str(self._folder))
-            self.trouble = f"no transcripts are recorded in {self._folder}: {_said(error)}"
-            note_failure(self._folder, self.trouble)
-            self.close()
+            trouble = f"no transcripts are recorded in {self._folder}: {_said(error)}"
+            if trouble != self.trouble:  # who tries in vain again and again says so once
+                log.exception("transcripts.failed", folder=str(self._folder))
+            self.trouble, self._gap = trouble, True
+            note_failure(self._folder, trouble)
+            self._stop()
 
     def _turn(self, core: Core) -> None:
         if core.is_idle and (self._file is None or self._size >= self._part):
@@ -116,8 +137,21 @@ class Ring:
         self._older = [(path, path.stat().st_size) for path in parts_of(self._folder)]
         self._has_room(0)
         if header is not None:
-            self._file = self._opened()
+            self._first(msgspec.structs.replace(header, gaps=True) if self._gap else header)
+
+    def _first(self, header: Header) -> None:
+        """Begin a part, or leave nothing of it."""
+        self._file = self._opened()
+        try:
             self._write(encode_line(header))
+        except Exception:
+            self._path.unlink(missing_ok=True)
+            raise
+        self._gap = False
+        if self.trouble is not None:
+            log.info("transcripts.go_on", path=str(self._path))
+            self.trouble, self._tried_at = None, -1
+            note_failure(self._folder, None)
 
     def _opened(self) -> BinaryIO:
         number = 1 + max(_numbers(self._folder), default=0)

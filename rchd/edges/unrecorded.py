@@ -48,7 +48,7 @@ def unrecorded(paths: HostPaths, name: str) -> Failure:
             Kind.USAGE,
             f"run {name[:80]!r} was not recorded: {trouble}",
             subkind="UNKNOWN_RUN",
-            hint="mend that and restart the daemon: rchctl daemon stop; later runs are recorded then",
+            hint="mend that: later runs are recorded then, as soon as one begins or ends",
         )
     return Failure(
         Kind.USAGE,

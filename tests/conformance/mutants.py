@@ -67,7 +67,7 @@ def refusal(code: str, message: str) -> Exception:
 
 def every_mutant() -> dict[str, tuple[str, Mutant]]:
     """All of them: this module may run under another name than the one that they know."""
-    for part in ("channels", "sources", "jobs", "slots", "sets", "records", "variants"):
+    for part in ("channels", "sources", "jobs", "slots", "sets", "records", "races", "variants"):
         module(f"conformance.mutants_of_{part}")
     return module("conformance.mutants").MUTANTS  # type: ignore[no-any-return]
 

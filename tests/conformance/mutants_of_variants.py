@@ -78,3 +78,15 @@ def _no_tail() -> None:
     ops, envelope = module("worker_agent.ops"), module("rch.contract.worker_envelope")
     ops.FEATURES = tuple(feature for feature in ops.FEATURES if feature != "tail")
     envelope.OPERATIONS = {op: kind for op, kind in envelope.OPERATIONS.items() if op != "tail"}
+
+
+@variant("a tail is answered later than the next line comes", "submit-again-while-it-runs")
+def _late_tails() -> None:
+    ops = module("worker_agent.ops")
+    real = ops._OPERATIONS["tail"]
+
+    def late(call: Any) -> Any:
+        time.sleep(0.4)
+        return real(call)
+
+    ops._OPERATIONS = {**ops._OPERATIONS, "tail": late}

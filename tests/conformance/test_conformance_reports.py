@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -112,6 +115,43 @@ def test_the_command_line_says_2_for_usage(capsys: pytest.CaptureFixture[str]) -
     assert "no worker is named" in capsys.readouterr().err
     assert main(["worker", "--ssh-option", "Port=1", "--", "true"]) == 2
     assert main(["worker", "--ssh=-oProxyCommand=x"]) == 2
+    assert main(["worker", "--ssh", ""]) == 2
+
+
+COMMAND = (sys.executable, "-m", "rch_conformance", "worker")
+FULL = Path("/dev/full")
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="no device that is always full")
+
+
+@needs_full
+@pytest.mark.parametrize(
+    "words", [("--list",), ("--only", "one-shot", "--", "true")], ids=["list", "table"]
+)
+def test_output_that_is_not_taken_is_told_in_a_line_and_is_no_failed_check(words: tuple[str, ...]) -> None:
+    with FULL.open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    told = "rch-conformance: standard output was not written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, told)
+
+
+@needs_full
+def test_a_junit_report_that_is_not_taken_costs_no_table() -> None:
+    words = ("--only", "one-shot", "--junit", str(FULL), "--", "true")
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)
+    assert "3.1  Envelope     0     1            0" in done.stdout
+    told = "rch-conformance: --junit /dev/full was not written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, told)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_with_closed_descriptors_the_checks_are_run_all_the_same(closed: str, tmp_path: Path) -> None:
+    report = tmp_path / "j.xml"
+    line = shlex.join([*COMMAND, "--only", "one-shot", "--junit", str(report), "--", "echo", "hello"])
+    done = subprocess.run(["sh", "-c", f"{line} {closed}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "hello" in report.read_text()
 
 
 def test_the_list_names_every_check_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,7 @@ REPRESENTATIVE = (
     "stand-in",
     "protocol-9",
     "preferred",
+    "next",
     "unknown-members",
     "bad-statement",
     "wrong-root",
@@ -52,6 +53,7 @@ TOGETHER = (
     "has two nonces",
     "uploads without a lease",
     "skips a seq",
+    "knows one worker",
 )
 """These leave one another alone, and so can be looked at in one daemon."""
 
@@ -84,6 +86,7 @@ def test_a_host_that_breaks_its_promises_is_found_out_in_each(tmp_path: Path) ->
 
 @pytest.mark.spec("13")
 @pytest.mark.faults_long
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_host_with_one_fault_is_found_out_by_the_check_for_it(name: str, tmp_path: Path) -> None:
     check = BREAKS[name][1]

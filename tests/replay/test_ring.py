@@ -76,6 +76,18 @@ def test_a_run_is_found_by_its_id_how_it_begins_or_as_the_latest(places: HostPat
     assert decode_header(part.read_bytes().splitlines()[0]).version == rch.__version__
 
 
+@pytest.mark.parametrize("user", ["test", "swift", "SUCCEEDED", "Released", "build"])
+def test_whoever_is_called_like_a_word_of_the_contract_has_transcripts_too(
+    user: str, places: HostPaths
+) -> None:
+    core = Core("/artifacts")
+    with ring(places.transcripts, 1_000_000, core) as kept:
+        assert kept is not None
+        live(kept, core, batches())
+    _, lines = transcript_of(places, {"USER": user}, "latest", "", as_is=False)
+    assert [str(each) for each in Replay(lines)] == []
+
+
 @contextmanager
 def small_ring(places: HostPaths, core: Core, part_bytes: int) -> Iterator[Ring]:
     """One that keeps all in small parts."""
@@ -251,6 +263,100 @@ def test_a_disk_that_takes_nothing_ends_the_recording_alone(tmp_path: Path) -> N
     assert [each["event"] for each in logs] == ["transcripts.failed"]
     assert not kept.on
     assert kept.trouble == f"no transcripts are recorded in {tmp_path}/file/t: File exists"
+
+
+def broken(places: HostPaths) -> Path:
+    """The folder is away, and a file in its place."""
+    aside = places.transcripts.with_name("aside")
+    places.transcripts.rename(aside)
+    places.transcripts.touch()
+    return aside
+
+
+def mended(places: HostPaths, aside: Path) -> None:
+    places.transcripts.unlink()
+    aside.rename(places.transcripts)
+
+
+def fill_the_disk(kept: Ring) -> None:
+    """Writes to the part fail from now on."""
+    assert kept._file is not None
+    kept._file.close()
+    kept._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115  (the ring closes it)
+
+
+def records(kept: Ring) -> bool:
+    """Whether it says that it does."""
+    assert kept.on is (kept.trouble is None)
+    return kept.on
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_after_a_trouble_it_goes_on_by_itself_and_the_next_run_is_whole(places: HostPaths) -> None:
+    core = Core("/artifacts")
+    with capture_logs() as logs, ring(places.transcripts, 1_000_000, core) as kept:
+        assert kept is not None
+        live(kept, core, islice(batches("run-00000001"), 4))
+        aside = broken(places)
+        fill_the_disk(kept)
+        live(kept, core, islice(batches("run-00000001"), 4, None))
+        assert not records(kept)
+        mended(places, aside)
+        live(kept, core, batches("run-00000002"))
+        live(kept, core, batches("run-00000003"))
+        assert records(kept)
+    told = [each["event"] for each in logs]
+    assert told.count("transcripts.go_on") == 1
+    for name, missing in (
+        ("run-00000001", {"unended"}),
+        ("run-00000002", {"late"}),  # it had begun when it was tried again
+        ("run-00000003", set[str]()),
+    ):
+        lines = exported(places, name)[1]
+        assert [str(each) for each in Replay(lines)] == []
+        assert partial(lines) == missing
+    for part in parts_of(places.transcripts):
+        assert [str(each) for each in Replay(part.read_bytes().splitlines(keepends=True))] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_run_in_whose_midst_a_write_failed_goes_on_with_a_gap_that_is_told(places: HostPaths) -> None:
+    core = Core("/artifacts")
+    with ring(places.transcripts, 1_000_000, core) as kept:
+        assert kept is not None
+        live(kept, core, islice(batches(), 4))
+        fill_the_disk(kept)
+        live(kept, core, islice(batches(), 4, None))
+        assert records(kept)
+        live(kept, core, batches("run-00000002"))
+    lines = exported(places, "run-00000001")[1]
+    assert [str(each) for each in Replay(lines)] == []
+    assert partial(lines) == {"gaps"}
+    assert partial(exported(places, "run-00000002")[1]) == set()
+
+
+def test_a_part_that_cannot_be_begun_leaves_no_file(
+    places: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core = Core("/artifacts")
+
+    def full(_self: Ring, _line: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken_disk, capture_logs() as logs:
+        broken_disk.setattr(Ring, "_write", full)
+        kept = Ring(places.transcripts, 1_000_000)
+        kept.begin(core)
+        live(kept, core, batches())
+        assert parts_of(places.transcripts) == []
+    assert [each["event"] for each in logs] == ["transcripts.failed"]
+    live(kept, core, batches("run-00000002"))
+    live(kept, core, batches("run-00000003"))
+    kept.close()
+    assert partial(exported(places, "run-00000003")[1]) == set()
+    live(kept, core, batches("run-00000004"))
+    with pytest.raises(Failure, match="no run 'run-00000004'"):
+        exported(places, "run-00000004")
 
 
 def test_why_nothing_was_recorded_is_told_without_a_daemon_and_until_it_is_mended(

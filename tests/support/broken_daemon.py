@@ -109,6 +109,23 @@ def _impatient() -> None:
     setattr(Timers, "start", start)  # noqa: B010  (what is broken here; mypy would not have it)
 
 
+def _deaf() -> None:
+    real = Timers.start
+
+    def start(self: Timers, run_id: str, name: str, seconds: float, op: int) -> None:
+        real(self, run_id, "overall" if name == "idle" else name, seconds, op)
+
+    setattr(Timers, "start", start)  # noqa: B010  (as above)
+
+
+def _knows_one_worker(real: Any) -> Any:
+    def next_candidate(one: m.Run, phase: m.Reserving, why: m.Trouble, now: str) -> Any:
+        last = len(one.selection.choices) - 1 if one.selection else 0
+        return real(one, msgspec.structs.replace(phase, index=last, busy=None), why, now)
+
+    return next_candidate
+
+
 def _fetch_once() -> None:
     table: dict[Any, Any] = vars(run)["MOVES"]
     real = table[m.Fetching, ev.FetchRefused]
@@ -219,6 +236,8 @@ BREAKS: dict[str, tuple[Callable[[], None], str]] = {
         _put(sets, "_root", lambda _real: lambda manifest: manifest.artifact_root_sha256),
         "ends-wrong-root",
     ),
+    "knows no silence": (_deaf, "idle-timeout"),
+    "knows one worker": (_put(trouble, "_next_candidate", _knows_one_worker), "next-worker-serves"),
     "fetches once": (_fetch_once, "bad-set-is-fetched-twice"),
     "asks everybody for leases": (_leases_of_everybody, "without-lease"),
     "submits at once again": (

@@ -28,7 +28,8 @@ def _outcomes(rig: Rig) -> Iterator[Outcome]:
     return rig.each(rig.built, rig.passed, rig.failed, rig.cancelled, rig.buried)
 
 
-def _attestation(outcome: Outcome) -> dict[str, Any]:
+def attestation_of(outcome: Outcome) -> dict[str, Any]:
+    """The attestation of its set."""
     return outcome.set.record("attestation.json")
 
 
@@ -55,7 +56,7 @@ def _verify(key: bytes, data: bytes, signature: bytes, what: str) -> None:
 @check("10", "the attestation names the job: run_id, job_id, job_key and source_sha256")
 def attestation_names_the_job(rig: Rig) -> None:
     for outcome in _outcomes(rig):
-        told, job = _attestation(outcome), outcome.job
+        told, job = attestation_of(outcome), outcome.job
         wanted = {"run_id": job.run_id, "job_id": job.job_id, "job_key": job.key}
         wanted["source_sha256"] = job.inputs["source_sha256"]
         for name, value in wanted.items():
@@ -65,14 +66,14 @@ def attestation_names_the_job(rig: Rig) -> None:
 @check("10", "the attestation repeats the host_nonce of its submit")
 def attestation_repeats_the_nonce(rig: Rig) -> None:
     for outcome in _outcomes(rig):
-        expect_same("host_nonce", _attestation(outcome).get("host_nonce"), outcome.job.nonce)
+        expect_same("host_nonce", attestation_of(outcome).get("host_nonce"), outcome.job.nonce)
 
 
 @check("10", "the attestation names the manifest by the SHA-256 of its bytes")
 def attestation_names_the_manifest(rig: Rig) -> None:
     for outcome in _outcomes(rig):
         wanted = sha256(outcome.set.files.get("manifest.json", b""))
-        expect_same("manifest_sha256", _attestation(outcome).get("manifest_sha256"), wanted)
+        expect_same("manifest_sha256", attestation_of(outcome).get("manifest_sha256"), wanted)
 
 
 @check("10", "capabilities_sha256 is that of the probed capabilities, without time, load and free disk")
@@ -83,7 +84,7 @@ def attestation_names_the_capabilities(rig: Rig) -> None:
         stable.get("capacity", {}).pop(name, None)
     digested = jcs(stable)
     for outcome in _outcomes(rig):
-        told = _attestation(outcome).get("capabilities_sha256")
+        told = attestation_of(outcome).get("capabilities_sha256")
         expect(
             told == sha256(digested),
             f"capabilities_sha256 is {told!r:.100}, not {sha256(digested)}: of what `probe` answered,"
@@ -97,7 +98,7 @@ def attestation_names_the_backend(rig: Rig) -> None:
     toolchain = rig.project().toolchain
     version = toolchain.get("swift_version") or toolchain.get("xcode_build")
     for outcome in _outcomes(rig):
-        told = _attestation(outcome)
+        told = attestation_of(outcome)
         backend = told.get("backend")
         expect(isinstance(backend, dict), f"backend is {backend!r}, no object")
         expect_same(
@@ -109,7 +110,7 @@ def attestation_names_the_backend(rig: Rig) -> None:
 @check("10", "the attestation names the worker")
 def attestation_names_the_worker(rig: Rig) -> None:
     for outcome in _outcomes(rig):
-        worker = _attestation(outcome).get("worker")
+        worker = attestation_of(outcome).get("worker")
         name = worker.get("name") if isinstance(worker, dict) else None
         expect(isinstance(name, str) and name, f"worker of the attestation is {worker!r}, without a name")
 
@@ -126,25 +127,35 @@ def fingerprint_is_advertised(rig: Rig) -> None:
 @check("10", "the attestation is signed, by the key whose fingerprint is advertised", needs=_SIGNING)
 def key_is_the_advertised_one(rig: Rig) -> None:
     for outcome in _outcomes(rig):
-        told = _attestation(outcome)
-        for name in ("public_key", "public_key_fingerprint", "signature"):
-            expect(told.get(name), f"the attestation has no {name}: it is not signed")
-        fingerprint = f"SHA256:{sha256(_key(told))}"
-        expect_same("public_key_fingerprint", told.get("public_key_fingerprint"), fingerprint)
-        expect_same(
-            "the advertised fingerprint",
-            rig.capabilities.get("attestation_pubkey_fingerprint"),
-            fingerprint,
-        )
+        _has_the_advertised_key(rig, attestation_of(outcome))
+
+
+def _has_the_advertised_key(rig: Rig, told: dict[str, Any]) -> None:
+    for name in ("public_key", "public_key_fingerprint", "signature"):
+        expect(told.get(name), f"the attestation has no {name}: it is not signed")
+    fingerprint = f"SHA256:{sha256(_key(told))}"
+    expect_same("public_key_fingerprint", told.get("public_key_fingerprint"), fingerprint)
+    expect_same(
+        "the advertised fingerprint", rig.capabilities.get("attestation_pubkey_fingerprint"), fingerprint
+    )
 
 
 @check("10", "the signature is Ed25519 over the canonical form of all other members", needs=_SIGNING)
 def signature_is_right(rig: Rig) -> None:
     for outcome in _outcomes(rig):
-        told = _attestation(outcome)
-        signature = _decoded(told.get("signature"), "signature")
-        rest = {name: value for name, value in told.items() if name != "signature"}
-        _verify(_key(told), jcs(rest), signature, "attestation.json")
+        _is_signed(attestation_of(outcome))
+
+
+def _is_signed(told: dict[str, Any]) -> None:
+    signature = _decoded(told.get("signature"), "signature")
+    rest = {name: value for name, value in told.items() if name != "signature"}
+    _verify(_key(told), jcs(rest), signature, "attestation.json")
+
+
+def signed_by_the_advertised_key(rig: Rig, outcome: Outcome) -> None:
+    """`Broken` unless the attestation of its set is."""
+    _has_the_advertised_key(rig, attestation_of(outcome))
+    _is_signed(attestation_of(outcome))
 
 
 @check(
@@ -154,7 +165,7 @@ def signature_is_right(rig: Rig) -> None:
 )
 def envelopes_are_signed(rig: Rig) -> None:
     for outcome in _outcomes(rig):
-        told = _statements(_attestation(outcome))
+        told = _statements(attestation_of(outcome))
         wanted = [_PROVENANCE] + ([_TEST_RESULT] if outcome.job.payload["job"]["action"] == "test" else [])
         expect_same("the types of the statements", sorted(told), sorted(wanted))
 
@@ -162,7 +173,7 @@ def envelopes_are_signed(rig: Rig) -> None:
 @check("10", "the provenance is about the manifest, and rests on the source", needs=_SIGNING)
 def provenance_is_about_the_set(rig: Rig) -> None:
     for outcome in _outcomes(rig):
-        statement = _statements(_attestation(outcome)).get(_PROVENANCE)
+        statement = _statements(attestation_of(outcome)).get(_PROVENANCE)
         expect(statement is not None, "there is no provenance")
         told = statement or {}
         manifest = sha256(outcome.set.files.get("manifest.json", b""))
@@ -174,9 +185,21 @@ def provenance_is_about_the_set(rig: Rig) -> None:
         )
 
 
+@check("10", "each subject of a statement that is a file of the set has that file's digest", needs=_SIGNING)
+def subjects_are_the_sets_files(rig: Rig) -> None:
+    for outcome in _outcomes(rig):
+        files = outcome.set.files
+        for kind, statement in _statements(attestation_of(outcome)).items():
+            for subject in statement.get("subject") or ():
+                name = str(subject.get("name"))
+                if name in files:
+                    told = subject.get("digest", {}).get("sha256")
+                    expect_same(f"sha256 of the subject {name} of {kind}", told, sha256(files[name]))
+
+
 @check("10", "the provenance rests on the toolchain, too", needs=_SIGNING)
 def provenance_names_the_toolchain(rig: Rig) -> None:
-    told = _statements(_attestation(rig.built())).get(_PROVENANCE, {})
+    told = _statements(attestation_of(rig.built())).get(_PROVENANCE, {})
     listed = told.get("predicate", {}).get("buildDefinition", {}).get("resolvedDependencies")
     source = rig.built().job.inputs["source_sha256"]
     others = [each for each in listed or () if isinstance(each, dict) and _digests([each]) != {source}]
@@ -186,7 +209,7 @@ def provenance_names_the_toolchain(rig: Rig) -> None:
 @check("10", "the test result of a job with a failed test is FAILED", needs=_SIGNING)
 def failed_tests_are_attested(rig: Rig) -> None:
     for outcome, wanted in ((rig.passed(), {"PASSED", "WARNED"}), (rig.failed(), {"FAILED"})):
-        told = _statements(_attestation(outcome)).get(_TEST_RESULT, {})
+        told = _statements(attestation_of(outcome)).get(_TEST_RESULT, {})
         result = told.get("predicate", {}).get("result")
         expect(
             result in wanted,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from rch.contract.worker_rpc import ReserveResult
 from rch_conformance.checks import NotOffered
@@ -110,14 +112,30 @@ def stale_fence_changes_nothing(rig: Rig) -> None:
         {**lease.members, "fence": lease.fence - 1},
         {"lease_id": f"lease-{new_id()}", "fence": lease.fence},
     ):
-        job = rig.job(run_id=lease.run_id)
-        answer = rig.ask("submit", {**job.payload, **stale})
-        if answer.ok:
-            rig.ask("cancel", {"job_id": job.job_id, "reason": "USER"})
-        answer.refused_with("LEASE_EXPIRED")
-        rig.ask("cancel", {"job_id": new_id(), "reason": "USER", **stale}).refused_with("LEASE_EXPIRED")
-        rig.upload(fresh_tar(), **stale).refused_with("LEASE_EXPIRED")
+        _changes_nothing(rig, lease.run_id, stale)
     rig.release(lease)
+
+
+@check(
+    "3.4",
+    "submit, cancel and upload_source under a lease that expired are refused with LEASE_EXPIRED",
+    needs=_RENEW,
+)
+def expired_lease_changes_nothing(rig: Rig) -> None:
+    rig.source()
+    lease = _short(rig)
+    _changes_nothing(rig, lease.run_id, lease.members)
+
+
+def _changes_nothing(rig: Rig, run_id: str, stale: Mapping[str, Any]) -> None:
+    """`Broken` unless all that changes something is refused under these members of a lease."""
+    job = rig.job(run_id=run_id)
+    answer = rig.ask("submit", {**job.payload, **stale})
+    if answer.ok:
+        rig.ask("cancel", {"job_id": job.job_id, "reason": "USER"})
+    answer.refused_with("LEASE_EXPIRED")
+    rig.ask("cancel", {"job_id": new_id(), "reason": "USER", **stale}).refused_with("LEASE_EXPIRED")
+    rig.upload(fresh_tar(), **stale).refused_with("LEASE_EXPIRED")
 
 
 @check("3.4", "a lease serves its own run alone", needs=_LEASE)

@@ -86,3 +86,11 @@ def orphans_hold_their_slot(rig: Rig) -> None:
 def orphans_come_back_higher(rig: Rig) -> None:
     seen = rig.orphan()
     expect(seen.later_fence > seen.fence, f"the fence {seen.later_fence} is not over {seen.fence}")
+
+
+@check(
+    "3.4", "when the run of an orphaned job is back, its old fence changes nothing any more", needs=_RENEW
+)
+def orphans_leave_their_fence(rig: Rig) -> None:
+    told = rig.orphan().by_old_fence
+    expect_same("the answers to a cancel and a renewal with it", told, ("LEASE_EXPIRED", "LEASE_EXPIRED"))
