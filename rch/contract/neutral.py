@@ -11,39 +11,8 @@ from __future__ import annotations
 import codecs
 import re
 
-# A cursor sequence, a string sequence (OSC, DCS, APC, PM, SOS) up to its end, and a short one;
-# the first two also in their one-character forms. Each is bounded: what is longer is text, and
-# loses its control characters alone, in however many pieces it comes.
-_CURSOR = r"(?:\x1b\[|\x9b)[0-?]{0,256}[ -/]{0,16}"
-_STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\n\x90\x98\x9c-\x9f]{0,4096}"
-_SHORT = r"\x1b[ -/]{0,16}"
-ESCAPES = re.compile(rf"{_CURSOR}[@-~]|{_STRING}(?:\x07|\x1b\\|\x9c)|{_SHORT}[0-~]")
-"""Terminal escape sequences, each as a whole."""
-UNFINISHED = re.compile(rf"(?:{_CURSOR}|{_STRING}\x1b?|{_SHORT})\Z")
-"""A sequence that has begun, and may end in the next piece."""
-_STEERING = (
-    "\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
-    "\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-)
-_CONTROLS = f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_STEERING}]"
-_DROPPED = re.compile(_CONTROLS)
-UNSHOWN = re.compile(f"(?:{ESCAPES.pattern}|{_CONTROLS})+")
-"""What is dropped without anything in its place, so that what stands around it is shown as one."""
-_SEPARATORS = re.compile("[\u2028\u2029]")
-_SURROGATES = re.compile("[\ud800-\udfff]")
-_MARK = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f]"
-_MOST_MARKS = 4  # on one letter: no writing needs more, and a pile of them covers other lines
-_PILE = re.compile(f"({_MARK}{{{_MOST_MARKS}}}){_MARK}+")
-_LAST_MARKS = re.compile(f"{_MARK}{{0,{_MOST_MARKS}}}\\Z")
-_RETURNS = re.compile(r"\r+\n?")
-# What most text has none of.
-_ANYTHING = re.compile(
-    f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u0300-\u036f{_STEERING}\u2028\u2029\ud800-\udfff]|{_MARK}"
-)
-
-_NO_XML = re.compile(
-    f"[^\t\n\r\u0020-\u007e\u00a0-\u2027\u2030-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[{_STEERING}]"
-)
+_PLAIN = re.compile(r"[\t\n -~]*\Z")
+"""What most text is. What is not is looked at with `odd_text`, whose tables are dear to compile."""
 
 
 class Neutral:
@@ -56,15 +25,19 @@ class Neutral:
 
     def feed(self, text: str, *, last: bool = False) -> str:
         """What of `text` may be shown now."""
+        if not self._carry and not self._returns and _PLAIN.match(text):
+            self._marks = "" if text else self._marks
+            return text
+        from rch.contract import odd_text as odd
+
         text = self._carry + text
         self._carry = ""
-        if not last and (cut := UNFINISHED.search(text)):
+        if not last and (cut := odd.UNFINISHED.search(text)):
             text, self._carry = text[: cut.start()], cut.group()
-        if not self._returns and not self._marks and not _ANYTHING.search(text):
-            self._marks = ""
+        if not self._returns and not self._marks and not odd.ANYTHING.search(text):
             return text
-        text = _DROPPED.sub("", ESCAPES.sub("", text))
-        text = _SURROGATES.sub("\ufffd", _SEPARATORS.sub(" ", text))
+        text = odd.DROPPED.sub("", odd.ESCAPES.sub("", text))
+        text = odd.SURROGATES.sub("\ufffd", odd.SEPARATORS.sub(" ", text))
         return self._unpiled(self._returned(text, last=last))
 
     def _returned(self, text: str, *, last: bool) -> str:
@@ -73,12 +46,16 @@ class Neutral:
             text, self._returns = "\r" + text, False
         if not last and text.endswith("\r"):
             text, self._returns = text.rstrip("\r"), True
-        return _RETURNS.sub("\n", text)
+        from rch.contract.odd_text import RETURNS
+
+        return RETURNS.sub("\n", text)
 
     def _unpiled(self, text: str) -> str:
         """No letter bears more than four marks."""
-        whole = _PILE.sub(r"\1", self._marks + text)
-        new, found = whole[len(self._marks) :], _LAST_MARKS.search(whole)
+        from rch.contract.odd_text import LAST_MARKS, PILE
+
+        whole = PILE.sub(r"\1", self._marks + text)
+        new, found = whole[len(self._marks) :], LAST_MARKS.search(whole)
         self._marks = found.group() if found else ""
         return new
 
@@ -110,7 +87,11 @@ def for_markup(text: str, instead: str = "?") -> str:
 
     What has to go reads `instead`, so that two names do not become one in silence.
     """
-    return _NO_XML.sub(instead, text)
+    if _PLAIN.match(text):
+        return text
+    from rch.contract.odd_text import NO_XML
+
+    return NO_XML.sub(instead, text)
 
 
 def for_workflow(text: str) -> str:

@@ -9,6 +9,7 @@ without room in the midst of a secret makes it no other text.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -107,7 +108,9 @@ class _Rule(NamedTuple):
     is_block: bool
 
 
+@functools.cache
 def _rule(form: _Form) -> _Rule:
+    """Compiled at the first sign of it: most processes meet none, and it costs their start."""
     return _Rule(
         core=re.compile(f"({form.kept})(?:{form.core})({form.after})".encode()),
         border=re.compile(f"[{form.border}]".encode()) if form.border else None,
@@ -116,21 +119,37 @@ def _rule(form: _Form) -> _Rule:
     )
 
 
-_SIGNS = tuple((sign.lower().encode(), _rule(form)) for form in _FORMS for sign in form.signs)
+_SIGNS = tuple((sign.lower().encode(), form) for form in _FORMS for sign in form.signs)
 _LONGEST_SIGN = max(len(sign) for sign, _ in _SIGNS)
 
 # The lines of a key block: what looks like them, and no other line.
 _BASE64 = r"[A-Za-z0-9+/=\\]"
 _HEADER = r"(?:Proc-Type|DEK-Info|Comment): [^\r\n]{0,200}"
 _MOST_RUN = 16384
-_LAST_LINE = re.compile(rf"[ \t]{{0,32}}{_BASE64}{{0,{_MOST_RUN}}}{_END}{_KIND}".encode())
-_KEY_LINE = re.compile(rf"[ \t]{{0,32}}(?:{_HEADER}|{_BASE64}{{0,{_MOST_RUN}}})[ \t]{{0,8}}\r?\n".encode())
-_KEY_RUN = re.compile(rf"{_BASE64}{{{_MOST_RUN}}}".encode())
-_PARTIAL = re.compile(
-    rf"[ \t]{{0,32}}(?:{_BASE64}{{0,{_MOST_RUN}}}"
-    r"(?:[ \t]{0,8}\r?|-{1,5}|-----EN?|-----END[A-Z ]{0,52}-{0,5})"
-    rf"|Proc-[A-Za-z]{{0,4}}:?|DEK-[A-Za-z]{{0,4}}:?|Comment:|{_HEADER}[ \t]{{0,8}}\r?)".encode()
-)
+
+
+class _Lines(NamedTuple):
+    """The last line, any other, a long run of one, and what may become one."""
+
+    last: re.Pattern[bytes]
+    any: re.Pattern[bytes]
+    run: re.Pattern[bytes]
+    partial: re.Pattern[bytes]
+
+
+@functools.cache
+def _lines() -> _Lines:
+    """Compiled at the first key block."""
+    return _Lines(
+        last=re.compile(rf"[ \t]{{0,32}}{_BASE64}{{0,{_MOST_RUN}}}{_END}{_KIND}".encode()),
+        any=re.compile(rf"[ \t]{{0,32}}(?:{_HEADER}|{_BASE64}{{0,{_MOST_RUN}}})[ \t]{{0,8}}\r?\n".encode()),
+        run=re.compile(rf"{_BASE64}{{{_MOST_RUN}}}".encode()),
+        partial=re.compile(
+            rf"[ \t]{{0,32}}(?:{_BASE64}{{0,{_MOST_RUN}}}"
+            r"(?:[ \t]{0,8}\r?|-{1,5}|-----EN?|-----END[A-Z ]{0,52}-{0,5})"
+            rf"|Proc-[A-Za-z]{{0,4}}:?|DEK-[A-Za-z]{{0,4}}:?|Comment:|{_HEADER}[ \t]{{0,8}}\r?)".encode()
+        ),
+    )
 
 
 def is_secret(key: str, value: object) -> bool:
@@ -177,10 +196,10 @@ def scrub_words(words: Sequence[str]) -> list[str]:
 def _places(data: bytes, start: int) -> list[tuple[int, _Rule]]:
     """Where a secret may begin, in order: most text has no such place, and is told so at once."""
     low, found = data.lower(), list[tuple[int, _Rule]]()
-    for sign, rule in _SIGNS:
+    for sign, form in _SIGNS:
         at = low.find(sign, start)
         while at >= 0:
-            found.append((at, rule))
+            found.append((at, _rule(form)))
             at = low.find(sign, at + 1)
     found.sort(key=itemgetter(0))
     return found
@@ -276,13 +295,14 @@ class Looks:
             if at < len(whole) or last:
                 self._rest = None
         while self._block:
-            if line := _LAST_LINE.match(whole, at):
+            lines = _lines()
+            if line := lines.last.match(whole, at):
                 self._block = False
                 return line.end()
-            if line := _KEY_LINE.match(whole, at) or _KEY_RUN.match(whole, at):
+            if line := lines.any.match(whole, at) or lines.run.match(whole, at):
                 at, self._line_ended = line.end(), line.group().endswith(b"\n")
                 continue
-            if _PARTIAL.fullmatch(whole, at):
+            if lines.partial.fullmatch(whole, at):
                 if not last:
                     return at
                 at = len(whole)

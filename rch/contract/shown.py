@@ -12,8 +12,6 @@ import re
 from collections import deque
 from typing import NamedTuple, Protocol
 
-from rch.contract.neutral import UNFINISHED, UNSHOWN
-
 _PLAIN = re.compile(rb"[\t\n\r -~]*\Z")
 _MOST_ASIDE = 1 << 16  # bytes that wait for what is held back; more is dropped, and nobody sees less
 
@@ -53,6 +51,9 @@ class Sieve:
         if _PLAIN.match(data):
             self._at += len(data)
             return data, []
+        # Its tables are compiled where there is need: most processes see plain text alone.
+        from rch.contract.odd_text import UNFINISHED, UNSHOWN
+
         text, self._held = _decoded(data, last=last)
         if not last and (cut := UNFINISHED.search(text)):
             self._held = _bytes(text[cut.start() :]) + self._held

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from rch.contract.neutral import ESCAPES
+from rch.contract.odd_text import ESCAPES
 
 _PLAIN = re.compile(r"[\n\t -~]*\Z")
 # Joiners: words of some scripts and many pictures are made with them.

@@ -15,7 +15,8 @@ from rch.contract import junit_names, provenance
 from rch.contract.canonical import _MAX_SAFE, jcs_sha256
 from rch.contract.errors import Failure
 from rch.contract.junit_names import names_in
-from rch.contract.neutral import _MOST_MARKS, one_line
+from rch.contract.neutral import one_line
+from rch.contract.odd_text import MOST_MARKS
 from rch.contract.records import RunStateRecord, encode_record
 from rch.doctor.findings import Level
 from rch.doctor.workers import FEW_BYTES, _disk
@@ -115,7 +116,7 @@ ROWS: dict[str, Row] = {
     "a junit.xml": (junit_bytes, 100),
     "depth of a junit.xml": (junit_depth, junit_names._MAX_DEPTH),
     "files of a result bundle": (bundle_subjects, provenance.MAX_BUNDLE_SUBJECTS),
-    "marks on a letter": (marks_on_a_letter, _MOST_MARKS),
+    "marks on a letter": (marks_on_a_letter, MOST_MARKS),
     "a number in a digest": (number_in_a_digest, _MAX_SAFE),
     "parts of a key": (parts_of_a_key, sources._MOST_PARTS),
     "a project": (project_bytes, 100),

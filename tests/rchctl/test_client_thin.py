@@ -20,6 +20,7 @@ HEAVY = {
     "multiprocessing",
     "pathspec",
     "rch.contract.local_api",
+    "rch.contract.odd_text",
     "rchctl.report",
     "rchd",
     "rich",

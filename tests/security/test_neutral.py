@@ -90,6 +90,13 @@ def test_what_is_neutral_stays_as_it_is(text: str) -> None:
     one_line(text).encode()
 
 
+def test_a_piece_without_text_changes_nothing() -> None:
+    for begun, more in (("e" + "\u0301" * 4, "\u0301!"), ("a\x1b", "[31mb"), ("a\r", "\nb")):
+        log = Neutral()
+        shown = log.feed(begun) + log.feed("") + log.feed(more, last=True)
+        assert shown == neutral(begun + more), begun
+
+
 def test_plain_text_of_any_language_is_left_alone() -> None:
     text = "naïve ω Ελλάδα 日本語 עברית हिन्दी e\u0301 tab\there\n"
     assert neutral(text) == text

@@ -252,6 +252,7 @@ def test_a_channel_comes_up_without_what_its_request_does_not_need(bench: Bench)
     program = (
         "import os, sys\nfrom worker_agent.rpc import serve_stdio\nserve_stdio(os.environ)\n"
         "heavy = {'asyncio', 'anyio', 'asyncssh', 'structlog', 'zstandard', 'subprocess', 'tomllib'}\n"
+        "heavy |= {'rch.contract.odd_text'}\n"
         "sys.stderr.write(' '.join(sorted(heavy & set(sys.modules))))\n"
     )
     request = {"op": "status", "request_id": "request-0001", "payload": {"job_id": "job-00000001"}}
@@ -260,7 +261,7 @@ def test_a_channel_comes_up_without_what_its_request_does_not_need(bench: Bench)
         [sys.executable, "-c", program],
         input=sent,
         capture_output=True,
-        env=bench.env,
+        env={**bench.env, "SSH_ORIGINAL_COMMAND": "rch-worker xcode rpc"},
         timeout=60,
         check=True,
     )
