@@ -41,7 +41,7 @@ class Check(Generic[Rig]):
 
     `id` is its short name on the command line. `needs` are the features without which it cannot be
     tried; the peer is asked for them before `run` is called. `page` is where the docs say what is asked
-    for, as `docs/name.md#heading`; empty where no one place does.
+    for, as `docs/conformance.md#heading`; empty where no one place does.
     """
 
     id: str

@@ -148,9 +148,9 @@ def load_structlog() -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    load_structlog()
     import anyio
 
+    load_structlog()
     from rch.config.daemon_config import load_daemon_config
     from rchd.app import serve
     from rchd.edges.logfile import configure_log, go_to_file

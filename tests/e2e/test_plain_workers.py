@@ -44,7 +44,7 @@ def two_runs(user: Lab, project: Path) -> list[dict[str, Any]]:
     "without",
     [
         pytest.param(NOTHING, id="all-but-upload"),
-        pytest.param(LEASES, id="lease"),
+        pytest.param(LEASES, id="lease", marks=pytest.mark.faults_long),
         *(pytest.param((each,), id=str(each), marks=pytest.mark.faults_long) for each in OPTIONAL),
     ],
 )
@@ -66,6 +66,7 @@ def test_a_worker_that_leaves_features_out_serves(user: Lab, without: tuple[Feat
 
 
 @pytest.mark.spec("3.4")
+@pytest.mark.faults_long
 def test_a_failed_step_of_a_run_without_a_lease_ends_it(user: Lab) -> None:
     plain = Plain(user, LEASES)
     done = user.json("verify", cwd=user.project(test=FAILING_TEST))

@@ -141,8 +141,8 @@ class World(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """As kill -9: only committed rows and the worker are left."""
-        # What a phase awaits is asked for again; a revival that nobody awaits is not.
-        self._lose([each for each in self.pending if each.op < 0])
+        # What a phase awaits is asked for again; what nobody awaits, or a run left behind, is not.
+        self._lose([each for each in self.pending if each.op < 0 or each.run_id in self.ended])
         self.pending = []
         runs = [decode_run(row) for row in self.rows.values()]
         live = [run for run in runs if not is_terminal(run.state)]

@@ -10,6 +10,7 @@ UNLIKE: dict[str, str] = {
     "tests/edges/test_hostile_clients.py": "clients that say what they should not",
     "tests/edges/test_artifacts.py": "sets that are wrong, beside files that stand for right ones",
     "tests/edges/test_artifacts_stream.py": "sets that are wrong, beside files that stand for right ones",
+    "tests/edges/test_publishing.py": "files that stand for right ones, where sets are to be put",
     "tests/edges/test_check.py::test_a_record_that_does_not_say": "records are spoiled to be found",
     "tests/rchctl/test_client_artifacts.py": "folders by hand, of which indices alone are to be read",
     "tests/rchctl/test_client_fetch.py": "folders by hand, of which indices alone are to be read",
