@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
 DOCS_STAMP := $(VENV)/.docs-stamp
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 2
 
 # Every target that `help` lists.
 .PHONY: $(shell awk -F: '/^[a-z-]+:.*\#\# /{print $$1}' $(MAKEFILE_LIST))

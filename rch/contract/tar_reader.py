@@ -255,7 +255,7 @@ def _parse_member(block: bytes, pax: _Pax | None, *, canonical: bool) -> Member:
     kind = _KINDS.get(typeflag)
     path = pax.path if pax and pax.path is not None else _text(block[:NAME_FIELD])
     if kind is None:
-        what = _REFUSED.get(typeflag, f"of the unknown type {typeflag!r}")
+        what = _REFUSED.get(typeflag, f"of the unknown type {typeflag.decode('latin-1')!r}")
         raise TarError(f"{shown(path)} is {what}")
     target = None
     if kind == "symlink":

@@ -24,6 +24,7 @@ _PIECE = 256 << 10
 END_PATIENCE_SECONDS = 5.0
 """How long a command may go on after the end of its input, before it is killed."""
 _KILLED_SECONDS = 5.0
+_LAST_WORDS_SECONDS = 0.5
 _LOOK_SECONDS = 0.05
 
 
@@ -76,7 +77,7 @@ class Channel:
         os.set_blocking(self._in.fileno(), False)
         os.set_blocking(self._out.fileno(), False)
         self._buffer = bytearray()
-        self._ended = False
+        self._ended = self._killed = False
 
     def __enter__(self) -> Self:
         return self
@@ -119,13 +120,13 @@ class Channel:
 
     def line(self, timeout: float | None = None) -> bytes | None:
         """The next line without its newline; None at the end of the channel."""
-        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
-        scanned = 0
+        seconds = self.timeout if timeout is None else timeout
+        deadline, scanned = time.monotonic() + seconds, 0
         while (at := self._buffer.find(b"\n", scanned)) < 0:
             if len(self._buffer) > MOST_LINE_BYTES:
                 raise Broken(f"the worker sent over {MOST_LINE_BYTES} bytes without a newline")
             scanned = len(self._buffer)
-            if not self._more(deadline):
+            if not self._more(deadline, seconds):
                 if self._buffer:
                     raise Broken(f"the channel ends within a line: {bytes(self._buffer[:200])!r}")
                 return None
@@ -138,7 +139,7 @@ class Channel:
         deadline = time.monotonic() + self.timeout
         while len(self._buffer) < size:
             before = len(self._buffer)
-            if not self._more(deadline):
+            if not self._more(deadline, self.timeout):
                 break
             if len(self._buffer) > before:  # as long as it goes on, it may take its time
                 deadline = time.monotonic() + self.timeout
@@ -149,7 +150,7 @@ class Channel:
     def rest(self) -> bytes:
         """Everything up to the end of the channel."""
         deadline = time.monotonic() + self.timeout
-        while self._more(deadline):
+        while self._more(deadline, self.timeout):
             if len(self._buffer) > MOST_LINE_BYTES:
                 raise Broken("the worker does not stop sending")
         data = bytes(self._buffer)
@@ -160,13 +161,13 @@ class Channel:
         """Whether nothing comes for so long, the end neither."""
         return not self._buffer and not self._wait(seconds)[0]
 
-    def _more(self, deadline: float) -> bool:
-        """Read what is there; False at the end of the channel."""
+    def _more(self, deadline: float, seconds: float) -> bool:
+        """Read what is there; False at the end of the channel. `seconds` are what the deadline allowed."""
         if self._ended:
             return False
         left = deadline - time.monotonic()
         if left <= 0 or not self._wait(left)[0]:
-            raise Silence(f"nothing came from the worker in time{self.said()}")
+            raise Silence(f"nothing came from the worker within {seconds:g} s{self.said()}")
         try:
             data = os.read(self._out.fileno(), _PIECE)
         except BlockingIOError:
@@ -195,6 +196,14 @@ class Channel:
         text = self._err.text()
         return f"; its standard error ends: {text}" if text else ""
 
+    def ending(self) -> str:
+        """How the command ended and what it said last, for a message about a channel that is over."""
+        if self._killed or not self.ends_within(_LAST_WORDS_SECONDS):
+            return f"; its command did not end by itself{self.said()}"
+        code = self._process.wait()
+        how = f"exits with {code}" if code >= 0 else f"is ended by signal {-code}"
+        return f"; its command {how}{self.said()}"
+
     def exit_code(self) -> int:
         """The code with which the command ends by itself; `Silence` where it does not."""
         if not self.ends_within(self.timeout):
@@ -217,6 +226,7 @@ class Channel:
 
     def kill(self) -> None:
         """End the command at once, as a lost connection would."""
+        self._killed = self._process.poll() is None
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(_KILLED_SECONDS)

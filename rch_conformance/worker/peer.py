@@ -196,7 +196,7 @@ class Peer:
         """The next answer on a channel."""
         answer = self._next(channel, timeout)
         if answer is None:
-            raise Broken(f"the worker ended the channel without an answer{channel.said()}")
+            raise Broken(f"the worker ended the channel without an answer{channel.ending()}")
         return answer
 
     def _next(self, channel: Channel, timeout: float | None = None) -> Answer | None:
@@ -224,7 +224,7 @@ class Peer:
         fresh = self.open()
         answer = self._asked(fresh, line)
         if answer is None:
-            raise Broken(f"the worker ended the channel of {op} without an answer{fresh.said()}")
+            raise Broken(f"the worker ended the channel of {op} without an answer{fresh.ending()}")
         return answer
 
     def _asked(self, channel: Channel, line: bytes) -> Answer | None:

@@ -128,6 +128,7 @@ def test_the_sdist_can_be_checked_and_built_by_whoever_has_it(built: list[Path])
     assert {each.mode & 0o7777 for each in members} <= {0o755, 0o644}
 
 
+@pytest.mark.faults_long
 def test_equal_sources_make_equal_packages(
     built: list[Path], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -15,6 +15,7 @@ from conformance.test_conformance_worker import SUITE
 from support.until import until
 
 from rch_conformance import running
+from rch_conformance.checks import Broken
 from rch_conformance.cli import main
 from rch_conformance.worker import peer as peers
 from rch_conformance.worker.channel import Channel, Silence
@@ -24,7 +25,7 @@ def test_a_flood_on_standard_error_is_bounded_and_its_end_shown() -> None:
     with pytest.raises(Silence) as caught, Channel(["sh", "-c", "yes flood >&2"], 0.4) as channel:
         channel.line()
     text = str(caught.value)
-    assert "its standard error ends:" in text
+    assert text.startswith("nothing came from the worker within 0.4 s; its standard error ends:")
     assert text.endswith("flood")
     assert len(text) < 2200
 
@@ -36,6 +37,22 @@ def test_a_worker_that_says_much_on_standard_error_is_not_blocked() -> None:
         assert channel.line() == b"hello"
         assert channel.exit_code() == 0
         assert "BEFORE" not in channel.said()  # only the end is kept
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("exit 7", "exits with 7"),
+        ("kill -9 $$", "is ended by signal 9"),
+        ("echo no key >&2; exit 1", "exits with 1; its standard error ends: no key"),
+        ("exec >&-; sleep 3600", "did not end by itself"),
+    ],
+)
+def test_how_a_worker_ended_that_gave_no_answer_is_said(script: str, told: str) -> None:
+    peer = peers.Peer(["sh", "-c", f"read line; {script}"], 20)
+    with pytest.raises(Broken) as caught:
+        peer.ask("probe", {})
+    assert str(caught.value) == f"the worker ended the channel without an answer; its command {told}"
 
 
 def test_channels_that_outlive_their_input_are_soon_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

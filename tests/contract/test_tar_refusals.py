@@ -30,7 +30,7 @@ LATIN = tars.record(b"comment", b"x")
 REFUSED = {
     "a kind that nobody knows": (
         tars.header(b"a", typeflag=b"Z") + tars.END,
-        "'a' is of the unknown type b'Z'",
+        "'a' is of the unknown type 'Z'",
     ),
     "a hard link": (tars.header(b"a", typeflag=b"1") + tars.END, "'a' is a hard link"),
     "a checksum of letters": (

@@ -71,6 +71,7 @@ def test_verify_over_sshd_builds_and_tests(tmp_path: Path, *, stand_in: bool) ->
 @pytest.mark.swift
 @pytest.mark.spec("3.3")
 @pytest.mark.skipif(shutil.which("swift") is None, reason="no Swift toolchain on PATH")
+@pytest.mark.faults_long
 def test_the_swift_on_a_workers_path_is_found_over_sshd_and_builds_the_demo(tmp_path: Path) -> None:
     with remote(tmp_path, stand_in=False) as (user, _):
         run = user.json("run", "--action", "build", cwd=user.copy(DEMO))["data"]
