@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from rch_conformance.checks import Broken, NotOffered
 from rch_conformance.worker.forms import sha256
@@ -23,11 +23,11 @@ from rch_conformance.worker.jobs import (
     unpack,
     wait_for_end,
 )
+from rch_conformance.worker.once import Once
 from rch_conformance.worker.orphans import orphaned
 from rch_conformance.worker.peer import Answer, Peer, new_id, request_line
 from rch_conformance.worker.project import TICK, project_for
 
-T = TypeVar("T")
 LEASE_SECONDS = 600
 """What a lease is asked for: long enough for the jobs of a run, short enough to be forgotten."""
 LATE_SEQ = 5
@@ -36,27 +36,6 @@ UNKNOWN: dict[str, Any] = {"x_future": {"deep": [1, "two", None]}}
 """A member that no version 1 knows."""
 _PAUSE_SECONDS = 0.2
 _CLOSING_SECONDS = 15.0
-
-
-class Once(Generic[T]):
-    """A value that is made when it is first asked for. Where that fails it fails in the same way again."""
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._made: list[T] = []
-        self._error: Exception | None = None
-
-    def __call__(self) -> T:
-        """The value."""
-        if self._error is not None:
-            raise self._error
-        if not self._made:
-            try:
-                self._made.append(self._make())
-            except Exception as error:
-                self._error = error
-                raise
-        return self._made[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
