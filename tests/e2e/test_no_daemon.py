@@ -91,6 +91,7 @@ def test_a_machine_with_such_runs_alone_has_lost_no_database(user: Lab) -> None:
     assert user.rchctl("daemon", "start").returncode == 0
 
 
+@pytest.mark.faults_long
 def test_two_at_once_and_a_running_daemon_leave_each_other_alone(user: Lab) -> None:
     config = (user.worker_home / "config" / "worker.toml").read_text()
     user.configure_worker(f"max_concurrent_jobs = 3\n{config}")
@@ -143,6 +144,7 @@ def test_a_killed_call_blocks_nothing(user: Lab) -> None:
 
 
 @pytest.mark.spec("4")
+@pytest.mark.faults_long
 def test_a_call_killed_together_with_its_daemon_gives_its_slot_to_the_next(user: Lab) -> None:
     project = user.project(build=waiting(user, "go"))
     call = user.start("verify", "--no-daemon", cwd=project)

@@ -165,6 +165,7 @@ def test_while_another_host_has_the_slot_a_run_waits_with_a_reason_and_is_served
 
 
 @pytest.mark.spec("3.4", "4")
+@pytest.mark.faults_long
 def test_a_run_that_waits_for_another_hosts_slot_can_be_cancelled_and_gives_up(
     taken: tuple[Lab, Path, Path],
 ) -> None:
@@ -194,6 +195,7 @@ def of(state: Path, *ops: str) -> list[Asked]:
 
 
 @pytest.mark.spec("3.4")
+@pytest.mark.faults_long
 def test_a_busy_slot_of_a_mock_worker_is_asked_for_at_the_pace_that_it_wishes(user: Lab) -> None:
     state = mocked(user, "no-lease-busy")
     done = user.json("verify", "--simulate", "--action", "build", cwd=user.project())

@@ -66,6 +66,7 @@ def objects(bench: Bench) -> dict[str, int]:
     }
 
 
+@pytest.mark.faults_long
 def test_a_second_build_makes_only_what_changed_and_tests_see_every_edit(bench: Bench) -> None:
     with bench.process() as pipe:
         log, state, job = run(bench, pipe, PACKAGE, "test")
