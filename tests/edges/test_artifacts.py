@@ -13,10 +13,9 @@ from support.sets import (
     LOG,
     ArtifactSet,
     a_job,
-    places_of,
     right_set,
 )
-from support.verified_sets import NoSync, flipped, refused, tree, verify
+from support.verified_sets import NoSync, flipped, ready_places, refused, tree, verify
 
 from rch.contract.manifest import sort_entries
 from rch.contract.records import Entry, Job, Summary, encode_record
@@ -32,12 +31,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def at(tmp_path: Path) -> Places:
-    """The job's places, ready for a fetch, with what the host wrote before."""
-    found = places_of(tmp_path, a_job())
-    artifacts.prepare(found)
-    found.step.mkdir(parents=True)
-    (found.step / "job_state.json").write_text("the host's own")
-    return found
+    return ready_places(tmp_path)
 
 
 @pytest.mark.spec("8")

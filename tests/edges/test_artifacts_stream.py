@@ -12,12 +12,10 @@ import zstandard
 from support import tars
 from support.sets import (
     ArtifactSet,
-    a_job,
     compressed,
-    places_of,
     right_set,
 )
-from support.verified_sets import NoSync, flipped, refused, tree, verify
+from support.verified_sets import NoSync, flipped, ready_places, refused, tree, verify
 
 from rch.contract.manifest import sort_entries
 from rch.contract.records import Entry
@@ -34,12 +32,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def at(tmp_path: Path) -> Places:
-    """The job's places, ready for a fetch, with what the host wrote before."""
-    found = places_of(tmp_path, a_job())
-    artifacts.prepare(found)
-    found.step.mkdir(parents=True)
-    (found.step / "job_state.json").write_text("the host's own")
-    return found
+    return ready_places(tmp_path)
 
 
 @pytest.mark.fault("T2")

@@ -12,12 +12,10 @@ import pytest
 from support.sets import (
     LOG,
     ArtifactSet,
-    a_job,
     compressed,
-    places_of,
     right_set,
 )
-from support.verified_sets import NoSync, tree, verify
+from support.verified_sets import NoSync, ready_places, tree, verify
 
 from rch.files import durable
 from rchd.edges import artifacts
@@ -31,12 +29,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def at(tmp_path: Path) -> Places:
-    """The job's places, ready for a fetch, with what the host wrote before."""
-    found = places_of(tmp_path, a_job())
-    artifacts.prepare(found)
-    found.step.mkdir(parents=True)
-    (found.step / "job_state.json").write_text("the host's own")
-    return found
+    return ready_places(tmp_path)
 
 
 @pytest.mark.fault("A7")

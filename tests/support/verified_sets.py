@@ -11,6 +11,7 @@ from support.sets import (
     a_job,
     compressed,
     header_of,
+    places_of,
 )
 
 from rch.contract.attested import Known
@@ -27,6 +28,15 @@ class NoSync(durable.System):
 
     def sync(self, fd: int) -> None:
         del fd
+
+
+def ready_places(folder: Path) -> Places:
+    """A job's places, ready for a fetch, with what the host wrote before."""
+    found = places_of(folder, a_job())
+    artifacts.prepare(found)
+    found.step.mkdir(parents=True)
+    (found.step / "job_state.json").write_text("the host's own")
+    return found
 
 
 def verify(
