@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import combinations
 from typing import Any
 
 import msgspec
@@ -31,13 +33,15 @@ class RenamedOtherwiseError(Exception):
 def exported(cut: Slice, run_id: str, header: Mapping[str, Any], known: Known, home: str) -> list[bytes]:
     """The lines of `cut` without the names in it; `header` has what its first line says beside that.
 
-    `known`: kinds and names of this machine and its people, `home` their folder. Who is called like a
-    word of the contract (`test`) is renamed by what stands around the name alone.
+    `known`: kinds and names of this machine and its people, `home` their folder. One that is a word of the
+    contract (`test`) is renamed by what stands around it alone: as few of them as can be.
     """
-    try:
-        return _exported(cut, run_id, header, known, home)
-    except (RenamedOtherwiseError, msgspec.ValidationError):
-        return _exported(cut, run_id, header, (), home)
+    names = tuple(known)
+    for size in range(len(names), 0, -1):
+        for some in combinations(names, size):
+            with suppress(RenamedOtherwiseError, msgspec.ValidationError):
+                return _exported(cut, run_id, header, some, home)
+    return _exported(cut, run_id, header, (), home)
 
 
 def _exported(cut: Slice, run_id: str, header: Mapping[str, Any], known: Known, home: str) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -34,10 +35,11 @@ def played() -> tuple[bytes, ...]:
     return tuple(SCENES["success"]().lines)
 
 
-def batches(run: str = "run-00000001") -> Iterator[tuple[ev.AnyEvent, ...]]:
-    """The events of a run that succeeds and has this name."""
+def batches(run: str = "run-00000001", project: str = "demo") -> Iterator[tuple[ev.AnyEvent, ...]]:
+    """The events of a run of this project that succeeds and has this name."""
     for line in played()[1:]:
-        yield decode_batch(line.replace(b"run-00000001", run.encode())).events
+        named = line.replace(b'"project":"demo"', f'"project":"{project}"'.encode())
+        yield decode_batch(named.replace(b"run-00000001", run.encode())).events
 
 
 def live(kept: Ring, core: Core, events: Iterator[tuple[ev.AnyEvent, ...]]) -> None:
@@ -86,6 +88,19 @@ def test_whoever_is_called_like_a_word_of_the_contract_has_transcripts_too(
         live(kept, core, batches())
     _, lines = transcript_of(places, {"USER": user}, "latest", "", as_is=False)
     assert [str(each) for each in Replay(lines)] == []
+
+
+def test_of_two_names_the_one_that_is_such_a_word_leaves_the_other_replaced(
+    places: HostPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "quarkbox")
+    core = Core("/artifacts")
+    with ring(places.transcripts, 1_000_000, core) as kept:
+        assert kept is not None
+        live(kept, core, batches(project="quarkbox-app"))
+    _, lines = transcript_of(places, {"USER": "build"}, "latest", "", as_is=False)
+    assert b"quarkbox" not in b"".join(lines)
+    assert re.search(rb'"project":"host-\d-app"', b"".join(lines))
 
 
 @contextmanager
